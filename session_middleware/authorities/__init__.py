@@ -1,0 +1,1 @@
+"""VOUCH: who is asked whether a session may live on."""

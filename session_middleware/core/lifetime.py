@@ -1,0 +1,363 @@
+"""Every rule about when a session lives and ends; nothing else in the package decides it.
+
+The table that the whole package cites as L1-L27 stands in `RULES` (core/rules.py); this file implements L1-L7, L9 (when),
+L11, L16 and L22. All functions are pure: `now` is an argument, times are seconds since the epoch, a deadline is
+reached at `now >= deadline` (L1). Any exception raised from here is a bug.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from dataclasses import dataclass
+
+from session_middleware.core.record import SessionRecord
+from session_middleware.errors import SettingsError
+from session_middleware.settings import EXTEND_MAX_MINUTES, EXTEND_MIN_MINUTES, Limits, Settings
+
+__all__ = [
+    "Deadlines",
+    "Judgement",
+    "Outage",
+    "Touch",
+    "Verdict",
+    "checked_minutes",
+    "continue_touch",
+    "deadlines",
+    "extend_touch",
+    "first_deadlines",
+    "is_fresh",
+    "judge",
+    "jwt_due",
+    "jwt_expiry",
+    "keep_until",
+    "quiet_until",
+    "renewal_due",
+    "touch",
+]
+
+#: Seconds by which an authority's ceiling is reached early, so that ours ends before the provider's (L2).
+CEILING_MARGIN = 30.0
+
+
+class Verdict(enum.Enum):
+    """What we know about the session of a request (L16). Reasons are values, not exceptions."""
+
+    ACTIVE = "active"
+    ANONYMOUS = "anonymous"  # no credential came
+    UNKNOWN = "unknown"  # a good token whose record is gone
+    TAMPERED = "tampered"
+    INACTIVITY_TIMEOUT = "inactivity_timeout"
+    LIFETIME_EXCEEDED = "lifetime_exceeded"
+    REVOKED = "revoked"
+    REPLAYED = "replayed"
+    UNAVAILABLE = "unavailable"  # the store or the authority did not answer (L17)
+
+    @property
+    def reason(self) -> str | None:
+        """How it reads outside: `inactivity`, `lifetime`, `signed_out`, `unavailable`; None where there is none."""
+        return _OUTSIDE[self]
+
+
+_OUTSIDE: dict[Verdict, str | None] = {
+    Verdict.ACTIVE: None,
+    Verdict.ANONYMOUS: None,
+    Verdict.UNKNOWN: "signed_out",
+    Verdict.TAMPERED: "signed_out",
+    Verdict.INACTIVITY_TIMEOUT: "inactivity",
+    Verdict.LIFETIME_EXCEEDED: "lifetime",
+    Verdict.REVOKED: "signed_out",
+    Verdict.REPLAYED: "signed_out",
+    Verdict.UNAVAILABLE: "unavailable",
+}
+
+#: What `end_reason` of a record may say; anything else that ended it reads as REVOKED.
+_ENDED = {v.value: v for v in (Verdict.INACTIVITY_TIMEOUT, Verdict.LIFETIME_EXCEEDED, Verdict.REPLAYED)}
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """The instants in force for a record (L2, L3, L5)."""
+
+    inactivity: float | None
+    absolute: float
+
+    @property
+    def ends_at(self) -> float:
+        """The earlier of the two."""
+        return self.absolute if self.inactivity is None else min(self.inactivity, self.absolute)
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """A time during which this process could not reach the store; `until` is when it could again (L17)."""
+
+    since: float
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What `judge` found: the verdict, the deadlines it used, and which generation was presented (L11)."""
+
+    verdict: Verdict
+    deadlines: Deadlines
+    presented: str = "current"  # or "previous" (answer with the successor), "newer" (record it)
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """One write of activity (L5), applied by a store only while the record is alive (L13).
+
+    Attributes:
+        last_seen_at: recorded if later than what stands.
+        inactivity_deadline: recorded as it is if `exact`, else only if later than what stands; None leaves it.
+        exact: set by continue and extend, which may shorten (L7).
+        presented_generation: where this is the record's generation and its `presented_at` is unset, that is set (L11).
+        presented_at: what it is set to.
+        keep_until: how long the store keeps the record; recorded as it is if `exact`, else only if later.
+    """
+
+    last_seen_at: float
+    inactivity_deadline: float | None
+    keep_until: float
+    exact: bool = False
+    presented_generation: int | None = None
+    presented_at: float | None = None
+
+    def applied(self, record: SessionRecord) -> SessionRecord:
+        """Return the record as it stands after this touch; the reference for every store."""
+        deadline, keep = record.inactivity_deadline, record.keep_until
+        if self.exact:
+            keep = self.keep_until
+            if self.inactivity_deadline is not None:
+                deadline = self.inactivity_deadline
+        else:
+            keep = max(keep, self.keep_until)
+            if self.inactivity_deadline is not None and deadline is not None:
+                deadline = max(deadline, self.inactivity_deadline)
+        presented = record.presented_at
+        if presented is None and self.presented_generation == record.generation:
+            presented = self.presented_at
+        return record.evolve(
+            last_seen_at=max(record.last_seen_at, self.last_seen_at),
+            inactivity_deadline=deadline,
+            keep_until=keep,
+            presented_at=presented,
+        )
+
+
+def first_deadlines(now: float, limits: Limits, ceiling: float | None, minutes: float | None = None) -> Deadlines:
+    """Return the deadlines of a login at `now` (L3, L5, L7): the exact instant, without a touch interval on top."""
+    absolute = now + limits.absolute_lifetime
+    if ceiling is not None:
+        absolute = min(absolute, ceiling - CEILING_MARGIN)
+    if minutes is not None:
+        return Deadlines(min(now + checked_minutes(minutes) * 60.0, absolute), absolute)
+    if limits.inactivity_timeout is None:
+        return Deadlines(None, absolute)
+    return Deadlines(min(now + limits.inactivity_timeout, absolute), absolute)
+
+
+def deadlines(record: SessionRecord, configured: Limits, settings: Settings) -> Deadlines:
+    """Return the deadlines in force (L2): each limit is the smaller of the stored and the configured one.
+
+    A cut is computed here and never written back: where the configured silence is shorter than the stored one, the
+    deadline in force is `min(recorded, last_seen_at + configured + touch_interval)`, extended or not.
+    """
+    stored = record.limits
+    absolute = record.authenticated_at + min(stored.absolute_lifetime, configured.absolute_lifetime)
+    if record.ceiling is not None:
+        absolute = min(absolute, record.ceiling - CEILING_MARGIN)
+    silence, recorded = configured.inactivity_timeout, record.inactivity_deadline
+    if silence is not None and (stored.inactivity_timeout is None or silence < stored.inactivity_timeout):
+        cut = record.last_seen_at + silence + settings.touch_interval  # type: ignore[operator]  # a float in Settings
+        recorded = cut if recorded is None else min(recorded, cut)
+    return Deadlines(recorded, absolute)
+
+
+def judge(
+    record: SessionRecord | None,
+    generation: int,
+    now: float,
+    configured: Limits,
+    settings: Settings,
+    outage: Outage | None = None,
+) -> Judgement:
+    """Say whether the session of a record lives (L1-L3, L11, L16, L17).
+
+    Args:
+        record: what the store holds under the token's key, or None.
+        generation: the token's generation.
+        now: the request's instant.
+        configured: the configured limits, or what the `limits=` function answered.
+        settings: for touch_interval, renewal_grace and clock_skew.
+        outage: the last time this process could not reach the store, if any.
+
+    Returns:
+        The verdict, the deadlines in force and which generation was presented.
+    """
+    if record is None or now >= record.keep_until:
+        # A store that has not yet swept and one that has must not differ (L16).
+        return Judgement(Verdict.UNKNOWN, Deadlines(None, -math.inf))
+    force = deadlines(record, configured, settings)
+    if record.ended_at is not None:
+        return Judgement(_ENDED.get(record.end_reason or "", Verdict.REVOKED), force)
+
+    silence = force.inactivity
+    if silence is not None and outage is not None and outage.since < silence <= outage.until:
+        # L17: silence that ran out while we were deaf ends one touch interval after we could hear again.
+        silence = min(outage.until + settings.touch_interval, force.absolute)  # type: ignore[operator]  # a float in Settings
+        force = Deadlines(silence, force.absolute)
+    if now >= force.ends_at:
+        if silence is not None and silence < force.absolute:
+            return Judgement(Verdict.INACTIVITY_TIMEOUT, force)
+        return Judgement(Verdict.LIFETIME_EXCEEDED, force)
+
+    behind = record.generation - generation
+    if behind == 0:
+        return Judgement(Verdict.ACTIVE, force)
+    if behind < 0:
+        return Judgement(Verdict.ACTIVE, force, "newer")
+    if behind == 1 and (record.presented_at is None or now < record.presented_at + settings.renewal_grace):  # type: ignore[operator]  # a float in Settings
+        return Judgement(Verdict.ACTIVE, force, "previous")
+    return Judgement(Verdict.REPLAYED, force)
+
+
+def keep_until(inactivity: float | None, absolute: float, settings: Settings) -> float:
+    """Return until when a store keeps a live record: its recorded end and `ended_retention` (L16)."""
+    end = absolute if inactivity is None else min(inactivity, absolute)
+    return end + settings.ended_retention  # type: ignore[operator]  # a float in Settings
+
+
+def _moved(record: SessionRecord, now: float, configured: Limits, force: Deadlines, extra: float) -> float | None:
+    """Return `min(now + inactivity_timeout in force + extra, absolute deadline)`, None where silence has no limit."""
+    silence = record.limits.capped(configured).inactivity_timeout
+    return None if silence is None else min(now + silence + extra, force.absolute)
+
+
+def touch(
+    record: SessionRecord, now: float, configured: Limits, settings: Settings, *, presented: bool = True
+) -> Touch | None:
+    """Return the write that records activity at `now`, or None while none is due (L4, L5).
+
+    Args:
+        record: a live record.
+        now: the request's instant.
+        configured: as for `judge`.
+        settings: for touch_interval and rolling.
+        presented: whether the token of the record's own generation came with the request (L11).
+    """
+    force = deadlines(record, configured, settings)
+    exact = _moved(record, now, configured, force, 0.0)
+    recorded = record.inactivity_deadline
+    due = now - record.last_seen_at >= settings.touch_interval  # type: ignore[operator]  # a float in Settings
+    if settings.rolling and exact is not None and recorded is not None and exact > recorded:
+        due = True
+    first = presented and record.generation > 0 and record.presented_at is None
+    if not due and not first:
+        return None
+    deadline = recorded
+    if settings.rolling and due:
+        rolled = _moved(record, now, configured, force, settings.touch_interval)  # type: ignore[arg-type]  # a float in Settings
+        if rolled is not None and recorded is not None:
+            deadline = max(recorded, rolled)
+    return Touch(
+        last_seen_at=now if due else record.last_seen_at,
+        inactivity_deadline=deadline,
+        keep_until=keep_until(deadline, force.absolute, settings),
+        presented_generation=record.generation if first else None,
+        presented_at=now if first else None,
+    )
+
+
+def checked_minutes(minutes: object, most: float = EXTEND_MAX_MINUTES) -> float:
+    """Return minutes for extend, continue or login if they are a number in range (L7), else raise SettingsError."""
+    if isinstance(minutes, bool) or not isinstance(minutes, (int, float)):
+        raise SettingsError("minutes", minutes, "is not a number of minutes.", "Give a number such as 30.")
+    if not EXTEND_MIN_MINUTES <= minutes <= most:  # also refuses NaN
+        raise SettingsError(
+            "minutes", minutes, "is out of range.", f"Give at least {EXTEND_MIN_MINUTES} and at most {most:g}."
+        )
+    return float(minutes)
+
+
+def extend_touch(
+    record: SessionRecord, minutes: float | None, now: float, configured: Limits, settings: Settings
+) -> Touch:
+    """Return the write of `session.extend(minutes)`: exactly now + minutes, capped; None leaves the deadline (L7).
+
+    Raises:
+        SettingsError: the minutes are no number between 5 and 527040.
+    """
+    force = deadlines(record, configured, settings)
+    deadline = record.inactivity_deadline
+    if minutes is not None:
+        deadline = min(now + checked_minutes(minutes) * 60.0, force.absolute)
+    return Touch(now, deadline, keep_until(deadline, force.absolute, settings), exact=True)
+
+
+def continue_touch(
+    record: SessionRecord, minutes: float | None, now: float, configured: Limits, settings: Settings
+) -> Touch:
+    """Return the write of `POST continue`: now + the inactivity_timeout in force, or `minutes` within bounds (L7).
+
+    Raises:
+        SettingsError: the minutes are more than max_continue, or out of the range of `extend_touch`.
+    """
+    silence = record.limits.capped(configured).inactivity_timeout
+    if minutes is not None:
+        bound = settings.max_continue if settings.max_continue is not None else silence
+        if bound is not None:
+            checked_minutes(minutes, most=bound / 60.0)  # type: ignore[operator]  # a float in Settings
+        return extend_touch(record, minutes, now, configured, settings)
+    force = deadlines(record, configured, settings)
+    deadline = record.inactivity_deadline
+    if silence is not None:
+        deadline = min(now + silence, force.absolute)
+    return Touch(now, deadline, keep_until(deadline, force.absolute, settings), exact=True)
+
+
+def renewal_due(record: SessionRecord, generation: int, now: float, settings: Settings) -> bool:
+    """Say whether the token is due for a new generation (L11).
+
+    Only whoever presents the record's own generation moves it: else two lost responses would push the generation the
+    browser still holds out of reach.
+    """
+    interval = settings.renewal_interval
+    return interval is not None and generation == record.generation and now - record.renewed_at >= interval  # type: ignore[operator]  # a float in Settings
+
+
+def jwt_expiry(now: float, ends_at: float, settings: Settings) -> int:
+    """Return `exp` of a session JWT minted at `now`: jwt_lifetime, never past the deadline in force (L9)."""
+    return math.floor(min(now + settings.jwt_lifetime, ends_at))  # type: ignore[operator]  # a float in Settings
+
+
+def jwt_due(expires: int, now: float, ends_at: float, settings: Settings) -> bool:
+    """Say whether a session JWT wants rotation by time alone (L9)."""
+    if expires > ends_at:
+        return True
+    half = settings.jwt_lifetime / 2  # type: ignore[operator]  # a float in Settings
+    return expires - now < half and jwt_expiry(now, ends_at, settings) > expires
+
+
+def quiet_until(record: SessionRecord, force: Deadlines, jwt_expires: int, settings: Settings) -> float:
+    """Return the instant before which no rule of this file would answer otherwise for this record.
+
+    That is: ACTIVE, no touch due, no renewal due, no JWT due. It holds for the record's own generation, already
+    presented, and a JWT of ours that does not outlive the deadlines.
+    """
+    until = min(force.ends_at, record.keep_until, record.last_seen_at + settings.touch_interval)  # type: ignore[operator]  # a float in Settings
+    if settings.renewal_interval is not None:
+        until = min(until, record.renewed_at + settings.renewal_interval)  # type: ignore[operator]  # a float in Settings
+    if jwt_expires > force.ends_at:
+        return -math.inf
+    if jwt_expires < math.floor(force.ends_at):
+        until = min(until, jwt_expires - settings.jwt_lifetime / 2)  # type: ignore[operator]  # a float in Settings
+    return until
+
+
+def is_fresh(record: SessionRecord, within: float, now: float) -> bool:
+    """Say whether the user proved who they are within the last `within` seconds (L3, L12, L21)."""
+    since = record.authenticated_at if record.fresh_at is None else max(record.authenticated_at, record.fresh_at)
+    return now - since < within

@@ -1,0 +1,1 @@
+"""REMEMBER: what keeps the records; stores judge nothing."""

@@ -1,0 +1,193 @@
+"""What a store promises, as protocols; the comments here are the specification that `testing.StoreContract` runs.
+
+A complete store of your own:
+
+    from session_middleware.core.lifetime import Touch
+    from session_middleware.core.record import SessionRecord
+
+    class DictStore:
+        short_calls = frozenset({"create", "load", "touch", "save", "renew", "end", "list"})
+
+        def __init__(self):
+            self.rows = {}
+
+        def create(self, record):
+            self.rows[record.key] = record
+
+        def load(self, key):
+            return self.rows.get(key)
+
+        def _alive(self, key):
+            record = self.rows.get(key)
+            return record if record is not None and record.ended_at is None else None
+
+        def touch(self, key, touch):
+            record = self._alive(key)
+            if record is not None:
+                record = self.rows[key] = touch.applied(record)
+            return record
+
+        def save(self, record):
+            held = self._alive(record.key)
+            if held is None or held.revision != record.revision:
+                return None
+            held = self.rows[record.key] = saved(held, record)
+            return held
+
+        def renew(self, key, generation, to, at):
+            record = self._alive(key)
+            if record is None or record.generation != generation:
+                return None
+            record = self.rows[key] = renewed(record, to, at)
+            return record
+
+        def end(self, key, reason, at, keep_until):
+            record = self._alive(key)
+            if record is None:
+                return False
+            self.rows[key] = record.ended(reason, at, keep_until)
+            return True
+
+        def list(self, handle, now):
+            return [r for r in self.rows.values() if handle in r.handles and r.ended_at is None and now < r.keep_until]
+
+(One process, one thread; a real one holds a lock around each method, or lets its server do the comparison.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from session_middleware.core.lifetime import Touch
+from session_middleware.core.record import SessionRecord
+
+__all__ = ["AddsOnce", "AsyncStore", "EndsBefore", "Prunes", "Recognises", "Store", "renewed", "saved"]
+
+
+class Store(Protocol):
+    """A store whose calls block. Promises, for every method:
+
+    * A store judges nothing (no verdict, no clock): it returns what it holds; `core/lifetime.py` decides.
+    * "Alive" means: held and `ended_at` is None. Only `create` makes a row, only `end` ends one, and nothing revives one:
+      touch, save and renew are "update only if alive", decided and written in one step, also between processes (L13).
+    * Missing and ended are not errors. An exception means a fault of the system and nothing else, or
+      `RecordUnreadable` where the bytes under the key are no record; then the bytes stay as they are.
+    * After `now >= record.keep_until` (of the record as last written) the store may drop it at any time.
+    * Handles are opaque. Fields a record carries in `extra` come back unchanged.
+    * After `create` or `end` has returned, a crash of the process loses neither; `create` and `end` use the strongest
+      durability the store has. What it cannot promise stands in its docstring.
+
+    Attributes:
+        short_calls: names of methods that are short and local, so that an asynchronous app may call them on its event
+            loop; the others run in a worker thread there. Measured, not guessed: a thread costs about 130 us.
+    """
+
+    short_calls: frozenset[str]
+
+    def create(self, record: SessionRecord) -> None:
+        """Keep a new record, durably. Its key is random: a key that is held already is a fault."""
+
+    def load(self, key: bytes) -> SessionRecord | None:
+        """Return what is held under the key, ended records included, or None."""
+
+    def touch(self, key: bytes, touch: Touch) -> SessionRecord | None:
+        """Apply `touch` (see `Touch.applied`) if alive and return the record as it now stands, else None.
+
+        Two touches in either order leave the later times, unless `exact`. Moves neither generation nor revision (L14).
+        """
+
+    def save(self, record: SessionRecord) -> SessionRecord | None:
+        """Replace the body if alive and still at `record.revision`; return the record as it now stands, else None.
+
+        The revision goes up by one. The pulse (see `SessionRecord`) and handles stay as the store holds them (L14).
+        """
+
+    def renew(self, key: bytes, generation: int, to: int, at: float) -> SessionRecord | None:
+        """If alive and at `generation`, set generation to `to`, renewed_at to `at`, presented_at to None (L11).
+
+        Returns the record as it now stands; None if ended, missing or at another generation. Of many callers one wins.
+        """
+
+    def end(self, key: bytes, reason: str, at: float, keep_until: float) -> bool:
+        """End the session, durably, keeping only `SessionRecord.ended(...)` of it (L13, L16).
+
+        Returns True if it was alive. Ending what has ended or is missing returns False and changes nothing.
+        """
+
+    def list(self, handle: str, now: float) -> Sequence[SessionRecord]:
+        """Return the live records that carry the handle, in any order; may skip rows with `now >= keep_until`."""
+
+
+class AsyncStore(Protocol):
+    """The same promises as `Store`, for a store whose calls are awaited."""
+
+    async def create(self, record: SessionRecord) -> None: ...
+    async def load(self, key: bytes) -> SessionRecord | None: ...
+    async def touch(self, key: bytes, touch: Touch) -> SessionRecord | None: ...
+    async def save(self, record: SessionRecord) -> SessionRecord | None: ...
+    async def renew(self, key: bytes, generation: int, to: int, at: float) -> SessionRecord | None: ...
+    async def end(self, key: bytes, reason: str, at: float, keep_until: float) -> bool: ...
+    async def list(self, handle: str, now: float) -> Sequence[SessionRecord]: ...
+
+
+# --- optional powers: small protocols, asked for with isinstance --------------------------------------------------
+
+
+@runtime_checkable
+class Recognises(Protocol):
+    """A store that can say cheaply, without blocking and without I/O over a network, that nothing has changed."""
+
+    def holds(self, record: SessionRecord) -> bool:
+        """Return True only if a `load` of the record's key, now, would return exactly this record, alive.
+
+        The record is one that this store returned earlier. False is always allowed; so is raising, which counts as a
+        fault of the store.
+        """
+
+
+@runtime_checkable
+class EndsBefore(Protocol):
+    """A store that can end every session begun before an instant in constant time (an epoch)."""
+
+    def end_before(self, instant: float, at: float) -> None:
+        """From now on every record with `authenticated_at < instant` counts as ended, reason "revoked", at `at`.
+
+        load returns such records with `ended_at` set; touch, save and renew find them not alive; list leaves them out.
+        An earlier instant than one given before changes nothing.
+        """
+
+
+@runtime_checkable
+class AddsOnce(Protocol):
+    """A store that can take note of a value exactly once (state, jti, challenges)."""
+
+    def add_once(self, key: str, until: float, now: float) -> bool:
+        """Return True for the first caller with this key, False for others until `until` has passed."""
+
+
+@runtime_checkable
+class Prunes(Protocol):
+    """A store that sweeps rubbish itself, a little at each create, and on request."""
+
+    def prune(self, now: float, limit: int = 1000) -> int:
+        """Delete at most `limit` records with `now >= keep_until`; return how many were deleted."""
+
+
+def saved(held: SessionRecord, new: SessionRecord) -> SessionRecord:
+    """Return the record after `save`: the new body with the held pulse and handles, one revision on."""
+    return new.evolve(
+        last_seen_at=held.last_seen_at,
+        inactivity_deadline=held.inactivity_deadline,
+        keep_until=held.keep_until,
+        renewed_at=held.renewed_at,
+        generation=held.generation,
+        presented_at=held.presented_at,
+        handles=held.handles,
+        revision=held.revision + 1,
+    )
+
+
+def renewed(held: SessionRecord, to: int, at: float) -> SessionRecord:
+    """Return the record after `renew`."""
+    return held.evolve(generation=to, renewed_at=at, presented_at=None)
