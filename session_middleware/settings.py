@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from session_middleware.errors import SettingsError
 
-__all__ = ["EXTEND_MAX_MINUTES", "EXTEND_MIN_MINUTES", "Limits", "Settings", "seconds"]
+__all__ = ["AAL3_OVERALL", "EXTEND_MAX_MINUTES", "EXTEND_MIN_MINUTES", "Limits", "Settings", "Timing", "seconds"]
 
 Duration = timedelta | float | int
 Policy = Literal["required", "optional"]
@@ -31,7 +31,7 @@ _AAL: dict[str, tuple[float, float | None]] = {
     "aal3": (12 * 3_600.0, 900.0),
 }
 #: The one figure of the table above that is a SHALL, so that more is refused and not only warned about.
-_AAL3_OVERALL = 12 * 3_600.0
+AAL3_OVERALL = 12 * 3_600.0
 
 _COOKIE_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
 _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*\Z")
@@ -94,8 +94,19 @@ class Limits:
         return Limits(silence, min(self.absolute_lifetime, other.absolute_lifetime))
 
 
-def _default_secret_keys() -> Sequence[str | bytes]:
-    return ()
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """The checked durations in float seconds, as the core takes them; made by Settings."""
+
+    touch_interval: float
+    rolling: bool
+    renewal_interval: float | None
+    renewal_grace: float
+    jwt_lifetime: float
+    ended_retention: float
+    max_continue: float | None
+    clock_skew: float
+    retry_after: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,7 +123,7 @@ class Settings:
     """
 
     # Keys. The first signs, all verify (L10). Empty: the framework's own secret, where there is one.
-    secret_keys: Sequence[str | bytes] = field(default_factory=_default_secret_keys, repr=False)
+    secret_keys: Sequence[str | bytes] = field(default=(), repr=False)
 
     # The two clocks and how often we act (L2-L5, L7, L22). `aal` fills in what is not given.
     aal: Literal["aal1", "aal2", "aal3"] | None = None
@@ -175,6 +186,10 @@ class Settings:
     # Existing logins (L23): an ISO date (YYYY-MM-DD) until which an unlinked framework session is adopted once.
     adopt_existing_until: str | None = None
 
+    #: The durations above as float seconds, and the configured limits where no `limits=` function is given.
+    timing: Timing = field(init=False, repr=False, compare=False)
+    default_limits: Limits = field(init=False, repr=False, compare=False)
+
     def __post_init__(self) -> None:
         _check(self)
 
@@ -209,13 +224,8 @@ class Settings:
         return cls(**{**values, **given})
 
     def replace(self, **changes: Any) -> Settings:
-        """Return a copy with some settings changed; derived defaults are worked out again only where not set."""
+        """Return a copy with some settings changed; derived values that were filled in stay as they are."""
         return replace(self, **changes)
-
-    @property
-    def default_limits(self) -> Limits:
-        """The configured limits where no `limits=` function is given."""
-        return Limits(self.inactivity_timeout, self.absolute_lifetime)  # type: ignore[arg-type]  # floats since _check
 
     @property
     def max_age_limits(self) -> Limits:
@@ -278,8 +288,11 @@ def _from_text(name: str, value: Any) -> Any:
 
 def _unknown(key: str, name: str, names: set[str], prefix: str) -> SettingsError:
     near = difflib.get_close_matches(name, names, n=1)
-    shape = (lambda n: prefix + n.upper()) if prefix.isupper() else (lambda n: prefix + n)
-    hint = f"Did you mean {shape(near[0])}?" if near else "See the settings page for the names."
+    hint = (
+        f"Did you mean {prefix + (near[0].upper() if prefix.isupper() else near[0])}?"
+        if near
+        else "See the settings page for the names."
+    )
     return SettingsError(key, "...", "is not a setting.", hint)
 
 
@@ -331,6 +344,7 @@ def _check_keys(settings: Settings, put: Callable[[str, object], None]) -> None:
 
 def _check_clocks(settings: Settings, put: Callable[[str, object], None]) -> None:
     _choice(settings, "aal", None, "aal1", "aal2", "aal3")
+    _choice(settings, "rolling", True, False)
     overall, silence = _AAL[settings.aal or "aal2"]
 
     given_silence = settings.inactivity_timeout
@@ -341,70 +355,82 @@ def _check_clocks(settings: Settings, put: Callable[[str, object], None]) -> Non
     else:
         timeout = seconds("inactivity_timeout", given_silence, least=1.0)
 
+    usual_touch = 60.0 if timeout is None else min(60.0, timeout / 20)
     interval = settings.touch_interval
-    if interval is None:
-        touch = 60.0 if timeout is None else min(60.0, timeout / 20)
-    else:
-        touch = seconds("touch_interval", interval)
+    touch = usual_touch if interval is None else seconds("touch_interval", interval)
     if timeout is not None and touch >= timeout:
         raise SettingsError(
             "touch_interval",
-            settings.touch_interval,
+            interval,
             f"is not shorter than inactivity_timeout ({timeout:g} s), so silence could not be told from activity.",
-            f"Give at most {timeout / 2:g}, or leave it out for {min(60.0, timeout / 20):g}.",
+            f"Give at most {timeout / 2:g}, or leave it out for {usual_touch:g}.",
         )
     if settings.aal is not None and given_silence == "default" and timeout is not None:
         timeout -= touch  # L22: the preset's figure is what is promised, so the touch interval counts inside it
-    put("inactivity_timeout", timeout)
-    put("touch_interval", touch)
 
-    absolute = overall if settings.absolute_lifetime is None else settings.absolute_lifetime
-    put("absolute_lifetime", seconds("absolute_lifetime", absolute, least=1.0))
-    if timeout is not None and timeout > settings.absolute_lifetime:  # type: ignore[operator]  # a float since the line above
-        raise SettingsError(
-            "inactivity_timeout",
-            timeout,
-            f"is longer than absolute_lifetime ({settings.absolute_lifetime:g} s) and could never be reached.",
-            "Shorten it, or give None for no limit by silence.",
-        )
-    for name in ("absolute_lifetime", "persistent_limits"):
-        value = getattr(settings, name)
-        age = value.absolute_lifetime if isinstance(value, Limits) else value
-        if settings.aal == "aal3" and age is not None and age > _AAL3_OVERALL:
+    given_age = settings.absolute_lifetime
+    absolute = overall if given_age is None else seconds("absolute_lifetime", given_age, least=1.0)
+    if timeout is not None and timeout > absolute:
+        if given_silence != "default":
             raise SettingsError(
-                name, value, "is beyond what aal3 allows (NIST SP 800-63B-4 §2.3.3: 12 hours).", "Give at most 43200."
+                "inactivity_timeout",
+                timeout,
+                f"is longer than absolute_lifetime ({absolute:g} s) and could never be reached.",
+                "Shorten it, or give None for no limit by silence.",
+            )
+        timeout = absolute  # the default silence under a short absolute lifetime
+    persistent = settings.persistent_limits
+    if persistent is not None and not isinstance(persistent, Limits):
+        raise SettingsError("persistent_limits", persistent, "is not Limits.", "Give Limits(...).")
+    ages = [("absolute_lifetime", absolute)]
+    if persistent is not None:
+        ages.append(("persistent_limits", persistent.absolute_lifetime))
+    for name, age in ages:
+        if settings.aal == "aal3" and age > AAL3_OVERALL:
+            raise SettingsError(
+                name, age, "is beyond what aal3 allows (NIST SP 800-63B-4 §2.3.3: 12 hours).", "Give at most 43200."
             )
 
-    put("clock_skew", seconds("clock_skew", settings.clock_skew, most=300.0))
-    put("ended_retention", seconds("ended_retention", settings.ended_retention, least=60.0))
-    put("retry_after", seconds("retry_after", settings.retry_after, least=1.0))
-    put("renewal_grace", seconds("renewal_grace", settings.renewal_grace, least=1.0))
-    if settings.renewal_interval is not None:
-        put("renewal_interval", seconds("renewal_interval", settings.renewal_interval, least=1.0))
-        if settings.renewal_interval <= settings.renewal_grace:  # type: ignore[operator]  # floats since above
+    grace = seconds("renewal_grace", settings.renewal_grace, least=1.0)
+    renewal = settings.renewal_interval
+    if renewal is not None:
+        renewal = seconds("renewal_interval", renewal, least=1.0)
+        if renewal <= grace:
             raise SettingsError(
                 "renewal_interval",
-                settings.renewal_interval,
-                f"is not longer than renewal_grace ({settings.renewal_grace:g} s).",
+                renewal,
+                f"is not longer than renewal_grace ({grace:g} s).",
                 "Give at least twice the grace, or None to turn renewal off.",
             )
-    put("jwt_lifetime", seconds("jwt_lifetime", settings.jwt_lifetime, least=10.0, most=3_600.0))
-    if settings.max_continue is not None:
-        bound = seconds("max_continue", settings.max_continue, least=EXTEND_MIN_MINUTES * 60.0)
-        if bound > settings.absolute_lifetime:  # type: ignore[operator]  # a float since above
+    most = settings.max_continue
+    if most is not None:
+        most = seconds("max_continue", most, least=EXTEND_MIN_MINUTES * 60.0)
+        if most > absolute:
             raise SettingsError(
-                "max_continue",
-                settings.max_continue,
-                f"is longer than absolute_lifetime ({settings.absolute_lifetime:g} s).",
-                "Give at most that.",
+                "max_continue", most, f"is longer than absolute_lifetime ({absolute:g} s).", "Give at most that."
             )
-        put("max_continue", bound)
     if settings.verify_interval is not None:
         put("verify_interval", seconds("verify_interval", settings.verify_interval))
     if settings.limits is not None and not callable(settings.limits):
         raise SettingsError("limits", settings.limits, "is not a function.", "Give (subject, claims) -> Limits.")
-    if settings.persistent_limits is not None and not isinstance(settings.persistent_limits, Limits):
-        raise SettingsError("persistent_limits", settings.persistent_limits, "is not Limits.", "Give Limits(...).")
+
+    timing = Timing(
+        touch_interval=touch,
+        rolling=settings.rolling,
+        renewal_interval=renewal,
+        renewal_grace=grace,
+        jwt_lifetime=seconds("jwt_lifetime", settings.jwt_lifetime, least=10.0, most=3_600.0),
+        ended_retention=seconds("ended_retention", settings.ended_retention, least=60.0),
+        max_continue=most,
+        clock_skew=seconds("clock_skew", settings.clock_skew, most=300.0),
+        retry_after=seconds("retry_after", settings.retry_after, least=1.0),
+    )
+    put("inactivity_timeout", timeout)
+    put("absolute_lifetime", absolute)
+    put("default_limits", Limits(timeout, absolute))
+    put("timing", timing)
+    for each in fields(timing):
+        put(each.name, getattr(timing, each.name))
 
 
 def _check_choices(settings: Settings, put: Callable[[str, object], None]) -> None:
@@ -415,7 +441,7 @@ def _check_choices(settings: Settings, put: Callable[[str, object], None]) -> No
     _choice(settings, "csrf_without_headers", "refuse", "allow")
     _choice(settings, "transport", "cookie", "header")
     _choice(settings, "on_unavailable", "refuse", "stale")
-    for name in ("rolling", "persistent", "cookie_partitioned", "insecure_dev"):
+    for name in ("persistent", "cookie_partitioned", "insecure_dev"):
         _choice(settings, name, True, False)
     put("jwt_claims", tuple(settings.jwt_claims))
     reserved = {"iss", "aud", "sid", "sub", "iat", "nbf", "exp", "jti", "auth_time", "acr", "amr"} & set(

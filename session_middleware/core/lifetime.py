@@ -1,8 +1,9 @@
 """Every rule about when a session lives and ends; nothing else in the package decides it.
 
-The table that the whole package cites as L1-L27 stands in `RULES` (core/rules.py); this file implements L1-L7, L9 (when),
-L11, L16 and L22. All functions are pure: `now` is an argument, times are seconds since the epoch, a deadline is
-reached at `now >= deadline` (L1). Any exception raised from here is a bug.
+The table that the whole package cites as L1-L27 is data, in `core/rules.py`, so that the docs are generated from it and
+a test can ask which rules are tested; this file implements L1-L7, L9 (when), L11, L16 and L22. All functions are pure:
+`now` is an argument, times are seconds since the epoch, a deadline is reached at `now >= deadline` (L1). Any exception
+raised from here, but for the documented SettingsError, is a bug.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 
 from session_middleware.core.record import SessionRecord
 from session_middleware.errors import SettingsError
-from session_middleware.settings import EXTEND_MAX_MINUTES, EXTEND_MIN_MINUTES, Limits, Settings
+from session_middleware.settings import EXTEND_MAX_MINUTES, EXTEND_MIN_MINUTES, Limits, Timing
 
 __all__ = [
     "Deadlines",
@@ -159,7 +160,7 @@ def first_deadlines(now: float, limits: Limits, ceiling: float | None, minutes: 
     return Deadlines(min(now + limits.inactivity_timeout, absolute), absolute)
 
 
-def deadlines(record: SessionRecord, configured: Limits, settings: Settings) -> Deadlines:
+def deadlines(record: SessionRecord, configured: Limits, timing: Timing) -> Deadlines:
     """Return the deadlines in force (L2): each limit is the smaller of the stored and the configured one.
 
     A cut is computed here and never written back: where the configured silence is shorter than the stored one, the
@@ -171,7 +172,7 @@ def deadlines(record: SessionRecord, configured: Limits, settings: Settings) -> 
         absolute = min(absolute, record.ceiling - CEILING_MARGIN)
     silence, recorded = configured.inactivity_timeout, record.inactivity_deadline
     if silence is not None and (stored.inactivity_timeout is None or silence < stored.inactivity_timeout):
-        cut = record.last_seen_at + silence + settings.touch_interval  # type: ignore[operator]  # a float in Settings
+        cut = record.last_seen_at + silence + timing.touch_interval
         recorded = cut if recorded is None else min(recorded, cut)
     return Deadlines(recorded, absolute)
 
@@ -181,7 +182,7 @@ def judge(
     generation: int,
     now: float,
     configured: Limits,
-    settings: Settings,
+    timing: Timing,
     outage: Outage | None = None,
 ) -> Judgement:
     """Say whether the session of a record lives (L1-L3, L11, L16, L17).
@@ -191,7 +192,7 @@ def judge(
         generation: the token's generation.
         now: the request's instant.
         configured: the configured limits, or what the `limits=` function answered.
-        settings: for touch_interval, renewal_grace and clock_skew.
+        timing: for touch_interval, renewal_grace and clock_skew.
         outage: the last time this process could not reach the store, if any.
 
     Returns:
@@ -200,14 +201,14 @@ def judge(
     if record is None or now >= record.keep_until:
         # A store that has not yet swept and one that has must not differ (L16).
         return Judgement(Verdict.UNKNOWN, Deadlines(None, -math.inf))
-    force = deadlines(record, configured, settings)
+    force = deadlines(record, configured, timing)
     if record.ended_at is not None:
         return Judgement(_ENDED.get(record.end_reason or "", Verdict.REVOKED), force)
 
     silence = force.inactivity
     if silence is not None and outage is not None and outage.since < silence <= outage.until:
         # L17: silence that ran out while we were deaf ends one touch interval after we could hear again.
-        silence = min(outage.until + settings.touch_interval, force.absolute)  # type: ignore[operator]  # a float in Settings
+        silence = min(outage.until + timing.touch_interval, force.absolute)
         force = Deadlines(silence, force.absolute)
     if now >= force.ends_at:
         if silence is not None and silence < force.absolute:
@@ -219,15 +220,15 @@ def judge(
         return Judgement(Verdict.ACTIVE, force)
     if behind < 0:
         return Judgement(Verdict.ACTIVE, force, "newer")
-    if behind == 1 and (record.presented_at is None or now < record.presented_at + settings.renewal_grace):  # type: ignore[operator]  # a float in Settings
+    if behind == 1 and (record.presented_at is None or now < record.presented_at + timing.renewal_grace):
         return Judgement(Verdict.ACTIVE, force, "previous")
     return Judgement(Verdict.REPLAYED, force)
 
 
-def keep_until(inactivity: float | None, absolute: float, settings: Settings) -> float:
+def keep_until(inactivity: float | None, absolute: float, timing: Timing) -> float:
     """Return until when a store keeps a live record: its recorded end and `ended_retention` (L16)."""
     end = absolute if inactivity is None else min(inactivity, absolute)
-    return end + settings.ended_retention  # type: ignore[operator]  # a float in Settings
+    return end + timing.ended_retention
 
 
 def _moved(record: SessionRecord, now: float, configured: Limits, force: Deadlines, extra: float) -> float | None:
@@ -237,7 +238,7 @@ def _moved(record: SessionRecord, now: float, configured: Limits, force: Deadlin
 
 
 def touch(
-    record: SessionRecord, now: float, configured: Limits, settings: Settings, *, presented: bool = True
+    record: SessionRecord, now: float, configured: Limits, timing: Timing, *, presented: bool = True
 ) -> Touch | None:
     """Return the write that records activity at `now`, or None while none is due (L4, L5).
 
@@ -245,27 +246,27 @@ def touch(
         record: a live record.
         now: the request's instant.
         configured: as for `judge`.
-        settings: for touch_interval and rolling.
+        timing: for touch_interval and rolling.
         presented: whether the token of the record's own generation came with the request (L11).
     """
-    force = deadlines(record, configured, settings)
+    force = deadlines(record, configured, timing)
     exact = _moved(record, now, configured, force, 0.0)
     recorded = record.inactivity_deadline
-    due = now - record.last_seen_at >= settings.touch_interval  # type: ignore[operator]  # a float in Settings
-    if settings.rolling and exact is not None and recorded is not None and exact > recorded:
+    due = now - record.last_seen_at >= timing.touch_interval
+    if timing.rolling and exact is not None and recorded is not None and exact > recorded:
         due = True
     first = presented and record.generation > 0 and record.presented_at is None
     if not due and not first:
         return None
     deadline = recorded
-    if settings.rolling and due:
-        rolled = _moved(record, now, configured, force, settings.touch_interval)  # type: ignore[arg-type]  # a float in Settings
+    if timing.rolling and due:
+        rolled = _moved(record, now, configured, force, timing.touch_interval)
         if rolled is not None and recorded is not None:
             deadline = max(recorded, rolled)
     return Touch(
         last_seen_at=now if due else record.last_seen_at,
         inactivity_deadline=deadline,
-        keep_until=keep_until(deadline, force.absolute, settings),
+        keep_until=keep_until(deadline, force.absolute, timing),
         presented_generation=record.generation if first else None,
         presented_at=now if first else None,
     )
@@ -282,23 +283,21 @@ def checked_minutes(minutes: object, most: float = EXTEND_MAX_MINUTES) -> float:
     return float(minutes)
 
 
-def extend_touch(
-    record: SessionRecord, minutes: float | None, now: float, configured: Limits, settings: Settings
-) -> Touch:
+def extend_touch(record: SessionRecord, minutes: float | None, now: float, configured: Limits, timing: Timing) -> Touch:
     """Return the write of `session.extend(minutes)`: exactly now + minutes, capped; None leaves the deadline (L7).
 
     Raises:
         SettingsError: the minutes are no number between 5 and 527040.
     """
-    force = deadlines(record, configured, settings)
+    force = deadlines(record, configured, timing)
     deadline = record.inactivity_deadline
     if minutes is not None:
         deadline = min(now + checked_minutes(minutes) * 60.0, force.absolute)
-    return Touch(now, deadline, keep_until(deadline, force.absolute, settings), exact=True)
+    return Touch(now, deadline, keep_until(deadline, force.absolute, timing), exact=True)
 
 
 def continue_touch(
-    record: SessionRecord, minutes: float | None, now: float, configured: Limits, settings: Settings
+    record: SessionRecord, minutes: float | None, now: float, configured: Limits, timing: Timing
 ) -> Touch:
     """Return the write of `POST continue`: now + the inactivity_timeout in force, or `minutes` within bounds (L7).
 
@@ -307,53 +306,53 @@ def continue_touch(
     """
     silence = record.limits.capped(configured).inactivity_timeout
     if minutes is not None:
-        bound = settings.max_continue if settings.max_continue is not None else silence
+        bound = timing.max_continue if timing.max_continue is not None else silence
         if bound is not None:
-            checked_minutes(minutes, most=bound / 60.0)  # type: ignore[operator]  # a float in Settings
-        return extend_touch(record, minutes, now, configured, settings)
-    force = deadlines(record, configured, settings)
+            checked_minutes(minutes, most=bound / 60.0)
+        return extend_touch(record, minutes, now, configured, timing)
+    force = deadlines(record, configured, timing)
     deadline = record.inactivity_deadline
     if silence is not None:
         deadline = min(now + silence, force.absolute)
-    return Touch(now, deadline, keep_until(deadline, force.absolute, settings), exact=True)
+    return Touch(now, deadline, keep_until(deadline, force.absolute, timing), exact=True)
 
 
-def renewal_due(record: SessionRecord, generation: int, now: float, settings: Settings) -> bool:
+def renewal_due(record: SessionRecord, generation: int, now: float, timing: Timing) -> bool:
     """Say whether the token is due for a new generation (L11).
 
     Only whoever presents the record's own generation moves it: else two lost responses would push the generation the
     browser still holds out of reach.
     """
-    interval = settings.renewal_interval
-    return interval is not None and generation == record.generation and now - record.renewed_at >= interval  # type: ignore[operator]  # a float in Settings
+    interval = timing.renewal_interval
+    return interval is not None and generation == record.generation and now - record.renewed_at >= interval
 
 
-def jwt_expiry(now: float, ends_at: float, settings: Settings) -> int:
+def jwt_expiry(now: float, ends_at: float, timing: Timing) -> int:
     """Return `exp` of a session JWT minted at `now`: jwt_lifetime, never past the deadline in force (L9)."""
-    return math.floor(min(now + settings.jwt_lifetime, ends_at))  # type: ignore[operator]  # a float in Settings
+    return math.floor(min(now + timing.jwt_lifetime, ends_at))
 
 
-def jwt_due(expires: int, now: float, ends_at: float, settings: Settings) -> bool:
+def jwt_due(expires: int, now: float, ends_at: float, timing: Timing) -> bool:
     """Say whether a session JWT wants rotation by time alone (L9)."""
     if expires > ends_at:
         return True
-    half = settings.jwt_lifetime / 2  # type: ignore[operator]  # a float in Settings
-    return expires - now < half and jwt_expiry(now, ends_at, settings) > expires
+    half = timing.jwt_lifetime / 2
+    return expires - now < half and jwt_expiry(now, ends_at, timing) > expires
 
 
-def quiet_until(record: SessionRecord, force: Deadlines, jwt_expires: int, settings: Settings) -> float:
+def quiet_until(record: SessionRecord, force: Deadlines, jwt_expires: int, timing: Timing) -> float:
     """Return the instant before which no rule of this file would answer otherwise for this record.
 
     That is: ACTIVE, no touch due, no renewal due, no JWT due. It holds for the record's own generation, already
     presented, and a JWT of ours that does not outlive the deadlines.
     """
-    until = min(force.ends_at, record.keep_until, record.last_seen_at + settings.touch_interval)  # type: ignore[operator]  # a float in Settings
-    if settings.renewal_interval is not None:
-        until = min(until, record.renewed_at + settings.renewal_interval)  # type: ignore[operator]  # a float in Settings
+    until = min(force.ends_at, record.keep_until, record.last_seen_at + timing.touch_interval)
+    if timing.renewal_interval is not None:
+        until = min(until, record.renewed_at + timing.renewal_interval)
     if jwt_expires > force.ends_at:
         return -math.inf
     if jwt_expires < math.floor(force.ends_at):
-        until = min(until, jwt_expires - settings.jwt_lifetime / 2)  # type: ignore[operator]  # a float in Settings
+        until = min(until, jwt_expires - timing.jwt_lifetime / 2)
     return until
 
 

@@ -69,7 +69,7 @@ class Store(Protocol):
     """A store whose calls block. Promises, for every method:
 
     * A store judges nothing (no verdict, no clock): it returns what it holds; `core/lifetime.py` decides.
-    * "Alive" means: held and `ended_at` is None. Only `create` makes a row, only `end` ends one, and nothing revives one:
+    * "Alive" means: held and `ended_at` is None. Only `create` makes a row, only `end` ends one, nothing revives one:
       touch, save and renew are "update only if alive", decided and written in one step, also between processes (L13).
     * Missing and ended are not errors. An exception means a fault of the system and nothing else, or
       `RecordUnreadable` where the bytes under the key are no record; then the bytes stay as they are.
