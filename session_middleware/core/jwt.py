@@ -1,0 +1,446 @@
+"""Session JWT: minted, verified and published as a key set for the user's other services (L9).
+
+Compact JWS (RFC 7515 §3.1) with `typ: session+jwt`. Verification is stricter than the RFCs ask, because we read only
+what we minted ourselves: a closed header, one key for one algorithm, one encoding, one reading of the JSON. Pure: `now`
+and `jti` are the caller's. Nothing is cached here, and nothing may identify a JWT by its text or a hash of it: the same
+ECDSA signature can be written two ways, so revocation goes by `sid` (RFC 8725bis, OWASP JWT cheat sheet).
+
+Which algorithm: HS256 needs nothing and suits one application. Ed25519 and ES256 publish their public key through
+`jwks()`. Ed25519 is signed under its fully-specified name `Ed25519` (RFC 9864 §2.2), not under the deprecated `EdDSA`.
+joserfc >= 1.5, jwcrypto and jose (JavaScript) know that name; PyJWT 2.15 does not yet (its issue 1190). For a service
+that reads with such a library choose ES256, or `JwtKey.from_pem(..., alg="EdDSA")`. A key answers to one name only.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any, Final, Literal, NoReturn
+
+from session_middleware.core.tokens import b64decode, b64encode, derive
+from session_middleware.errors import InvalidToken, SettingsError
+
+__all__ = ["JWT_LIMIT", "JWT_TYP", "JwtAlgorithm", "JwtKey", "JwtKeys"]
+
+JwtAlgorithm = Literal["HS256", "Ed25519", "EdDSA", "ES256"]
+
+#: The kind of token, so that no other JWT under the same key passes for a session (RFC 8725 §3.11).
+JWT_TYP: Final = "session+jwt"
+
+#: Characters of the longest JWT minted or looked at: more would not fit a cookie (RFC 6265bis §5.6).
+JWT_LIMIT: Final = 4096
+
+#: 9999-12-31T23:59:59Z, the last instant `datetime` can say; a later NumericDate is nonsense (RFC 7519 §2).
+_LAST_INSTANT: Final = 253_402_300_799
+
+_KID: Final = re.compile(r"[A-Za-z0-9._~:/+=@-]{1,128}", re.ASCII)
+_HEADER_NAMES: Final = frozenset({"alg", "kid", "typ"})
+_TEXT_CLAIMS: Final = ("sub", "sid", "jti")
+_KEY_FIX: Final = "Give a PEM of an Ed25519 or P-256 key."
+
+#: What every refusal says; why is in `code`, the token is nowhere.
+_MESSAGE: Final = "The session JWT did not verify."
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build an object, refusing a repeated name: parsers disagree on which one counts (RFC 8725bis, RFC 8259 §4)."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name occurs twice")
+    return found
+
+
+def _integer(text: str) -> int:
+    """Read an integer of at most 16 digits: more is exact in no other language and slow in this one."""
+    if len(text) > 17:
+        raise ValueError("an integer is too long")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    """Read a number with a fraction or exponent; 1e400 would be infinite."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("a number is too large")
+    return number
+
+
+def _constant(text: str) -> NoReturn:
+    """Refuse NaN and Infinity, which Python reads and JSON does not have (RFC 8259 §6)."""
+    raise ValueError("NaN and Infinity are not JSON")
+
+
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=_integer, parse_float=_number, parse_constant=_constant
+)
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def _segment(value: Mapping[str, Any]) -> str:
+    return b64encode(_ENCODER.encode(dict(value)).encode("utf-8"))
+
+
+def _parsed(segment: str) -> dict[str, Any] | None:
+    """Return the one object a segment can mean: canonical base64url, UTF-8 without BOM, strict JSON; else None.
+
+    None instead of an exception, because a chained JSONDecodeError would carry the token along.
+    """
+    try:
+        raw = b64decode(segment)
+        found = _DECODER.decode(raw.decode("utf-8"))  # never json.loads(bytes): it guesses UTF-16 and -32
+        if b"\\u" in raw:
+            _ENCODER.encode(found).encode("utf-8")  # an escaped half of a surrogate pair is no text (RFC 8259 §8.2)
+    except (ValueError, RecursionError):
+        return None
+    return found if type(found) is dict else None
+
+
+def _is_date(value: object) -> bool:
+    """Say whether a value is a NumericDate: an int or float proper (not bool, not text), finite and in range."""
+    return (type(value) is int or type(value) is float) and 0 <= value <= _LAST_INSTANT
+
+
+def _checked_kid(kid: object) -> str:
+    if not isinstance(kid, str) or _KID.fullmatch(kid) is None:
+        raise SettingsError(
+            "kid", kid, "is not a key id.", "Use 1 to 128 letters, digits and ._~:/+=@-, or leave it out."
+        )
+    return kid
+
+
+def _refused_pem(problem: str, fix: str = _KEY_FIX) -> SettingsError:
+    return SettingsError("jwt_keys", "***", problem, fix)
+
+
+@dataclass(frozen=True, slots=True)
+class JwtKey:
+    """A key of the session JWT; made by `hs256` or `from_pem`. One key has one algorithm (RFC 8725 §3.1).
+
+    Example:
+        >>> key = JwtKey.hs256(b"0f6a1b2c3d4e5f60718293a4b5c6d7e8f9", kid="2026-01")
+        >>> key
+        JwtKey(kid='2026-01', alg='HS256')
+
+    Attributes:
+        kid: the id that stands in the header of every JWT it signs.
+        alg: the one algorithm it signs and verifies with, as the header names it.
+    """
+
+    kid: str
+    alg: JwtAlgorithm
+    _fingerprint: bytes = field(repr=False)  # the same for the same key under whatever kid and alg; not the key
+    _jwk: Mapping[str, str] | None = field(repr=False, compare=False)  # public members only; None for a secret
+    _sign: Callable[[bytes], bytes] | None = field(repr=False, compare=False)
+    _verifies: Callable[[bytes, str], bool] = field(repr=False, compare=False)
+
+    @property
+    def can_sign(self) -> bool:
+        """Whether this is a secret or private key; a public one only verifies."""
+        return self._sign is not None
+
+    @classmethod
+    def hs256(cls, secret: bytes, kid: str | None = None) -> JwtKey:
+        """Make a symmetric key (RFC 7518 §3.2): whoever verifies with it can also sign.
+
+        Args:
+            secret: 32 random bytes or more, never a password (RFC 8725 §3.5).
+            kid: its id; left out, a hash of the secret that does not reveal it.
+
+        Returns:
+            A key that signs and verifies.
+
+        Raises:
+            SettingsError: the secret is not bytes, too short, too uniform or in truth a public key; or the kid is bad.
+        """
+        make = 'Make one with: python -c "import secrets; print(secrets.token_urlsafe(48))"'
+        if not isinstance(secret, bytes):
+            raise SettingsError("jwt_keys", type(secret).__name__, "is not bytes.", "Encode it: secret.encode().")
+        if len(secret) < 32 or len(set(secret)) < 8:
+            raise SettingsError(
+                "jwt_keys",
+                f"<secret of {len(secret)} bytes>",
+                "is too short or too uniform for HS256 (RFC 7518 §3.2; 32 bytes with at least 8 different ones).",
+                make,
+            )
+        if b"-----BEGIN " in secret or secret.lstrip().startswith((b"ssh-", b"ecdsa-")):
+            # The classic confusion: a key that everyone may know, taken for a secret (RFC 8725 §2.1).
+            raise SettingsError("jwt_keys", "***", "is a PEM or SSH key, not a secret.", "Use JwtKey.from_pem.")
+
+        def sign(message: bytes) -> bytes:
+            return hmac.digest(secret, message, "sha256")
+
+        def verifies(message: bytes, signature: str) -> bool:
+            # Encoded against encoded: there is one right text, and it is compared in constant time.
+            return hmac.compare_digest(b64encode(sign(message)), signature)
+
+        fingerprint = derive(secret, "session JWT key id")
+        own = b64encode(fingerprint[:12]) if kid is None else _checked_kid(kid)
+        return cls(own, "HS256", fingerprint, None, sign, verifies)
+
+    @classmethod
+    def from_pem(
+        cls,
+        pem: str | bytes,
+        kid: str | None = None,
+        password: bytes | None = None,
+        *,
+        alg: Literal["Ed25519", "EdDSA", "ES256"] | None = None,
+    ) -> JwtKey:
+        """Read an Ed25519 (RFC 8037) or P-256 (RFC 7518 §3.4) key from PEM.
+
+        Args:
+            pem: a private key, which signs and verifies, or a public key, which only verifies.
+            kid: its id; left out, its RFC 7638 thumbprint.
+            password: of an encrypted private key.
+            alg: left out, the fully-specified name for the key. `"EdDSA"` makes an Ed25519 key sign and verify under
+                the deprecated name instead, for readers that do not know RFC 9864 yet, such as PyJWT 2.15.
+
+        Returns:
+            The key.
+
+        Raises:
+            SettingsError: it cannot be read, is of another kind or does not go with `alg`; or the package
+                `cryptography` is missing.
+        """
+        try:
+            from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+            from cryptography.hazmat.primitives import hashes
+            from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, utils
+            from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
+        except ImportError:
+            raise _refused_pem(
+                "needs the package cryptography.", 'Install "session-middleware[jwt]", or use JwtKey.hs256.'
+            ) from None
+
+        if not isinstance(pem, (str, bytes)):
+            raise SettingsError("jwt_keys", type(pem).__name__, "is not a PEM.", _KEY_FIX)
+        raw = pem.encode("utf-8", "replace") if isinstance(pem, str) else pem
+        private: Any = None  # Any: cryptography's union of private key types, narrowed below
+        try:
+            if b"PRIVATE KEY-----" in raw:
+                private = load_pem_private_key(raw, password)
+                public: Any = private.public_key()  # Any: the same for public keys
+            else:
+                public = load_pem_public_key(raw)
+        except (ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: a password missing, or one too many
+            raise _refused_pem(
+                "cannot be read: no PEM of a key, of a kind unknown here, or the wrong password.",
+                "Give an unencrypted or correctly unlocked PEM of an Ed25519 or P-256 key.",
+            ) from None
+
+        if isinstance(public, ed25519.Ed25519PublicKey):
+            allowed: tuple[JwtAlgorithm, ...] = ("Ed25519", "EdDSA")
+            jwk = {"crv": "Ed25519", "kty": "OKP", "x": b64encode(public.public_bytes_raw())}
+            sign = None if private is None else private.sign
+
+            def check(signature: bytes, message: bytes) -> None:
+                public.verify(signature, message)
+
+        elif isinstance(public, ec.EllipticCurvePublicKey) and isinstance(public.curve, ec.SECP256R1):
+            allowed = ("ES256",)
+            point = public.public_numbers()
+            x, y = (b64encode(number.to_bytes(32, "big")) for number in (point.x, point.y))
+            jwk = {"crv": "P-256", "kty": "EC", "x": x, "y": y}
+            scheme = ec.ECDSA(hashes.SHA256())
+            try:
+                # RFC 8725 §3.2 wants RFC 6979: no random number whose repetition gives the key away.
+                signing = ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
+            except (TypeError, UnsupportedAlgorithm):  # cryptography < 43, OpenSSL < 3.2
+                signing = scheme
+
+            def sign_raw(message: bytes) -> bytes:
+                r, s = utils.decode_dss_signature(private.sign(message, signing))
+                return r.to_bytes(32, "big") + s.to_bytes(32, "big")
+
+            def check(signature: bytes, message: bytes) -> None:
+                if len(signature) != 64:  # r and s, 32 bytes each (RFC 7518 §3.4); never DER
+                    raise InvalidSignature
+                r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
+                public.verify(utils.encode_dss_signature(r, s), message, scheme)
+
+            sign = None if private is None else sign_raw
+        else:
+            what = type(public).__name__.removesuffix("PublicKey")
+            if isinstance(public, rsa.RSAPublicKey):
+                what = f"RSA ({public.key_size} bits)"
+            elif isinstance(public, ec.EllipticCurvePublicKey):
+                what = f"elliptic-curve ({public.curve.name})"
+            raise _refused_pem(f"is a key of the kind {what}, which is not used here.")
+
+        if alg is not None and alg not in allowed:
+            raise SettingsError("alg", alg, f"does not go with this key ({jwk['crv']}).", f"Use {allowed[0]!r}.")
+
+        def verifies(message: bytes, signature: str) -> bool:
+            try:
+                check(b64decode(signature), message)
+            except (ValueError, InvalidSignature):
+                return False
+            return True
+
+        # RFC 7638 §3: the required members alone, in alphabetical order, which is the order above.
+        fingerprint = sha256(_ENCODER.encode(jwk).encode("ascii")).digest()
+        own = b64encode(fingerprint) if kid is None else _checked_kid(kid)
+        return cls(own, alg or allowed[0], fingerprint, jwk, sign, verifies)
+
+
+class JwtKeys:
+    """Mints and verifies session JWTs under a list of keys: the first signs, all verify (L9, L10).
+
+    To change the key, append the new one everywhere, then move it to the front, then drop the old one after
+    `jwt_lifetime`. Symmetric and asymmetric keys do not mix (RFC 8725 §2.1). To go from one to the other replace the
+    whole list: a session JWT that no longer verifies is minted anew and ends no session.
+
+    Args:
+        keys: at least one; the first must be able to sign.
+
+    Raises:
+        SettingsError: the list is empty, names a key or a kid twice, mixes kinds, or cannot sign.
+    """
+
+    __slots__ = ("_by_header", "_by_kid", "_jwks", "_prefix", "_sign")
+
+    def __init__(self, keys: Sequence[JwtKey]) -> None:
+        listed = tuple(keys)
+        for key in listed:
+            if not isinstance(key, JwtKey):
+                raise SettingsError(
+                    "jwt_keys", type(key).__name__, "is not a JwtKey.", "Use JwtKey.hs256 or JwtKey.from_pem."
+                )
+        kids = [key.kid for key in listed]
+        if not listed:
+            raise SettingsError("jwt_keys", kids, "is empty.", "Give at least one key, the signing key first.")
+        if len(set(kids)) != len(kids):
+            raise SettingsError("jwt_keys", kids, "names a kid twice.", "Give every key a kid of its own.")
+        if len({key._fingerprint for key in listed}) != len(listed):
+            raise SettingsError(
+                "jwt_keys", kids, "names one key twice.", "List each key once: one key, one algorithm (RFC 8725 §3.1)."
+            )
+        if len({key.alg == "HS256" for key in listed}) != 1:
+            raise SettingsError(
+                "jwt_keys",
+                [f"{key.kid}: {key.alg}" for key in listed],
+                "mixes symmetric and asymmetric keys (RFC 8725 §2.1).",
+                "Replace the whole list at once: session JWTs are minted anew and nobody is logged out.",
+            )
+        first = listed[0]
+        if first._sign is None:
+            raise SettingsError(
+                "jwt_keys", kids, f"begins with the public key {first.kid!r}.", "Put a private key first: it signs."
+            )
+        self._sign = first._sign
+        self._by_kid = {key.kid: key for key in listed}
+        # Our own headers are few, so they are known by their text and need no parsing.
+        self._by_header = {_segment({"alg": key.alg, "kid": key.kid, "typ": JWT_TYP}): key for key in listed}
+        self._prefix = next(iter(self._by_header)) + "."
+        self._jwks = [
+            {**key._jwk, "kid": key.kid, "alg": key.alg, "use": "sig"} for key in listed if key._jwk is not None
+        ]
+
+    def mint(self, claims: Mapping[str, Any]) -> str:
+        """Sign claims with the first key; the same claims give the same JWT.
+
+        Args:
+            claims: what it says (RFC 7519 §4), written in the order given; `verify` wants iss, aud, sub, sid, jti, exp.
+
+        Returns:
+            The compact serialisation, at most `JWT_LIMIT` characters.
+
+        Raises:
+            SettingsError: a claim is no JSON value, or they are too long together.
+        """
+        try:
+            signed = self._prefix + _segment(claims)
+        except (TypeError, ValueError, RecursionError):
+            raise SettingsError(
+                "claims", sorted(map(str, claims)), "hold something that is not JSON.", "Use text, numbers and lists."
+            ) from None
+        text = f"{signed}.{b64encode(self._sign(signed.encode('ascii')))}"
+        if len(text) > JWT_LIMIT:
+            raise SettingsError(
+                "claims",
+                sorted(map(str, claims)),
+                f"make a session JWT of {len(text)} characters, more than {JWT_LIMIT}.",
+                "List fewer in jwt_claims: the record keeps the rest.",
+            )
+        return text
+
+    def verify(
+        self, text: str, *, issuer: str, audience: str, now: float, clock_skew: float, typ: str = JWT_TYP
+    ) -> dict[str, Any]:
+        """Return the claims of a JWT of ours that holds at `now`; the signature is checked before any is looked at.
+
+        Beyond RFC 7519 §7.2 and RFC 8725: the header holds alg, kid and typ and nothing else (so no jwk, jku, x5c, x5u,
+        crit, zip, b64), kid must be one of ours and alg that key's own, `aud` is us alone (a text, or a list of just
+        that), iss, sub, sid, jti and exp are required, and text that has a second reading is refused.
+
+        Args:
+            text: the compact serialisation.
+            issuer: what `iss` must be.
+            audience: what `aud` must be.
+            now: seconds since the epoch.
+            clock_skew: seconds that `iat` and `nbf` may be ahead of `now`; `exp` has no leeway (L1).
+            typ: the kind of token wanted; `application/` may stand before it (RFC 7515 §4.1.9).
+
+        Returns:
+            Its claims.
+
+        Raises:
+            InvalidToken: anything at all is wrong. `code` is `jwt_invalid` (not signed by us, or not a token of this
+                kind), and once the signature is good `jwt_claims` (not for us, or a claim missing or malformed),
+                `jwt_expired` or `jwt_not_yet_valid`.
+        """
+        if not isinstance(text, str) or len(text) > JWT_LIMIT or not text.isascii() or text.count(".") != 2:
+            raise InvalidToken(_MESSAGE, code="jwt_invalid")
+        signed, _, signature = text.rpartition(".")
+        header, _, payload = signed.partition(".")
+        key = self._by_header.get(header) if typ == JWT_TYP else None
+        if key is None:
+            key = self._key_of(header, typ)
+        if key is None or not key._verifies(signed.encode("ascii"), signature):
+            raise InvalidToken(_MESSAGE, code="jwt_invalid")
+        claims = _parsed(payload)
+        if claims is None or not _are_for(claims, issuer, audience):
+            raise InvalidToken(_MESSAGE, code="jwt_claims")
+        if now >= claims["exp"]:
+            raise InvalidToken(_MESSAGE, code="jwt_expired")
+        latest = now + clock_skew
+        if claims.get("iat", 0) > latest or claims.get("nbf", 0) > latest:
+            raise InvalidToken(_MESSAGE, code="jwt_not_yet_valid")
+        return claims
+
+    def _key_of(self, header: str, typ: str) -> JwtKey | None:
+        """Return the key that a header written by another library may be verified with, None for none."""
+        found = _parsed(header)
+        if found is None or found.keys() != _HEADER_NAMES or found["typ"] not in (typ, f"application/{typ}"):
+            return None
+        kid = found["kid"]
+        key = self._by_kid.get(kid) if isinstance(kid, str) else None
+        return key if key is not None and found["alg"] == key.alg else None
+
+    def is_current(self, text: str) -> bool:
+        """Say whether a JWT that verified was signed by the first key; if not, it wants rotation (L9)."""
+        return text.startswith(self._prefix)
+
+    def jwks(self) -> dict[str, Any]:
+        """Return the public keys as a JWK Set (RFC 7517 §5), in the order listed; symmetric keys never appear."""
+        return {"keys": [dict(jwk) for jwk in self._jwks]}
+
+
+def _are_for(claims: dict[str, Any], issuer: str, audience: str) -> bool:
+    """Say whether claims have every member we need, of the right type, and are from `issuer` for `audience` alone."""
+    for name in _TEXT_CLAIMS:
+        value = claims.get(name)
+        if type(value) is not str or not value:
+            return False
+    if claims.get("iss") != issuer or not _is_date(claims.get("exp")):
+        return False
+    for name in ("iat", "nbf", "auth_time"):
+        if name in claims and not _is_date(claims[name]):
+            return False
+    named = claims.get("aud")
+    return named == audience or named == [audience]
