@@ -1,0 +1,239 @@
+"""One SQLite file and the connections to it: made once, lent to one caller at a time, never carried across a fork."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from session_middleware.errors import SettingsError, StoreUnavailable
+from session_middleware.runtime import mutex
+
+__all__ = ["SQLiteFile"]
+
+#: Kept in the file's user_version; a file of a later version is refused, never guessed at.
+_SCHEMA_VERSION: Final = 1
+
+#: Seconds that a fork waits for the calls of other threads to end, and how often it looks.
+_FORK_PATIENCE: Final = 1.0
+_FORK_LOOK: Final = 0.0005
+
+#: Connections that were open when a process was forked behind our back. SQLite forbids to use or close them there, and
+#: what nothing refers to is closed.
+_left_behind: list[sqlite3.Connection] = []
+
+_files: weakref.WeakSet[SQLiteFile] = weakref.WeakSet()
+
+
+class SQLiteFile:
+    """Lends connections to a file.
+
+    A pool, not one connection per thread: a server that starts a thread per request would open the file per request.
+    Taking from and giving to a list is one step each, so lending costs no lock. There are two kinds: those whose
+    commits reach the disk before they return (synchronous=FULL) and those whose commits survive the process but not a
+    power cut (NORMAL); switching one connection between both cost 6 us per write.
+
+    Args:
+        path: the file; made with mode 0600 if it is not there. Its folder must exist.
+        schema: SQL that makes the tables, run once per file.
+        busy_timeout: seconds to wait for another writer.
+
+    Raises:
+        SettingsError: the file cannot be made or opened here, or was written by a later version.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], schema: str, busy_timeout: float) -> None:
+        # Absolute, since an app may change its working directory between two connections.
+        self.path = Path(path).absolute()
+        self._schema = schema
+        self._busy_timeout = busy_timeout
+        self._opened: list[sqlite3.Connection] = []
+        self._begin()
+        self._prepare()
+        _files.add(self)
+        weakref.finalize(self, _close_all, self._opened)
+
+    def _begin(self) -> None:
+        """Start without connections, in this process."""
+        self._pid = os.getpid()
+        self._gate = mutex()  # held while connections are made, and by a fork while none may be
+        self._writer = mutex()  # SQLite lets writers poll with growing sleeps; threads of one process need not
+        self._idle: list[sqlite3.Connection] = []
+        self._idle_durable: list[sqlite3.Connection] = []
+
+    # --- lending ----------------------------------------------------------------------------------------------------
+
+    def take(self, durable: bool = False) -> sqlite3.Connection:
+        """Return a connection that is the caller's until `give` or `discard`."""
+        if self._pid != os.getpid():
+            self._forked()
+        try:
+            return (self._idle_durable if durable else self._idle).pop()
+        except IndexError:
+            with self._gate:
+                return self._open(durable)
+
+    def give(self, connection: sqlite3.Connection, durable: bool = False) -> None:
+        """Take back a connection that is in no transaction."""
+        (self._idle_durable if durable else self._idle).append(connection)
+
+    def discard(self, connection: sqlite3.Connection) -> None:
+        """Take back a connection on which something went wrong; closing it undoes an open transaction."""
+        with contextlib.suppress(sqlite3.Error):
+            connection.close()
+        with contextlib.suppress(ValueError):
+            self._opened.remove(connection)
+
+    @contextlib.contextmanager
+    def transaction(self, *, durable: bool) -> Iterator[sqlite3.Connection]:
+        """Hold the file's write lock; commit at the end, undo if the block raises.
+
+        Args:
+            durable: whether a commit must survive a power cut.
+
+        Raises:
+            StoreUnavailable: other threads of this process held the lock for longer than busy_timeout.
+        """
+        if self._pid != os.getpid():
+            self._forked()
+        writer = self._writer
+        if not writer.acquire(timeout=self._busy_timeout):
+            raise StoreUnavailable(f"Other threads kept {self.path} locked for {self._busy_timeout} s.")
+        try:
+            connection = self.take(durable)
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                self.discard(connection)
+                raise
+            self.give(connection, durable)
+        finally:
+            writer.release()
+
+    def close(self) -> None:
+        """Close the idle connections; the next call opens new ones."""
+        for idle in (self._idle, self._idle_durable):
+            while idle:
+                with contextlib.suppress(IndexError):  # another thread was faster
+                    self.discard(idle.pop())
+
+    # --- opening ----------------------------------------------------------------------------------------------------
+
+    def _open(self, durable: bool) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path, timeout=self._busy_timeout, isolation_level=None, check_same_thread=False, cached_statements=64
+        )
+        try:
+            connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+            # What ended must not linger in free space (L16); FAST overwrites only pages that are written anyway.
+            connection.execute("PRAGMA secure_delete=FAST")
+            connection.execute("PRAGMA cache_size=-8000")
+        except BaseException:
+            connection.close()
+            raise
+        self._opened.append(connection)
+        return connection
+
+    def _prepare(self) -> None:
+        """Make the file and its tables if need be, and leave no connection open: a server may fork next."""
+        try:
+            # SQLite gives -wal and -shm the mode of the file itself.
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600))
+            if not os.access(self.path.parent, os.W_OK | os.X_OK):
+                raise PermissionError("the folder is not writable, and SQLite keeps its log beside the file")
+        except OSError as problem:
+            raise _unusable(self.path, problem.strerror or str(problem)) from None
+        patience = time.monotonic() + self._busy_timeout
+        while True:
+            connection = sqlite3.connect(self.path, timeout=self._busy_timeout, isolation_level=None)
+            try:
+                self._make_tables(connection)
+            except sqlite3.OperationalError as problem:
+                # Switching to WAL answers "locked" at once where another process does the same right now.
+                if "locked" not in str(problem) or time.monotonic() > patience:
+                    raise _unusable(self.path, str(problem)) from problem
+            except sqlite3.DatabaseError as problem:
+                raise _unusable(self.path, str(problem)) from problem
+            else:
+                return
+            finally:
+                connection.close()
+            time.sleep(0.01)
+
+    def _make_tables(self, connection: sqlite3.Connection) -> None:
+        if connection.execute("PRAGMA journal_mode=WAL").fetchone()[0] != "wal":
+            raise _unusable(self.path, "this file system does not let SQLite share memory (WAL)")
+        connection.execute("BEGIN IMMEDIATE")
+        held = connection.execute("PRAGMA user_version").fetchone()[0]
+        if held > _SCHEMA_VERSION:
+            raise _unusable(self.path, f"it was written by a later version (schema {held})")
+        if held == 0:
+            if connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None:
+                raise _unusable(self.path, "it is the database of something else; sessions have a file of their own")
+            for statement in filter(None, map(str.strip, self._schema.split(";"))):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version={_SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+
+    # --- forks ------------------------------------------------------------------------------------------------------
+
+    def _before_fork(self) -> None:
+        # SQLite shares its file locks among the connections of a process, and believes in a child that it still holds
+        # the parent's. So none may be open at that instant: lend no more, wait for those that are out, close all.
+        self._gate.acquire(timeout=_FORK_PATIENCE)
+        patience = time.monotonic() + _FORK_PATIENCE
+        self.close()
+        while self._opened and time.monotonic() < patience:
+            time.sleep(_FORK_LOOK)
+            self.close()
+
+    def _after_fork_in_parent(self) -> None:
+        with contextlib.suppress(RuntimeError):  # not ours: patience was over
+            self._gate.release()
+
+    def _forked(self) -> None:
+        """Begin anew in a child."""
+        _left_behind.extend(self._opened)
+        self._opened.clear()
+        self._begin()
+
+
+def _unusable(path: Path, problem: str) -> SettingsError:
+    return SettingsError(
+        "store",
+        str(path),
+        f"SQLite cannot keep sessions there: {problem}.",
+        "Name a file in an existing folder that this process may write to: SESSION_STORE_URL=sqlite:////var/lib/app/sessions.db",
+    )
+
+
+def _close_all(connections: list[sqlite3.Connection]) -> None:
+    for connection in connections:
+        with contextlib.suppress(sqlite3.Error):
+            connection.close()
+
+
+def _before_fork() -> None:
+    for file in list(_files):
+        file._before_fork()
+
+
+def _after_fork_in_parent() -> None:
+    for file in list(_files):
+        file._after_fork_in_parent()
+
+
+def _after_fork_in_child() -> None:
+    for file in list(_files):
+        file._forked()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
