@@ -20,10 +20,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, Final, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
 from session_middleware.core.tokens import b64decode, b64encode, derive
 from session_middleware.errors import InvalidToken, SettingsError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
 
 __all__ = ["JWT_LIMIT", "JWT_TYP", "JwtAlgorithm", "JwtKey", "JwtKeys"]
 
@@ -40,7 +43,7 @@ _LAST_INSTANT: Final = 253_402_300_799
 
 _KID: Final = re.compile(r"[A-Za-z0-9._~:/+=@-]{1,128}", re.ASCII)
 _HEADER_NAMES: Final = frozenset({"alg", "kid", "typ"})
-_TEXT_CLAIMS: Final = ("sub", "sid", "jti")
+_TEXT_CLAIMS: Final = ("iss", "sub", "sid", "jti")
 _KEY_FIX: Final = "Give a PEM of an Ed25519 or P-256 key."
 
 #: What every refusal says; why is in `code`, the token is nowhere.
@@ -92,17 +95,49 @@ def _parsed(segment: str) -> dict[str, Any] | None:
     """
     try:
         raw = b64decode(segment)
-        found = _DECODER.decode(raw.decode("utf-8"))  # never json.loads(bytes): it guesses UTF-16 and -32
+        text = raw.decode("utf-8")  # never json.loads(bytes): it guesses UTF-16 and -32
+        found, end = _DECODER.raw_decode(text)
         if b"\\u" in raw:
             _ENCODER.encode(found).encode("utf-8")  # an escaped half of a surrogate pair is no text (RFC 8259 §8.2)
     except (ValueError, RecursionError):
         return None
-    return found if type(found) is dict else None
+    return found if type(found) is dict and end == len(text) else None
 
 
 def _is_date(value: object) -> bool:
     """Say whether a value is a NumericDate: an int or float proper (not bool, not text), finite and in range."""
     return (type(value) is int or type(value) is float) and 0 <= value <= _LAST_INSTANT
+
+
+def _p256(
+    public: EllipticCurvePublicKey, private: EllipticCurvePrivateKey | None
+) -> tuple[dict[str, str], Callable[[bytes], bytes] | None, Callable[[bytes, bytes], None]]:
+    """Return the public JWK members of a P-256 key, how it signs and how it verifies (RFC 7518 §3.4, §6.2)."""
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec, utils
+
+    scheme = ec.ECDSA(hashes.SHA256())
+    try:
+        # RFC 8725 §3.2 wants RFC 6979: no random number whose repetition gives the key away.
+        signing = ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
+    except (TypeError, UnsupportedAlgorithm):  # an older cryptography or OpenSSL
+        signing = scheme
+    point = public.public_numbers()
+    x, y = (b64encode(number.to_bytes(32, "big")) for number in (point.x, point.y))
+
+    def check(signature: bytes, message: bytes) -> None:
+        if len(signature) != 64:  # r and s, 32 bytes each; never DER
+            raise InvalidSignature
+        r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
+        public.verify(utils.encode_dss_signature(r, s), message, scheme)
+
+    def sign(message: bytes) -> bytes:
+        assert private is not None  # handed out below only with a private key
+        r, s = utils.decode_dss_signature(private.sign(message, signing))
+        return r.to_bytes(32, "big") + s.to_bytes(32, "big")
+
+    return {"crv": "P-256", "kty": "EC", "x": x, "y": y}, None if private is None else sign, check
 
 
 def _checked_kid(kid: object) -> str:
@@ -209,8 +244,7 @@ class JwtKey:
         """
         try:
             from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-            from cryptography.hazmat.primitives import hashes
-            from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, utils
+            from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
             from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
         except ImportError:
             raise _refused_pem(
@@ -233,37 +267,15 @@ class JwtKey:
                 "Give an unencrypted or correctly unlocked PEM of an Ed25519 or P-256 key.",
             ) from None
 
+        allowed: tuple[JwtAlgorithm, ...]
+        check: Callable[[bytes, bytes], None]  # signature, message
         if isinstance(public, ed25519.Ed25519PublicKey):
-            allowed: tuple[JwtAlgorithm, ...] = ("Ed25519", "EdDSA")
+            allowed = ("Ed25519", "EdDSA")
             jwk = {"crv": "Ed25519", "kty": "OKP", "x": b64encode(public.public_bytes_raw())}
-            sign = None if private is None else private.sign
-
-            def check(signature: bytes, message: bytes) -> None:
-                public.verify(signature, message)
-
+            sign, check = None if private is None else private.sign, public.verify
         elif isinstance(public, ec.EllipticCurvePublicKey) and isinstance(public.curve, ec.SECP256R1):
             allowed = ("ES256",)
-            point = public.public_numbers()
-            x, y = (b64encode(number.to_bytes(32, "big")) for number in (point.x, point.y))
-            jwk = {"crv": "P-256", "kty": "EC", "x": x, "y": y}
-            scheme = ec.ECDSA(hashes.SHA256())
-            try:
-                # RFC 8725 §3.2 wants RFC 6979: no random number whose repetition gives the key away.
-                signing = ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
-            except (TypeError, UnsupportedAlgorithm):  # cryptography < 43, OpenSSL < 3.2
-                signing = scheme
-
-            def sign_raw(message: bytes) -> bytes:
-                r, s = utils.decode_dss_signature(private.sign(message, signing))
-                return r.to_bytes(32, "big") + s.to_bytes(32, "big")
-
-            def check(signature: bytes, message: bytes) -> None:
-                if len(signature) != 64:  # r and s, 32 bytes each (RFC 7518 §3.4); never DER
-                    raise InvalidSignature
-                r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
-                public.verify(utils.encode_dss_signature(r, s), message, scheme)
-
-            sign = None if private is None else sign_raw
+            jwk, sign, check = _p256(public, private)
         else:
             what = type(public).__name__.removesuffix("PublicKey")
             if isinstance(public, rsa.RSAPublicKey):
@@ -394,19 +406,21 @@ class JwtKeys:
                 kind), and once the signature is good `jwt_claims` (not for us, or a claim missing or malformed),
                 `jwt_expired` or `jwt_not_yet_valid`.
         """
-        if not isinstance(text, str) or len(text) > JWT_LIMIT or not text.isascii() or text.count(".") != 2:
+        if not isinstance(text, str) or len(text) > JWT_LIMIT or not text.isascii():
             raise InvalidToken(_MESSAGE, code="jwt_invalid")
-        signed, _, signature = text.rpartition(".")
-        header, _, payload = signed.partition(".")
+        parts = text.split(".")
+        if len(parts) != 3:  # five would be JWE (RFC 7516 §3.1)
+            raise InvalidToken(_MESSAGE, code="jwt_invalid")
+        header, payload, signature = parts
         key = self._by_header.get(header) if typ == JWT_TYP else None
         if key is None:
             key = self._key_of(header, typ)
-        if key is None or not key._verifies(signed.encode("ascii"), signature):
+        if key is None or not key._verifies(text[: -len(signature) - 1].encode("ascii"), signature):
             raise InvalidToken(_MESSAGE, code="jwt_invalid")
         claims = _parsed(payload)
         if claims is None or not _are_for(claims, issuer, audience):
             raise InvalidToken(_MESSAGE, code="jwt_claims")
-        if now >= claims["exp"]:
+        if not now < claims["exp"]:  # so that a `now` that is not a number ends it too
             raise InvalidToken(_MESSAGE, code="jwt_expired")
         latest = now + clock_skew
         if claims.get("iat", 0) > latest or claims.get("nbf", 0) > latest:
@@ -437,10 +451,12 @@ def _are_for(claims: dict[str, Any], issuer: str, audience: str) -> bool:
         value = claims.get(name)
         if type(value) is not str or not value:
             return False
-    if claims.get("iss") != issuer or not _is_date(claims.get("exp")):
+    if claims["iss"] != issuer or not _is_date(claims.get("exp")):
         return False
     for name in ("iat", "nbf", "auth_time"):
         if name in claims and not _is_date(claims[name]):
             return False
     named = claims.get("aud")
-    return named == audience or named == [audience]
+    if type(named) is list and len(named) == 1:
+        named = named[0]
+    return type(named) is str and named == audience
