@@ -459,4 +459,4 @@ def _are_for(claims: dict[str, Any], issuer: str, audience: str) -> bool:
     named = claims.get("aud")
     if type(named) is list and len(named) == 1:
         named = named[0]
-    return type(named) is str and named == audience
+    return type(named) is str and named == audience != ""  # an audience never set is met by nobody

@@ -69,7 +69,7 @@ def verified(keys: JwtKeys, text: str, **changes: Any) -> dict[str, Any]:
     return keys.verify(text, **{"issuer": ISSUER, "audience": AUDIENCE, "now": NOW, "clock_skew": 30.0, **changes})
 
 
-# --- minting -----------------------------------------------------------------------------------------------------
+# minting
 
 
 @pytest.mark.parametrize("alg", KEYS)
@@ -125,7 +125,7 @@ def test_mint_refuses_more_than_a_cookie_holds() -> None:
         keys.mint({**CLAIMS, "x": "x" * room})
 
 
-# --- keys --------------------------------------------------------------------------------------------------------
+# keys
 
 
 def test_repr_shows_no_secret() -> None:
@@ -301,7 +301,7 @@ def test_es256_where_rfc_6979_is_missing(fault: Exception, monkeypatch: pytest.M
     assert keys.mint(CLAIMS) != keys.mint(CLAIMS)
 
 
-# --- the list of keys --------------------------------------------------------------------------------------------
+# the list of keys
 
 
 @pytest.mark.parametrize(
@@ -364,7 +364,7 @@ def test_public_half_verifies() -> None:
     assert verified(JwtKeys([KEYS["Ed25519"], JwtKey.from_pem(public_pem(P256))]), text) == CLAIMS
 
 
-# --- the key set -------------------------------------------------------------------------------------------------
+# the key set
 
 
 def test_jwks_never_holds_a_secret() -> None:
@@ -393,7 +393,7 @@ def test_jwks_is_a_copy() -> None:
     assert keys.jwks()["keys"][0]["kid"] == KEYS["ES256"].kid
 
 
-# --- the user's other services -----------------------------------------------------------------------------------
+# the user's other services
 
 
 @pytest.mark.parametrize("alg", ["Ed25519", "ES256"])
