@@ -1,0 +1,89 @@
+"""From what a developer gives an adapter to an engine: the same defaults and the same errors in every framework."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from session_middleware.authorities.base import Authority
+from session_middleware.core.exchange import Exchange
+from session_middleware.core.refusal import Refusal, Reply, refuse
+from session_middleware.engine import Engine
+from session_middleware.errors import SettingsError
+from session_middleware.events import Hook
+from session_middleware.runtime import Runtime
+from session_middleware.settings import Settings
+
+__all__ = ["attach", "default_store", "refusal_reply", "unavailable"]
+
+
+def default_store(folder: str | Path | None = None) -> Any:  # Store | AsyncStore
+    """Return the store of an app that names none: SESSION_STORE_URL, else the SQLite file `sessions.db` in a folder.
+
+    Raises:
+        SettingsError: the URL names no store, or the folder cannot be written to.
+    """
+    from session_middleware.stores import store_from_url
+
+    url = os.environ.get("SESSION_STORE_URL")
+    if url:
+        return store_from_url(url)
+    from session_middleware.stores.sqlite import SQLiteStore
+
+    return SQLiteStore(Path(folder or Path.cwd()) / "sessions.db")
+
+
+def attach(
+    settings: Settings,
+    store: Any,  # Store | AsyncStore | None
+    *,
+    runtime: Runtime,
+    authority: Authority | None = None,
+    clock: Callable[[], float] | None = None,
+    on_event: Hook | Iterable[Hook] = (),
+    folder: str | Path | None = None,
+    **options: Any,  # the rest of Engine's arguments
+) -> Engine:
+    """Make the engine of an app.
+
+    Raises:
+        SettingsError: something given makes no sense.
+    """
+    if not isinstance(settings, Settings):
+        raise SettingsError(
+            "settings", type(settings).__name__, "is not Settings.", "Give Settings(secret_keys=[...], ...)."
+        )
+    hooks = (on_event,) if callable(on_event) else tuple(on_event)
+    if isinstance(store, str):
+        from session_middleware.stores import store_from_url
+
+        store = store_from_url(store)
+    return Engine(
+        settings,
+        default_store(folder) if store is None else store,
+        authority=authority,
+        runtime=runtime,
+        clock=clock or time.time,
+        on_event=hooks,
+        **options,
+    )
+
+
+def refusal_reply(engine: Engine, x: Exchange, refusal: Refusal) -> Reply:
+    """Render a refusal, by the app's own `refusal=` where it wants to (L15)."""
+    render = engine.settings.refusal
+    if render is not None:
+        reply = render(x.facts, refusal)
+        if isinstance(reply, Reply):
+            return reply
+    return refuse(x.facts, refusal, engine.return_param)
+
+
+def unavailable(engine: Engine, x: Exchange) -> Reply:
+    """Render the 503 of a verb that needed the store while it was down (L17)."""
+    url = engine.login_url(x.facts)
+    refusal = Refusal(x.verdict, "unavailable", url, engine.settings.timing.retry_after)
+    return refusal_reply(engine, x, refusal)

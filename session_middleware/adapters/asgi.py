@@ -1,0 +1,350 @@
+"""Plain ASGI: wrap any ASGI callable.
+
+application = SessionLifetimeMiddleware(application, settings=Settings(secret_keys=[...]))
+
+async def application(scope, receive, send):
+    session = session_from(scope)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+from urllib.parse import parse_qs, quote
+
+from session_middleware.adapters._attach import attach, refusal_reply, unavailable
+from session_middleware.authorities.base import Authority
+from session_middleware.core.caching import PRIVATE, finished
+from session_middleware.core.exchange import Exchange, RouteRules, rules_of
+from session_middleware.core.origin import safe_path
+from session_middleware.core.refusal import Refusal, Reply
+from session_middleware.endpoints import Endpoints
+from session_middleware.engine import Engine
+from session_middleware.errors import SessionNotAttached, StoreUnavailable
+from session_middleware.events import Hook
+from session_middleware.runtime import LoopRuntime
+from session_middleware.session import AsyncSession, AsyncSessions
+from session_middleware.settings import Settings
+
+__all__ = ["ASGIFacts", "SessionLifetimeMiddleware", "safe_return_to", "session_from"]
+
+Scope = MutableMapping[str, Any]  # Any: ASGI puts anything there
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+KEY = "session_middleware.exchange"
+
+#: WebSocket close code of a refusal where the server cannot send a response (4000-4999 are the application's).
+CLOSE_CODE = 4401
+
+_CACHE_PRIVATE = (b"cache-control", PRIVATE.encode())
+
+
+class ASGIFacts:
+    """RequestFacts of an ASGI connection."""
+
+    __slots__ = ("_scope", "cookies")
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        found: bytes | None = None
+        for name, value in scope["headers"]:
+            if name == b"cookie":
+                found = value if found is None else found + b"; " + value  # HTTP/2 may split them (RFC 9113 §8.2.3)
+        self.cookies = "" if found is None else found.decode("latin-1")
+
+    @property
+    def method(self) -> str:
+        return self._scope["method"] if self._scope["type"] == "http" else "GET"
+
+    @property
+    def websocket(self) -> bool:
+        return bool(self._scope["type"] == "websocket")
+
+    @property
+    def path(self) -> str:
+        path: str = self._scope["path"]
+        mount: str = self._scope.get("root_path", "")
+        if mount and path.startswith(mount) and (len(path) == len(mount) or path[len(mount)] == "/"):
+            return path[len(mount) :] or "/"
+        return path or "/"
+
+    @property
+    def mount(self) -> str:
+        return str(self._scope.get("root_path", "")).rstrip("/")
+
+    @property
+    def target(self) -> str:
+        scope = self._scope
+        path: str = scope["path"]
+        mount: str = scope.get("root_path", "")
+        if mount and not (path == mount or path.startswith(mount + "/")):
+            path = mount + path  # servers from before root_path was part of path
+        query = scope.get("query_string", b"").decode("latin-1")
+        encoded = quote(path.encode("utf-8", "surrogatepass"), safe="/:;,@&=+$!*'()~") or "/"
+        return f"{encoded}?{query}" if query else encoded
+
+    @property
+    def scheme(self) -> str:
+        return str(self._scope.get("scheme", "http"))
+
+    @property
+    def host(self) -> str:
+        return self.header("host") or ""
+
+    @property
+    def client(self) -> str | None:
+        client = self._scope.get("client")
+        return str(client[0]) if client else None
+
+    def header(self, name: str) -> str | None:
+        wanted = name.encode("latin-1")
+        for key, value in self._scope["headers"]:
+            if key == wanted:
+                text: str = value.decode("latin-1")
+                return text
+        return None
+
+
+class Gate:
+    """What stands between a server and an app: judges, lets through, and finishes the response.
+
+    `SessionLifetimeMiddleware` judges every request to one app by one set of rules; adapters of frameworks with routes
+    judge at the endpoint, by calling `judge` there.
+    """
+
+    def __init__(self, engine: Engine, *, judges_at_endpoint: bool = False) -> None:
+        self.engine = engine
+        self.endpoints = Endpoints(engine)
+        self._judges_at_endpoint = judges_at_endpoint
+
+    def must_judge(self, x: Exchange) -> bool:
+        """Say whether a response is about to go out that no judged endpoint gave."""
+        return self._judges_at_endpoint and not x.judged
+
+    async def serve(self, app: ASGIApp, x: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the app and finish its response; what it began does not stand if it raises (L25)."""
+        sender = Sender(self, x, scope, receive, send)
+        try:
+            await app(scope, receive, sender)
+        except StoreUnavailable:
+            if sender.started:
+                raise
+            sender.started = True
+            await self.reply(x, unavailable(self.engine, x), scope, receive, send)
+        except BaseException:
+            if x.created is not None and not x.closed:
+                await self.engine.abandon(x)
+            raise
+
+    async def refuse(self, x: Exchange, refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer with a refusal."""
+        await self.reply(x, refusal_reply(self.engine, x, refusal), scope, receive, send)
+
+    async def reply(self, x: Exchange, reply: Reply, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer with a whole reply of ours; a WebSocket is refused before accept (L15)."""
+        engine = self.engine
+        try:
+            cookies = await engine.close(x)
+        except StoreUnavailable:
+            cookies, reply = [], unavailable(engine, x)
+        headers = finished(reply.headers, vary=engine.vary(x), protected=False, cookies=cookies)
+        prefix = "http"
+        if scope["type"] == "websocket":
+            await receive()  # websocket.connect
+            if "websocket.http.response" not in scope.get("extensions", {}):
+                await send({"type": "websocket.close", "code": CLOSE_CODE, "reason": ""})
+                return
+            prefix = "websocket.http"
+        if reply.status not in (204, 304):
+            headers.append(("Content-Length", str(len(reply.body))))
+        raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        await send({"type": f"{prefix}.response.start", "status": reply.status, "headers": raw})
+        body = b"" if scope.get("method") == "HEAD" else reply.body
+        await send({"type": f"{prefix}.response.body", "body": body})
+
+    async def answer(self, x: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request to one of our own endpoints."""
+        reply = await self.endpoints.answer(x, _body_reader(receive))
+        await self.reply(x, reply, scope, receive, send)
+
+
+class Sender:
+    """The `send` that the app is given: finishes the response at its start, and is plain `send` afterwards."""
+
+    __slots__ = ("_dropped", "_gate", "_receive", "_scope", "_send", "_x", "started")
+
+    def __init__(self, gate: Gate, x: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
+        self._gate = gate
+        self._x = x
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._dropped = False
+        self.started = False
+
+    def __call__(self, message: Message) -> Awaitable[None]:
+        # A plain function: a coroutine for each message would cost more than what is done here (measured).
+        if self.started:
+            return _nothing() if self._dropped else self._send(message)
+        kind = message["type"]
+        if kind not in _STARTS:
+            return self._send(message)
+        self.started = True
+        x, engine = self._x, self._gate.engine
+        if not engine.is_settled(x) or self._gate.must_judge(x):
+            return self._finish(message)
+        x.closed = True
+        if x.authenticated and kind != "websocket.accept":
+            message["headers"] = _quietly(message.get("headers", ()), x.protected, engine)
+        return self._send(message)
+
+    async def _finish(self, message: Message) -> None:
+        engine, x = self._gate.engine, self._x
+        if self._gate.must_judge(x):
+            # Answered without reaching a judged endpoint: the strictest rule holds, and the answer is not sent (L21).
+            refusal = await engine.open(x)
+            if refusal is not None:
+                self._dropped = True
+                await self._gate.refuse(x, refusal, self._scope, self._receive, self._send)
+                return
+        try:
+            cookies = await engine.close(x)
+        except StoreUnavailable:
+            self._dropped = True
+            await self._gate.reply(x, unavailable(engine, x), self._scope, self._receive, self._send)
+            return
+        if message["type"] != "websocket.accept":
+            standing = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in message.get("headers", ())]
+            headers = finished(standing, vary=engine.vary(x), protected=x.protected, cookies=cookies)
+            message["headers"] = [(n.lower().encode("latin-1"), v.encode("latin-1")) for n, v in headers]
+        await self._send(message)
+
+
+_STARTS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
+
+
+async def _nothing() -> None:
+    """Stand for a message that is not sent."""
+
+
+def _quietly(headers: Iterable[tuple[bytes, bytes]], protected: bool, engine: Engine) -> list[tuple[bytes, bytes]]:
+    """Add the cache headers of L18 where the app set none of its own, without decoding anything."""
+    kept = list(headers)
+    for name, _ in kept:
+        if name in _CACHING or name.lower() in _CACHING:
+            text = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in kept]
+            done = finished(text, vary=engine.vary_on, protected=protected, cookies=())
+            return [(n.lower().encode("latin-1"), v.encode("latin-1")) for n, v in done]
+    kept.append(engine.vary_header)
+    if protected:
+        kept.append(_CACHE_PRIVATE)
+    return kept
+
+
+_CACHING = frozenset({b"vary", b"cache-control"})
+
+
+def _body_reader(receive: Receive) -> Callable[[int], Awaitable[bytes]]:
+    async def read_body(limit: int) -> bytes:
+        body = b""
+        while True:
+            message = await receive()
+            if message["type"] != "http.request":
+                raise ValueError("the client went away")
+            body += message.get("body", b"")
+            if len(body) > limit:
+                raise ValueError("the body is too long")
+            if not message.get("more_body", False):
+                return body
+
+    return read_body
+
+
+class SessionLifetimeMiddleware:
+    """Wraps an ASGI app.
+
+    Args:
+        app: the app. Markers (`session_optional` ...) on it apply to all of it; `exempt_paths` opens parts of it.
+        settings: with `secret_keys`.
+        store: a store, or its URL; by default SESSION_STORE_URL, else the file `sessions.db` here.
+        authority: who vouches for a session; the app itself by default.
+        clock: a callable returning seconds since the epoch.
+        on_event: a callable, or several, that get each `SessionEvent`.
+
+    Raises:
+        SettingsError: something given makes no sense.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: Settings,
+        store: Any = None,  # Store | AsyncStore | str | None
+        *,
+        authority: Authority | None = None,
+        clock: Callable[[], float] | None = None,
+        on_event: Hook | Iterable[Hook] = (),
+    ) -> None:
+        self.app = app
+        self.engine = attach(
+            settings, store, runtime=LoopRuntime(), authority=authority, clock=clock, on_event=on_event
+        )
+        self.sessions = AsyncSessions(self.engine)
+        self._gate = Gate(self.engine)
+        self._rules: RouteRules | None = rules_of(app)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        gate = self._gate
+        x = self.engine.begin(ASGIFacts(scope))
+        scope[KEY] = (self.engine, x)
+        if scope["type"] == "http" and gate.endpoints.owns(x.facts.path):
+            await gate.answer(x, scope, receive, send)
+            return
+        refusal = await self.engine.open(x, self._rules)
+        if refusal is not None:
+            await gate.refuse(x, refusal, scope, receive, send)
+            return
+        await gate.serve(self.app, x, scope, receive, send)
+
+
+def attached(scope: Scope) -> tuple[Engine, Exchange]:
+    """Return engine and exchange of a connection.
+
+    Raises:
+        SessionNotAttached: it did not pass through the middleware.
+    """
+    pair: tuple[Engine, Exchange] | None = scope.get(KEY)
+    if pair is None:
+        raise SessionNotAttached(
+            "This request did not pass through SessionLifetimeMiddleware. Wrap the app: "
+            "app = SessionLifetimeMiddleware(app, settings=...)."
+        )
+    return pair
+
+
+def session_from(scope: Scope) -> AsyncSession:
+    """Return the session of an ASGI connection.
+
+    Raises:
+        SessionNotAttached: it did not pass through the middleware.
+    """
+    engine, x = attached(scope)
+    if x.session is None:
+        x.session = AsyncSession(engine, x)
+    session: AsyncSession = x.session
+    return session
+
+
+def safe_return_to(scope: Scope, default: str = "/") -> str:
+    """Return where to go after login: the return parameter if it is a path on this host, else `default` (L15)."""
+    engine, _ = attached(scope)
+    query = scope.get("query_string", b"").decode("latin-1")
+    values = parse_qs(query, keep_blank_values=True).get(engine.return_param, [])
+    path = safe_path(values[0]) if len(set(values)) == 1 else None
+    return default if path is None else path

@@ -1,0 +1,295 @@
+"""Plain WSGI: wrap any WSGI callable.
+
+application = SessionLifetimeMiddleware(application, settings=Settings(secret_keys=[...]))
+
+def application(environ, start_response):
+    session = session_from(environ)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from http import HTTPStatus
+from types import TracebackType
+from typing import Any
+from urllib.parse import parse_qs, quote
+
+from session_middleware.adapters._attach import attach, refusal_reply, unavailable
+from session_middleware.authorities.base import Authority
+from session_middleware.core.caching import finished
+from session_middleware.core.exchange import Exchange, rules_of
+from session_middleware.core.origin import safe_path
+from session_middleware.core.refusal import Reply
+from session_middleware.endpoints import Endpoints
+from session_middleware.errors import SessionNotAttached, StoreUnavailable
+from session_middleware.events import Hook
+from session_middleware.runtime import ThreadRuntime, run_sync
+from session_middleware.session import Session, Sessions
+from session_middleware.settings import Settings
+
+__all__ = ["SessionLifetimeMiddleware", "WSGIFacts", "safe_return_to", "session_from"]
+
+Environ = dict[str, Any]  # Any: WSGI puts anything there (PEP 3333)
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
+StartResponse = Callable[..., Callable[[bytes], object]]
+WSGIApp = Callable[[Environ, Any], Iterable[bytes]]  # Any: start_response, whose type varies with the server's stubs
+
+KEY = "session_middleware.exchange"
+
+
+def _native(text: str) -> str:
+    """Decode what PEP 3333 calls a native string: bytes in the guise of Latin-1."""
+    return text.encode("latin-1", "replace").decode("utf-8", "replace")
+
+
+class WSGIFacts:
+    """RequestFacts of a WSGI request."""
+
+    __slots__ = ("_environ", "cookies")
+
+    websocket = False
+
+    def __init__(self, environ: Environ) -> None:
+        self._environ = environ
+        self.cookies: str = environ.get("HTTP_COOKIE", "")
+
+    @property
+    def method(self) -> str:
+        method: str = self._environ["REQUEST_METHOD"]
+        return method
+
+    @property
+    def path(self) -> str:
+        return _native(self._environ.get("PATH_INFO", "")) or "/"
+
+    @property
+    def mount(self) -> str:
+        return _native(self._environ.get("SCRIPT_NAME", "")).rstrip("/")
+
+    @property
+    def target(self) -> str:
+        environ = self._environ
+        whole = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+        query = environ.get("QUERY_STRING", "")
+        path = quote(whole.encode("latin-1", "replace"), safe="/:;,@&=+$!*'()~")
+        return f"{path or '/'}?{query}" if query else path or "/"
+
+    @property
+    def scheme(self) -> str:
+        return str(self._environ.get("wsgi.url_scheme", "http"))
+
+    @property
+    def host(self) -> str:
+        return str(self._environ.get("HTTP_HOST", ""))
+
+    @property
+    def client(self) -> str | None:
+        return self._environ.get("REMOTE_ADDR") or None
+
+    def header(self, name: str) -> str | None:
+        value: str | None = self._environ.get("HTTP_" + name.upper().replace("-", "_"))
+        return value
+
+
+class SessionLifetimeMiddleware:
+    """Wraps a WSGI app.
+
+    Args:
+        app: the app. Markers (`session_optional` ...) on it apply to all of it; `exempt_paths` opens parts of it.
+        settings: with `secret_keys`.
+        store: a blocking store, or its URL; by default SESSION_STORE_URL, else the file `sessions.db` here.
+        authority: who vouches for a session; the app itself by default.
+        clock: a callable returning seconds since the epoch.
+        on_event: a callable, or several, that get each `SessionEvent`.
+
+    Raises:
+        SettingsError: something given makes no sense.
+    """
+
+    def __init__(
+        self,
+        app: WSGIApp,
+        settings: Settings,
+        store: Any = None,  # Store | str | None
+        *,
+        authority: Authority | None = None,
+        clock: Callable[[], float] | None = None,
+        on_event: Hook | Iterable[Hook] = (),
+    ) -> None:
+        self.app = app
+        self.engine = attach(
+            settings, store, runtime=ThreadRuntime(), authority=authority, clock=clock, on_event=on_event
+        )
+        self.endpoints = Endpoints(self.engine)
+        self.sessions = Sessions(self.engine)
+        self._rules = rules_of(app)
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        engine = self.engine
+        x = engine.begin(WSGIFacts(environ))
+        environ[KEY] = (engine, x)
+        if self.endpoints.owns(x.facts.path):
+            reply = run_sync(self.endpoints.answer(x, _body_reader(environ)))
+            return _send(self, x, reply, start_response, environ)
+        refusal = run_sync(engine.open(x, self._rules))
+        if refusal is not None:
+            return _send(self, x, refusal_reply(engine, x, refusal), start_response, environ)
+        responder = _Responder(self, x, start_response)
+        try:
+            body = self.app(environ, responder)
+            if responder.started:
+                return body
+            return _Watched(self, x, body, responder, start_response, environ)
+        except BaseException as problem:
+            return self._failed(x, problem, responder, start_response, environ)
+
+    def _failed(
+        self,
+        x: Exchange,
+        problem: BaseException,
+        responder: _Responder,
+        start_response: StartResponse,
+        environ: Environ,
+    ) -> Iterable[bytes]:
+        """The app raised: nothing it began may stand (L25); a store that was down is a 503, not the app's 500 (L17)."""
+        if isinstance(problem, StoreUnavailable) and not responder.started:
+            return _send(self, x, unavailable(self.engine, x), start_response, environ)
+        run_sync(self.engine.abandon(x))
+        raise problem
+
+
+class _Responder:
+    """The start_response that the app is given."""
+
+    __slots__ = ("_cookies", "_middleware", "_start", "_x", "started")
+
+    def __init__(self, middleware: SessionLifetimeMiddleware, x: Exchange, start: StartResponse) -> None:
+        self._middleware = middleware
+        self._x = x
+        self._start = start
+        self._cookies: list[str] = []
+        self.started = False
+
+    def __call__(
+        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
+    ) -> Callable[[bytes], object]:
+        engine, x = self._middleware.engine, self._x
+        if exc_info is not None and x.created is not None and not x.closed:
+            run_sync(engine.abandon(x))  # an error page answers, not the view that logged in (L25)
+        elif not x.closed:
+            if engine.is_settled(x):
+                x.closed = True
+            else:
+                self._cookies = run_sync(engine.close(x))
+        self.started = True
+        headers = finished(headers, vary=engine.vary(x), protected=x.protected, cookies=self._cookies)
+        if exc_info is None:
+            return self._start(status, headers)
+        return self._start(status, headers, exc_info)
+
+
+class _Watched:
+    """The body of an app that answers only when its body is asked for, such as a generator function."""
+
+    def __init__(
+        self,
+        middleware: SessionLifetimeMiddleware,
+        x: Exchange,
+        body: Iterable[bytes],
+        responder: _Responder,
+        start: StartResponse,
+        environ: Environ,
+    ) -> None:
+        self._middleware = middleware
+        self._x = x
+        self._body = body
+        self._chunks: Iterator[bytes] = iter(body)
+        self._responder = responder
+        self._start = start
+        self._environ = environ
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            return next(self._chunks)
+        except StopIteration:
+            raise
+        except BaseException as problem:
+            if self._responder.started:
+                raise
+            reply = self._middleware._failed(self._x, problem, self._responder, self._start, self._environ)
+            self._chunks = iter(reply)
+            return next(self._chunks, b"")
+
+    def close(self) -> None:
+        close = getattr(self._body, "close", None)
+        if close is not None:
+            close()
+
+
+def _send(
+    middleware: SessionLifetimeMiddleware, x: Exchange, reply: Reply, start_response: StartResponse, environ: Environ
+) -> Iterable[bytes]:
+    """Answer with a whole reply of ours."""
+    try:
+        cookies = run_sync(middleware.engine.close(x))
+    except StoreUnavailable:
+        cookies, reply = [], unavailable(middleware.engine, x)
+    headers = finished(reply.headers, vary=middleware.engine.vary(x), protected=False, cookies=cookies)
+    bodiless = reply.status in (204, 304)
+    if not bodiless:
+        headers.append(("Content-Length", str(len(reply.body))))
+    start_response(f"{reply.status} {HTTPStatus(reply.status).phrase}", headers)
+    return [] if bodiless or environ["REQUEST_METHOD"] == "HEAD" else [reply.body]
+
+
+def _body_reader(environ: Environ) -> Callable[[int], Any]:
+    async def read_body(limit: int) -> bytes:
+        try:
+            length = int(environ.get("CONTENT_LENGTH") or 0)
+        except ValueError:
+            raise ValueError("Content-Length is not a number") from None
+        if not 0 <= length <= limit:
+            raise ValueError("the body is too long")
+        body: bytes = environ["wsgi.input"].read(length) if length else b""
+        return body
+
+    return read_body
+
+
+def attached(environ: Environ) -> tuple[Any, Exchange]:
+    """Return engine and exchange of a request.
+
+    Raises:
+        SessionNotAttached: the request did not pass through the middleware.
+    """
+    pair = environ.get(KEY)
+    if pair is None:
+        raise SessionNotAttached(
+            "This request did not pass through SessionLifetimeMiddleware. Wrap the app: "
+            "app = SessionLifetimeMiddleware(app, settings=...)."
+        )
+    return pair  # type: ignore[no-any-return]  # put there by the middleware
+
+
+def session_from(environ: Environ) -> Session:
+    """Return the session of a WSGI request.
+
+    Raises:
+        SessionNotAttached: the request did not pass through the middleware.
+    """
+    engine, x = attached(environ)
+    if x.session is None:
+        x.session = Session(engine, x)
+    session: Session = x.session
+    return session
+
+
+def safe_return_to(environ: Environ, default: str = "/") -> str:
+    """Return where to go after login: the return parameter if it is a path on this host, else `default` (L15)."""
+    engine, _ = attached(environ)
+    values = parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True).get(engine.return_param, [])
+    path = safe_path(values[0]) if len(set(values)) == 1 else None
+    return default if path is None else path

@@ -1,0 +1,151 @@
+"""Read the token and the session JWT that came with a request, and remember what was verified (L9, L10).
+
+What costs time is verifying, so the answer is kept under the exact Cookie header it was found in, together with the
+record it was judged with and the instant until which no rule would answer otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+from session_middleware.core.cookies import find
+from session_middleware.core.jwt import JwtKeys
+from session_middleware.core.lifetime import Deadlines, Verdict
+from session_middleware.core.record import SessionRecord
+from session_middleware.core.tokens import Presented, TokenKeys
+from session_middleware.errors import InvalidToken
+from session_middleware.settings import Limits
+
+__all__ = ["Credentials", "Known"]
+
+#: How many Cookie headers are remembered; about 1 KiB each. The older half goes when it is full.
+REMEMBERED: Final = 16_384
+
+#: A Cookie header longer than this is verified each time rather than kept.
+KEPT_HEADER: Final = 8_192
+
+
+class Known:
+    """What is known of one Cookie header (or Authorization value)."""
+
+    __slots__ = (
+        "configured",
+        "configured_at",
+        "deadlines",
+        "jwt",
+        "jwt_claims",
+        "jwt_expires",
+        "presented",
+        "quiet_from",
+        "quiet_until",
+        "record",
+        "verified_at",
+    )
+
+    def __init__(self, presented: Presented, jwt: str | None, jwt_claims: Mapping[str, Any] | None) -> None:
+        self.presented = presented
+        self.jwt = jwt
+        self.jwt_claims = jwt_claims
+        self.jwt_expires: float = -math.inf if jwt_claims is None else jwt_claims["exp"]
+        self.record: SessionRecord | None = None
+        self.deadlines: Deadlines | None = None
+        self.configured: Limits | None = None
+        self.configured_at = -math.inf  # when the limits= function was asked
+        self.verified_at = -math.inf  # when the authority was asked
+        # Between these two instants, for this very record, the verdict is ACTIVE and nothing is due.
+        self.quiet_from = math.inf
+        self.quiet_until = -math.inf
+
+
+class Credentials:
+    """Finds and verifies what a request shows, and remembers what verified."""
+
+    def __init__(
+        self,
+        tokens: TokenKeys,
+        jwts: JwtKeys,
+        *,
+        token_cookie: str,
+        jwt_cookie: str,
+        issuer: str,
+        audience: str,
+        clock_skew: float,
+    ) -> None:
+        self._tokens = tokens
+        self._jwts = jwts
+        self._token_cookie = token_cookie
+        self._jwt_cookie = jwt_cookie
+        self._issuer = issuer
+        self._audience = audience
+        self._skew = clock_skew
+        self.remembered: dict[str, Known] = {}
+
+    def read(self, cookies: str, now: float) -> Known | Verdict:
+        """Return what a Cookie header shows, or ANONYMOUS, or TAMPERED; no store is asked.
+
+        Two cookies of our name with different values are TAMPERED whatever their order; so is a JWT of ours that
+        belongs to another session. A JWT that does not verify counts as missing: it may be over, or its key retired.
+        """
+        known = self.remembered.get(cookies)
+        if known is not None:
+            return known
+        tokens = find(cookies, self._token_cookie)
+        if not tokens:
+            return Verdict.ANONYMOUS
+        if len(tokens) > 1:
+            return Verdict.TAMPERED
+        jwts = find(cookies, self._jwt_cookie)
+        if len(jwts) > 1:
+            return Verdict.TAMPERED
+        known = self._verified(tokens[0], jwts[0] if jwts else None, now)
+        if known is None:
+            return Verdict.TAMPERED
+        self._remember(cookies, known)
+        return known
+
+    def read_header(self, authorization: str, now: float) -> Known | Verdict:
+        """Return what `Authorization: Session <token>` shows (L19); any other scheme is not ours."""
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "session":
+            return Verdict.ANONYMOUS
+        name = "authorization\0" + authorization  # no Cookie header contains NUL
+        known = self.remembered.get(name)
+        if known is None:
+            known = self._verified(token.strip(), None, now)
+            if known is None:
+                return Verdict.TAMPERED
+            self._remember(name, known)
+        return known
+
+    def claims_of(self, jwt: str, now: float) -> dict[str, Any]:
+        """Return the claims of one of our session JWTs.
+
+        Raises:
+            InvalidToken: it is not one, or not valid now.
+        """
+        return self._jwts.verify(jwt, issuer=self._issuer, audience=self._audience, now=now, clock_skew=self._skew)
+
+    def _verified(self, token: str, jwt: str | None, now: float) -> Known | None:
+        presented = self._tokens.verify(token)
+        if presented is None:
+            return None
+        if jwt is None:
+            return Known(presented, None, None)
+        try:
+            claims = self.claims_of(jwt, now)
+        except InvalidToken:
+            return Known(presented, None, None)
+        if claims.get("sid") != presented.public_id:
+            return None
+        return Known(presented, jwt, claims)
+
+    def _remember(self, name: str, known: Known) -> None:
+        if len(name) > KEPT_HEADER:
+            return
+        remembered = self.remembered
+        if len(remembered) >= REMEMBERED:
+            # Dicts keep insertion order: this drops the older half, without a write on each hit as an LRU needs.
+            self.remembered = dict(list(remembered.items())[REMEMBERED // 2 :])
+        self.remembered[name] = known

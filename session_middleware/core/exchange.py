@@ -1,0 +1,215 @@
+"""What an adapter tells the engine of a request (RequestFacts, RouteRules) and what the engine keeps of it (Exchange)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol
+
+from session_middleware.core.lifetime import Deadlines, Verdict
+from session_middleware.core.record import SessionRecord
+from session_middleware.core.tokens import Presented
+from session_middleware.errors import SettingsError
+
+__all__ = ["RULES_ATTRIBUTE", "Exchange", "RequestFacts", "RouteRules", "is_activity", "is_prefetch", "rules_of"]
+
+Policy = Literal["required", "optional", "exempt"]
+
+#: Where a marker leaves its rules on an endpoint.
+RULES_ATTRIBUTE = "__session_rules__"
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+
+
+class RequestFacts(Protocol):
+    """A request as the core sees it; an adapter reads each fact from its own request only when asked.
+
+    Attributes:
+        method: in capitals; "GET" for a WebSocket handshake.
+        path: decoded, below the mount (PATH_INFO; `scope["path"]` without `root_path`) (L21).
+        mount: decoded mount point, "" at the root (SCRIPT_NAME, root_path).
+        target: path and query as the client should ask for them again, mount included, percent-encoded.
+        scheme: "http" or "https" as the server says.
+        host: the Host header, "" if there is none.
+        websocket: whether this is a WebSocket handshake.
+        cookies: the Cookie header, several joined by "; ", "" if there is none.
+        client: the peer's address, None if the server does not say.
+    """
+
+    @property
+    def method(self) -> str: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def mount(self) -> str: ...
+    @property
+    def target(self) -> str: ...
+    @property
+    def scheme(self) -> str: ...
+    @property
+    def host(self) -> str: ...
+    @property
+    def websocket(self) -> bool: ...
+    @property
+    def cookies(self) -> str: ...
+    @property
+    def client(self) -> str | None: ...
+
+    def header(self, name: str) -> str | None:
+        """Return a header by its lower-case name, or None."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RouteRules:
+    """What the markers of a route say (L21).
+
+    Attributes:
+        policy: None takes the default policy.
+        fresh_within: seconds since authentication within which the user must be, or None.
+        touch: False: a request here is not activity (`no_touch`).
+        on_unavailable: "stale" lets a still valid session JWT stand in while the store is down (L17); None: as set.
+        cross_site_login: True: `login()` may be called in a cross-site unsafe request (L20).
+        sets_cookies: False for our own status, list and jwks endpoints (L9).
+    """
+
+    policy: Policy | None = None
+    fresh_within: float | None = None
+    touch: bool = True
+    on_unavailable: Literal["refuse", "stale"] | None = None
+    cross_site_login: bool = False
+    sets_cookies: bool = True
+
+    def merged(self, other: RouteRules) -> RouteRules:
+        """Return both sets of rules as one; the order does not matter.
+
+        Raises:
+            SettingsError: they contradict each other.
+        """
+        policies = {p for p in (self.policy, other.policy) if p is not None}
+        if len(policies) > 1:
+            raise SettingsError("markers", sorted(policies), "contradict each other on one route.", "Keep one of them.")
+        policy = policies.pop() if policies else None
+        windows = [w for w in (self.fresh_within, other.fresh_within) if w is not None]
+        if windows and policy in ("exempt", "optional"):
+            raise SettingsError(
+                "markers", [policy, "fresh_login_required"], "contradict each other on one route.", "Keep one of them."
+            )
+        outages = {o for o in (self.on_unavailable, other.on_unavailable) if o is not None}
+        return replace(
+            self,
+            policy="required" if windows else policy,
+            fresh_within=min(windows) if windows else None,
+            touch=self.touch and other.touch,
+            on_unavailable="refuse" if "refuse" in outages else outages.pop() if outages else None,
+            cross_site_login=self.cross_site_login or other.cross_site_login,
+            sets_cookies=self.sets_cookies and other.sets_cookies,
+        )
+
+
+#: Shared by every route without a marker.
+NO_RULES = RouteRules()
+
+
+def rules_of(endpoint: object) -> RouteRules | None:
+    """Return what the markers on an endpoint say, looking through `functools.partial`; None if there are none."""
+    while True:
+        rules = getattr(endpoint, RULES_ATTRIBUTE, None)
+        if isinstance(rules, RouteRules):
+            return rules
+        inner = getattr(endpoint, "func", None)
+        if inner is None or not hasattr(endpoint, "keywords"):
+            return None
+        endpoint = inner
+
+
+def is_prefetch(facts: RequestFacts) -> bool:
+    """Say whether the browser asks ahead of the user (Fetch: Sec-Purpose; older: Purpose)."""
+    purpose = facts.header("sec-purpose") or facts.header("purpose")
+    return purpose is not None and purpose.lower().startswith(("prefetch", "prerender"))
+
+
+def is_activity(facts: RequestFacts, rules: RouteRules, activity: str) -> bool:
+    """Say whether an ACTIVE request to this route is activity (L6)."""
+    if not rules.touch or facts.method == "OPTIONS":
+        return False
+    if facts.header("session-activity") == "none" or is_prefetch(facts):
+        return False
+    if activity == "user":
+        return facts.method not in SAFE_METHODS or facts.header("sec-fetch-mode") == "navigate"
+    return True
+
+
+class Exchange:
+    """One request and its response, as far as the session is concerned; the engine alone writes to it."""
+
+    __slots__ = (
+        "authenticated",
+        "claim_changes",
+        "clear_framework",
+        "closed",
+        "configured",
+        "created",
+        "created_id",
+        "data",
+        "deadlines",
+        "deletes",
+        "facts",
+        "judged",
+        "jwt",
+        "known",
+        "now",
+        "presented",
+        "protected",
+        "record",
+        "reissue",
+        "replaced",
+        "rules",
+        "session",
+        "stale",
+        "verdict",
+    )
+
+    def __init__(self, facts: RequestFacts, now: float) -> None:
+        self.facts = facts
+        self.now = now  # read once per request (L1)
+        self.rules = NO_RULES
+        self.verdict = Verdict.ANONYMOUS
+        self.authenticated = False  # whether the credentials were looked at
+        self.judged = False  # whether the rules of a route were applied
+        self.protected = False  # whether the route requires a session (L18)
+        self.closed = False  # whether the response has started
+        self.record: SessionRecord | None = None
+        self.presented: Presented | None = None
+        self.deadlines: Deadlines | None = None
+        self.configured: Any = None  # Limits in force by configuration; set with record
+        self.known: Any = None  # the engine's cache entry for this Cookie header
+        self.jwt: str | None = None  # the session JWT that goes out, or came and stands
+        self.reissue = False  # the token goes out with the response
+        self.replaced: list[bytes] = []  # keys of sessions that end when the response starts (L12)
+        self.created: SessionRecord | None = None  # made by login or step_up during this request (L25)
+        self.created_id = b""  # the token id of `created`
+        self.deletes = False  # logout: our cookies are removed
+        self.stale = False  # served from the session JWT alone while the store was down (L17)
+        self.claim_changes: dict[str, Any] | None = None  # Any: JSON values
+        self.data: dict[str, Any] | None = None  # the app's working copy, made when it asks
+        self.session: Any = None  # what the view holds, made when it asks
+        self.clear_framework: Callable[[], Awaitable[None] | None] | None = None  # set by the adapter (L26)
+
+    @property
+    def is_active(self) -> bool:
+        return self.verdict is Verdict.ACTIVE
+
+    @property
+    def claims(self) -> Mapping[str, Any]:
+        """The claims as the view sees them: the record's, with what it changed."""
+        held: Mapping[str, Any] = self.record.claims if self.record is not None else {}
+        if not self.claim_changes:
+            return held
+        return changed(held, self.claim_changes)
+
+
+def changed(held: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a mapping with changes applied; a value of None removes."""
+    merged = {**held, **changes}
+    return {name: value for name, value in merged.items() if value is not None}

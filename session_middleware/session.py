@@ -1,0 +1,440 @@
+"""What a view holds: Session (blocking) and AsyncSession (awaitable), and Sessions for work outside a request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from session_middleware.core.exchange import Exchange
+from session_middleware.core.lifetime import Verdict
+from session_middleware.core.record import SessionRecord
+from session_middleware.core.tokens import key_of
+from session_middleware.engine import Engine
+from session_middleware.errors import SessionNotAttached, SettingsError
+from session_middleware.runtime import LoopRuntime, ThreadRuntime, run_sync
+from session_middleware.settings import Limits, Settings, seconds
+
+__all__ = ["AsyncSession", "AsyncSessions", "Session", "SessionInfo", "Sessions"]
+
+T = TypeVar("T")
+Run = Callable[[Coroutine[Any, Any, T]], T]  # Any: a coroutine's send and yield types
+
+_EMPTY: Mapping[str, Any] = MappingProxyType({})
+
+
+def _instant(at: float | None) -> datetime | None:
+    return None if at is None else datetime.fromtimestamp(at, UTC)
+
+
+def _epoch(instant: datetime | float) -> float:
+    if isinstance(instant, datetime):
+        if instant.tzinfo is None:
+            raise SettingsError("instant", instant, "has no time zone.", "Give datetime.now(timezone.utc) or seconds.")
+        return instant.timestamp()
+    if isinstance(instant, bool) or not isinstance(instant, (int, float)) or instant != instant:
+        raise SettingsError("instant", instant, "is no instant.", "Give an aware datetime or seconds since the epoch.")
+    return float(instant)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """One of a subject's sessions, as lists show it.
+
+    Attributes:
+        id: the public id; not the token, and not derivable to it.
+        current: whether it is the one that asks.
+        attributes: `user_agent` and `address` at login.
+    """
+
+    id: str
+    current: bool
+    created_at: datetime
+    authenticated_at: datetime
+    last_seen_at: datetime
+    attributes: Mapping[str, str]
+
+
+def _info(record: SessionRecord, current: bytes | None = None) -> SessionInfo:
+    return SessionInfo(
+        record.public_id,
+        record.key == current,
+        datetime.fromtimestamp(record.created_at, UTC),
+        datetime.fromtimestamp(record.authenticated_at, UTC),
+        datetime.fromtimestamp(record.last_seen_at, UTC),
+        record.attributes,
+    )
+
+
+class _View:
+    """What both kinds of session can say without waiting. All instants are aware datetimes in UTC."""
+
+    __slots__ = ("_engine", "_x")
+
+    def __init__(self, engine: Engine, exchange: Exchange) -> None:
+        self._engine = engine
+        self._x = exchange
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._x.verdict.name}>"  # never a token (ASVS 16.2.5)
+
+    def _opened(self) -> Exchange:
+        if not self._x.authenticated:
+            self._open_now()
+        return self._x
+
+    def _open_now(self) -> None:
+        raise SessionNotAttached(
+            "This route is exempt, so its session was not read. Call `await session.open()` first."
+        )
+
+    @property
+    def _record(self) -> SessionRecord | None:
+        x = self._opened()
+        return x.record if x.verdict is Verdict.ACTIVE or x.stale else None
+
+    @property
+    def verdict(self) -> Verdict:
+        """What is known about the session of this request (L16)."""
+        return self._opened().verdict
+
+    @property
+    def reason(self) -> str | None:
+        """Why it is not active, in the word shown outside: inactivity, lifetime, signed_out, unavailable, or None."""
+        return self._opened().verdict.reason
+
+    @property
+    def is_active(self) -> bool:
+        """Whether somebody is signed in; also true for a stale answer (see `is_verified`)."""
+        x = self._opened()
+        return x.verdict is Verdict.ACTIVE or x.stale
+
+    @property
+    def is_verified(self) -> bool:
+        """False where a session JWT stands in for the record because the store is down (L17)."""
+        return self._opened().verdict is Verdict.ACTIVE
+
+    @property
+    def subject(self) -> str | None:
+        """Who is signed in, as given to `login()`; None for nobody."""
+        return None if self._record is None else self._record.subject
+
+    @property
+    def id(self) -> str | None:
+        """The public id of the session: good for lists and logs, useless as a token (L10)."""
+        return None if self._record is None else self._record.public_id
+
+    @property
+    def claims(self) -> Mapping[str, Any]:
+        """What was said about the user at login, with `update_claims` applied; read-only."""
+        return _EMPTY if self._record is None else MappingProxyType(dict(self._x.claims))
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The app's own values in this session. Changes are written when the response starts, name by name (L14).
+
+        Raises:
+            SessionError: nobody is signed in: there are no anonymous sessions (L27).
+        """
+        return self._engine.data_of(self._opened())
+
+    @property
+    def factors(self) -> Sequence[Mapping[str, Any]]:
+        """How the user proved who they are."""
+        return () if self._record is None else self._record.factors
+
+    @property
+    def attributes(self) -> Mapping[str, str]:
+        """`user_agent` and `address` at login."""
+        return _EMPTY if self._record is None else self._record.attributes
+
+    @property
+    def actor(self) -> str | None:
+        """Who acts as the subject, where somebody does (RFC 8693 §4.1)."""
+        return None if self._record is None else self._record.actor
+
+    @property
+    def created_at(self) -> datetime | None:
+        """When this user's session began."""
+        return _instant(None if self._record is None else self._record.created_at)
+
+    @property
+    def authenticated_at(self) -> datetime | None:
+        """When the user last proved in full who they are; the absolute deadline counts from here (L3)."""
+        return _instant(None if self._record is None else self._record.authenticated_at)
+
+    @property
+    def last_seen_at(self) -> datetime | None:
+        """The last recorded activity; written at most once per touch_interval (L5)."""
+        return _instant(None if self._record is None else self._record.last_seen_at)
+
+    @property
+    def inactivity_deadline(self) -> datetime | None:
+        """When silence ends the session, as enforced; None without such a limit (L5)."""
+        force = None if self._record is None else self._x.deadlines
+        return _instant(None if force is None else force.inactivity)
+
+    @property
+    def absolute_deadline(self) -> datetime | None:
+        """When the session ends in any case (L3)."""
+        force = None if self._record is None else self._x.deadlines
+        return _instant(None if force is None else force.absolute)
+
+    @property
+    def ends_at(self) -> datetime | None:
+        """The earlier of the two deadlines."""
+        force = None if self._record is None else self._x.deadlines
+        return _instant(None if force is None else force.ends_at)
+
+    @property
+    def jwt(self) -> str | None:
+        """The session JWT of this request, to hand to another service of yours (L9)."""
+        return self._engine.current_jwt(self._opened())
+
+    def is_fresh(self, within: timedelta | float) -> bool:
+        """Say whether the user proved who they are within the last `within` (seconds or `timedelta`)."""
+        return self._engine.is_fresh(self._opened(), seconds("within", within))
+
+    def update_claims(self, **claims: Any) -> None:
+        """Change claims; None removes one. Written when the response starts, or by `save()` (L14).
+
+        Raises:
+            SessionError: nobody is signed in (L27).
+            SettingsError: a value is not JSON, or the session JWT would not fit a cookie (L19).
+        """
+        self._engine.change_claims(self._opened(), claims)
+
+
+class Session(_View):
+    """The session of a request, in blocking code."""
+
+    __slots__ = ("_run",)
+
+    def __init__(self, engine: Engine, exchange: Exchange, run: Run[Any] = run_sync) -> None:
+        super().__init__(engine, exchange)
+        self._run = run
+
+    def _open_now(self) -> None:
+        self._run(self._engine.authenticate(self._x))
+
+    def login(
+        self,
+        subject: str,
+        *,
+        claims: Mapping[str, Any] | None = None,
+        data: Mapping[str, Any] | None = None,
+        factors: Sequence[Mapping[str, Any]] = (),
+        persistent: bool | None = None,
+        minutes: float | None = None,
+        limits: Limits | None = None,
+        stamp: str | None = None,
+        actor: str | None = None,
+    ) -> None:
+        """Begin a session for a user who has just proved who they are (L12).
+
+        A new id is minted in any case; the session that came with the request ends when the response starts.
+
+        Args:
+            subject: the user's id, as text.
+            claims: what to remember about the user; those listed in `jwt_claims` also enter the session JWT.
+            data: the app's own values, kept in the store only.
+            factors: how they proved it, for example `[{"type": "password"}]`.
+            persistent: True keeps the cookie when the browser closes; None takes the setting.
+            minutes: the first inactivity deadline, in minutes from now (5..527040).
+            limits: stricter limits for this session; never looser than the configured ones (L2).
+            stamp: what the authority compares on each request, for example a digest of the password hash.
+            actor: who acts as the subject, for support staff signing in as a customer.
+
+        Raises:
+            SettingsError: an argument makes no sense, or the session JWT would not fit a cookie.
+            SessionError: another site made this request (L20).
+            ResponseAlreadyStarted: the headers have gone out.
+            StoreUnavailable: the store did not answer.
+        """
+        self._run(
+            self._engine.login(
+                self._x,
+                subject,
+                claims=claims,
+                data=data,
+                factors=factors,
+                persistent=persistent,
+                minutes=minutes,
+                limits=limits,
+                stamp=stamp,
+                actor=actor,
+            )
+        )
+
+    def step_up(self, factors: Sequence[Mapping[str, Any]]) -> None:
+        """Record a further proof under a new id: the session is fresh, its deadlines stay (L12)."""
+        self._run(self._engine.step_up(self._x, factors))
+
+    def logout(self) -> None:
+        """End this session now, everywhere, and remove its cookies (L13, L25).
+
+        Raises:
+            StoreUnavailable: the end could not be stored yet; the cookies go and the end is retried (L17).
+            ResponseAlreadyStarted: it has ended, but its cookies could not be removed.
+        """
+        self._run(self._engine.logout(self._x))
+
+    def end_others(self) -> int:
+        """End all other sessions of this user; return how many there were."""
+        count: int = self._run(_end_others(self._engine, self._x))
+        return count
+
+    def extend(self, minutes: float | None = None) -> None:
+        """Set the inactivity deadline to exactly now + minutes (5..527040; None leaves it), capped (L7).
+
+        Raises:
+            SettingsError: the minutes are out of range.
+            SessionError: the session has ended, or nobody is signed in.
+        """
+        self._run(self._engine.extend(self._x, minutes))
+
+    def save(self) -> None:
+        """Write changed claims and data now instead of when the response starts (L14)."""
+        self._run(self._engine.save(self._x))
+
+
+class AsyncSession(_View):
+    """The session of a request, in asynchronous code: the verbs of `Session`, awaited."""
+
+    __slots__ = ()
+
+    async def open(self) -> AsyncSession:
+        """Read the session on an exempt route, where it is not read beforehand (L21); elsewhere it does nothing."""
+        await self._engine.authenticate(self._x)
+        return self
+
+    async def login(
+        self,
+        subject: str,
+        *,
+        claims: Mapping[str, Any] | None = None,
+        data: Mapping[str, Any] | None = None,
+        factors: Sequence[Mapping[str, Any]] = (),
+        persistent: bool | None = None,
+        minutes: float | None = None,
+        limits: Limits | None = None,
+        stamp: str | None = None,
+        actor: str | None = None,
+    ) -> None:
+        """Begin a session (L12); arguments and errors as `Session.login`."""
+        await self._engine.login(
+            self._x,
+            subject,
+            claims=claims,
+            data=data,
+            factors=factors,
+            persistent=persistent,
+            minutes=minutes,
+            limits=limits,
+            stamp=stamp,
+            actor=actor,
+        )
+
+    async def step_up(self, factors: Sequence[Mapping[str, Any]]) -> None:
+        """As `Session.step_up`."""
+        await self._engine.step_up(self._x, factors)
+
+    async def logout(self) -> None:
+        """As `Session.logout`."""
+        await self._engine.logout(self._x)
+
+    async def end_others(self) -> int:
+        """As `Session.end_others`."""
+        return await _end_others(self._engine, self._x)
+
+    async def extend(self, minutes: float | None = None) -> None:
+        """As `Session.extend`."""
+        await self._engine.extend(self._x, minutes)
+
+    async def save(self) -> None:
+        """As `Session.save`."""
+        await self._engine.save(self._x)
+
+
+async def _end_others(engine: Engine, x: Exchange) -> int:
+    record = await engine.live(x, "end_others")
+    return await engine.end_all(record.subject, x.now, except_key=record.key)
+
+
+class _Outside:
+    """Sessions as such: for a password reset, a ban, a task queue, a shell."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def _list(self, subject: str) -> list[SessionInfo]:
+        return [_info(record) for record in await self._engine.list_of(subject, self._engine.clock())]
+
+    async def _end(self, id: str) -> bool:
+        return await self._engine.end_id(id, self._engine.clock())
+
+    async def _end_all(self, subject: str, except_id: str | None) -> int:
+        keep = None if except_id is None else key_of(except_id)
+        return await self._engine.end_all(subject, self._engine.clock(), except_key=keep)
+
+    async def _end_before(self, instant: datetime | float) -> None:
+        await self._engine.end_before(_epoch(instant), self._engine.clock())
+
+
+class Sessions(_Outside):
+    """All sessions in a store, for blocking code outside a request.
+
+    Example:
+        >>> from session_middleware.stores.memory import MemoryStore
+        >>> settings = Settings(secret_keys=["0f6a1b2c3d4e5f60718293a4b5c6d7e8f9"])
+        >>> Sessions(settings, MemoryStore()).list("alice")
+        []
+    """
+
+    def __init__(self, settings: Settings | Engine, store: Any = None, **options: Any) -> None:
+        super().__init__(
+            settings if isinstance(settings, Engine) else Engine(settings, store, runtime=ThreadRuntime(), **options)
+        )
+
+    def list(self, subject: str) -> list[SessionInfo]:
+        """Return the live sessions of a user, the latest seen first."""
+        return run_sync(self._list(subject))
+
+    def end(self, id: str) -> bool:
+        """End one session by its public id; True if it was alive."""
+        return run_sync(self._end(id))
+
+    def end_all(self, subject: str, except_id: str | None = None) -> int:
+        """End all sessions of a user, but for one if given; return how many were alive."""
+        return run_sync(self._end_all(subject, except_id))
+
+    def end_before(self, instant: datetime | float) -> None:
+        """End every session authenticated before an instant: after a breach, say. Constant time."""
+        run_sync(self._end_before(instant))
+
+
+class AsyncSessions(_Outside):
+    """As `Sessions`, awaited."""
+
+    def __init__(self, settings: Settings | Engine, store: Any = None, **options: Any) -> None:
+        super().__init__(
+            settings if isinstance(settings, Engine) else Engine(settings, store, runtime=LoopRuntime(), **options)
+        )
+
+    async def list(self, subject: str) -> list[SessionInfo]:
+        """As `Sessions.list`."""
+        return await self._list(subject)
+
+    async def end(self, id: str) -> bool:
+        """As `Sessions.end`."""
+        return await self._end(id)
+
+    async def end_all(self, subject: str, except_id: str | None = None) -> int:
+        """As `Sessions.end_all`."""
+        return await self._end_all(subject, except_id)
+
+    async def end_before(self, instant: datetime | float) -> None:
+        """As `Sessions.end_before`."""
+        await self._end_before(instant)
