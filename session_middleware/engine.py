@@ -159,10 +159,8 @@ class Engine:
         if not x.authenticated and not self.quiet(x):
             await self.authenticate(x)
         x.protected = policy == "required"
-        if x.verdict is Verdict.ACTIVE and x.created is None:
-            known = x.known
-            if x.record is not known.record or not known.quiet_from <= x.now < known.quiet_until:
-                await self._record_activity(x)
+        if x.verdict is Verdict.ACTIVE and x.created is None and not x.quiet:
+            await self._record_activity(x)
         if x.verdict is Verdict.ACTIVE:
             if x.protected and x.facts.websocket and is_foreign(x.facts, self.settings):
                 return self.refusal(x, "signed_out")
@@ -200,21 +198,23 @@ class Engine:
         if self._holds is None or self._down_since is not None or self._unended or self._header_transport:
             return False
         known = self.credentials.remembered.get(x.facts.cookies)
-        if known is None or not known.quiet_from <= x.now < known.quiet_until:
+        if known is None or known.quiet is None:
             return False
-        record = known.record
+        record, deadlines, configured, since, until = known.quiet
+        if not since <= x.now < until:
+            return False
         try:
-            if record is None or not self._holds(record):
+            if not self._holds(record):
                 return False
         except Exception:
             return False  # the general path meets the same fault and says so
-        x.authenticated = True
+        x.authenticated = x.quiet = True
         x.verdict = Verdict.ACTIVE
         x.known = known
         x.record = record
         x.presented = known.presented
-        x.deadlines = known.deadlines
-        x.configured = known.configured
+        x.deadlines = deadlines
+        x.configured = configured
         return True
 
     async def authenticate(self, x: Exchange) -> None:
@@ -317,29 +317,31 @@ class Engine:
         assert record is not None
         assert x.presented is not None
         timing = self.settings.timing
-        if is_activity(x.facts, x.rules, self.settings.activity):
+        activity = is_activity(x.facts, x.rules, self.settings.activity)
+        if activity or x.rules.sets_cookies:  # our status and list write nothing at all
             current = x.presented.generation == record.generation
-            touch = lifetime.touch(record, x.now, x.configured, timing, presented=current)
+            touch = lifetime.touch(record, x.now, x.configured, timing, activity=activity, presented=current)
             if touch is not None:
                 record = await self._touch(x, touch)
-            if (
-                x.verdict is Verdict.ACTIVE
-                and not x.facts.websocket
-                and lifetime.renewal_due(record, x.presented.generation, x.now, timing)
-            ):
-                record = await self._renew(x, record)
+        if (
+            activity
+            and x.verdict is Verdict.ACTIVE
+            and not x.facts.websocket
+            and lifetime.renewal_due(record, x.presented.generation, x.now, timing)
+        ):
+            record = await self._renew(x, record)
         x.record = record
         x.deadlines = lifetime.deadlines(record, x.configured, timing)
         self._remember_quiet(x, known)
 
     def _remember_quiet(self, x: Exchange, known: Known) -> None:
+        """Work out until when the general path would find nothing to do for this Cookie header."""
         record, presented = x.record, known.presented
+        assert record is not None
         known.record, known.deadlines, known.configured = record, x.deadlines, x.configured
-        known.quiet_from = x.now
-        known.quiet_until = float("-inf")
+        known.quiet = None  # replaced as a whole: another thread may be reading it
         if (
             x.verdict is not Verdict.ACTIVE
-            or record is None
             or x.deadlines is None
             or presented.generation != record.generation
             or presented.key_index > 0
@@ -352,7 +354,9 @@ class Engine:
         until = lifetime.quiet_until(record, x.deadlines, int(known.jwt_expires), self.settings.timing)
         if self._verify_interval is not None:
             until = min(until, known.verified_at + self._verify_interval)
-        known.quiet_until = until
+        if x.now < until:
+            known.quiet = (record, x.deadlines, x.configured, x.now, until)
+            x.quiet = True
 
     async def _touch(self, x: Exchange, touch: Touch) -> SessionRecord:
         """Write a touch; where the store cannot be written to, keep it and serve the request all the same (L17)."""
@@ -451,17 +455,13 @@ class Engine:
 
     def is_settled(self, x: Exchange) -> bool:
         """Say that `close` would return nothing and ask nobody; lets an adapter skip it on the hot path."""
-        known = x.known
         return (
             x.claim_changes is None
             and x.data is None
             and not x.deletes
             and not x.reissue
             and x.created is None
-            and (
-                x.verdict is not Verdict.ACTIVE
-                or (known is not None and x.record is known.record and known.quiet_from <= x.now < known.quiet_until)
-            )
+            and (x.quiet or x.verdict is not Verdict.ACTIVE)
         )
 
     def vary(self, x: Exchange) -> str:
@@ -758,7 +758,7 @@ class Engine:
             x.replaced.append(x.presented.key)
         x.created = x.record = record
         x.verdict, x.configured, x.deadlines = Verdict.ACTIVE, configured, deadlines
-        x.claim_changes, x.data, x.deletes, x.reissue = None, None, False, True
+        x.claim_changes, x.data, x.deletes, x.reissue, x.quiet = None, None, False, True, False
 
     async def logout(self, x: Exchange) -> None:
         """End the session at once (L25) and have the browser forget our cookies.
@@ -807,7 +807,7 @@ class Engine:
             raise SessionError(
                 "The session ended while it was being extended; an ended session stays ended.", code="ended"
             )
-        x.record = moved
+        x.record, x.quiet = moved, False
         if x.created is not None:
             x.created = moved
         x.deadlines = lifetime.deadlines(moved, x.configured, self.settings.timing)
@@ -876,7 +876,7 @@ class Engine:
             new = record.evolve(claims=changed(record.claims, claim_changes), data=data)
             saved: SessionRecord | None = await self._write("save", new)
             if saved is not None:
-                x.record = saved
+                x.record, x.quiet = saved, False
                 if x.created is not None:
                     x.created = saved
                 if x.data is not None:

@@ -38,8 +38,7 @@ class Known:
         "jwt_claims",
         "jwt_expires",
         "presented",
-        "quiet_from",
-        "quiet_until",
+        "quiet",
         "record",
         "verified_at",
     )
@@ -54,9 +53,9 @@ class Known:
         self.configured: Limits | None = None
         self.configured_at = -math.inf  # when the limits= function was asked
         self.verified_at = -math.inf  # when the authority was asked
-        # Between these two instants, for this very record, the verdict is ACTIVE and nothing is due.
-        self.quiet_from = math.inf
-        self.quiet_until = -math.inf
+        # (record, deadlines, configured, since, until): between these two instants, while the store holds this very
+        # record, the verdict is ACTIVE and nothing is due. One tuple, so that threads see all of it or none.
+        self.quiet: tuple[SessionRecord, Deadlines, Limits, float, float] | None = None
 
 
 class Credentials:

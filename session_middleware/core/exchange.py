@@ -161,6 +161,7 @@ class Exchange:
         "now",
         "presented",
         "protected",
+        "quiet",
         "record",
         "reissue",
         "replaced",
@@ -177,6 +178,7 @@ class Exchange:
         self.verdict = Verdict.ANONYMOUS
         self.authenticated = False  # whether the credentials were looked at
         self.judged = False  # whether the rules of a route were applied
+        self.quiet = False  # whether nothing at all is due for this request and its response
         self.protected = False  # whether the route requires a session (L18)
         self.closed = False  # whether the response has started
         self.record: SessionRecord | None = None

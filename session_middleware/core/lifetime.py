@@ -238,15 +238,23 @@ def _moved(record: SessionRecord, now: float, configured: Limits, force: Deadlin
 
 
 def touch(
-    record: SessionRecord, now: float, configured: Limits, timing: Timing, *, presented: bool = True
+    record: SessionRecord,
+    now: float,
+    configured: Limits,
+    timing: Timing,
+    *,
+    activity: bool = True,
+    presented: bool = True,
 ) -> Touch | None:
-    """Return the write that records activity at `now`, or None while none is due (L4, L5).
+    """Return the write that records activity or a first presentation at `now`, or None while none is due (L4, L5, L11).
 
     Args:
         record: a live record.
         now: the request's instant.
         configured: as for `judge`.
         timing: for touch_interval and rolling.
+        activity: whether the request counts as activity (L6); one that does not may still be the first to present a
+            token, and the grace of the one before starts with it.
         presented: whether the token of the record's own generation came with the request (L11).
     """
     force = deadlines(record, configured, timing)
@@ -255,6 +263,7 @@ def touch(
     due = now - record.last_seen_at >= timing.touch_interval
     if timing.rolling and exact is not None and recorded is not None and exact > recorded:
         due = True
+    due = due and activity
     first = presented and record.generation > 0 and record.presented_at is None
     if not due and not first:
         return None
