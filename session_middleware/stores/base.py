@@ -12,7 +12,8 @@ A complete store of your own:
             self.rows = {}
 
         def create(self, record):
-            self.rows[record.key] = record
+            if self.rows.setdefault(record.key, record) is not record:
+                raise KeyError("this key is held")
 
         def load(self, key):
             return self.rows.get(key)

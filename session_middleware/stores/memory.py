@@ -55,7 +55,7 @@ class MemoryStore:
         return record
 
     def holds(self, record: SessionRecord) -> bool:
-        return self._records.get(record.key) is record and self._ended_before is None
+        return self._records.get(record.key) is record and record.ended_at is None and self._ended_before is None
 
     def touch(self, key: bytes, touch: Touch) -> SessionRecord | None:
         with self._lock:
@@ -112,7 +112,11 @@ class MemoryStore:
 
     def prune(self, now: float, limit: int = 1000) -> int:
         with self._lock:
-            return self._sweep(now, limit)
+            gone = 0
+            # A round may find only entries that were early and are put back; it has then made the way free.
+            while gone < limit and self._rubbish and self._rubbish[0][0] <= now:
+                gone += self._sweep(now, limit - gone)
+            return gone
 
     def _alive(self, key: bytes) -> SessionRecord | None:
         record = self.load(key)

@@ -1,0 +1,87 @@
+"""The store that others are compared with: the one of `stores/base.py`'s docstring, with every power."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from session_middleware.core.lifetime import Touch
+from session_middleware.core.record import SessionRecord
+from session_middleware.stores.base import renewed, saved
+
+__all__ = ["ReferenceStore"]
+
+
+class ReferenceStore:
+    """A dict. One thread; it drops nothing unless told to."""
+
+    short_calls = frozenset({"create", "load", "touch", "save", "renew", "end", "list"})
+
+    def __init__(self) -> None:
+        self.rows: dict[bytes, SessionRecord] = {}
+        self.epoch: tuple[float, float] | None = None
+        self.once: dict[str, float] = {}
+
+    def create(self, record: SessionRecord) -> None:
+        if record.key in self.rows:
+            raise KeyError("a session with this key exists")
+        self.rows[record.key] = record
+
+    def load(self, key: bytes) -> SessionRecord | None:
+        record = self.rows.get(key)
+        if record is not None and record.ended_at is None and self.epoch is not None:
+            instant, at = self.epoch
+            if record.authenticated_at < instant:
+                return record.ended("revoked", at, record.keep_until)
+        return record
+
+    def alive(self, key: bytes) -> SessionRecord | None:
+        """Return the record if it has not ended."""
+        record = self.load(key)
+        return record if record is not None and record.ended_at is None else None
+
+    def touch(self, key: bytes, touch: Touch) -> SessionRecord | None:
+        record = self.alive(key)
+        if record is not None:
+            record = self.rows[key] = touch.applied(record)
+        return record
+
+    def save(self, record: SessionRecord) -> SessionRecord | None:
+        held = self.alive(record.key)
+        if held is None or held.revision != record.revision:
+            return None
+        held = self.rows[record.key] = saved(held, record)
+        return held
+
+    def renew(self, key: bytes, generation: int, to: int, at: float) -> SessionRecord | None:
+        record = self.alive(key)
+        if record is None or record.generation != generation:
+            return None
+        record = self.rows[key] = renewed(record, to, at)
+        return record
+
+    def end(self, key: bytes, reason: str, at: float, keep_until: float) -> bool:
+        record = self.alive(key)
+        if record is None:
+            return False
+        self.rows[key] = record.ended(reason, at, keep_until)
+        return True
+
+    def list(self, handle: str, now: float) -> Sequence[SessionRecord]:
+        alive = (self.alive(key) for key in self.rows)
+        return [record for record in alive if record and handle in record.handles and now < record.keep_until]
+
+    def end_before(self, instant: float, at: float) -> None:
+        if self.epoch is None or instant > self.epoch[0]:
+            self.epoch = (instant, at)
+
+    def add_once(self, key: str, until: float, now: float) -> bool:
+        if key in self.once and now < self.once[key]:
+            return False
+        self.once[key] = until
+        return True
+
+    def prune(self, now: float, limit: int = 1000) -> int:
+        rubbish = [key for key, record in self.rows.items() if now >= record.keep_until][:limit]
+        for key in rubbish:
+            del self.rows[key]
+        return len(rubbish)

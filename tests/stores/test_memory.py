@@ -1,0 +1,46 @@
+"""MemoryStore keeps every promise of a store; so does the example in base.py's docstring."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+
+import pytest
+
+from session_middleware.stores import base
+from session_middleware.stores.memory import MemoryStore
+from session_middleware.testing.reference_record import reference_record
+from session_middleware.testing.reference_store import ReferenceStore
+from session_middleware.testing.store_contract import StoreContract
+
+
+class TestMemoryStore(StoreContract):
+    @pytest.fixture
+    def make_store(self) -> Callable[[], object]:
+        return MemoryStore
+
+
+class TestReferenceStore(StoreContract):
+    """The reference itself; its prune is not a login's sweep."""
+
+    @pytest.fixture
+    def make_store(self) -> Callable[[], object]:
+        return ReferenceStore
+
+    test_logins_sweep = None
+
+
+class TestDocstringExample(StoreContract):
+    @pytest.fixture
+    def make_store(self) -> Callable[[], object]:
+        code = base.__doc__.split("A complete store of your own:")[1].split("(One process")[0]
+        names = {"renewed": base.renewed, "saved": base.saved}
+        exec(textwrap.dedent(code), names)
+        return names["DictStore"]
+
+
+def test_what_was_loaded_is_recognised():
+    """A record just loaded is recognised, else the power would be of no use."""
+    store = MemoryStore()
+    store.create(reference_record(0))
+    assert store.holds(store.load(reference_record(0).key))
