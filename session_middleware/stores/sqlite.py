@@ -69,6 +69,7 @@ _LIST: Final = (
     f"SELECT {_COLUMNS}, s.key FROM handles h CROSS JOIN sessions s ON s.id = h.session CROSS JOIN epoch e "  # noqa: S608  # constants only
     "WHERE h.handle = ? AND s.ended_at IS NULL AND s.authenticated_at >= e.instant AND s.keep_until > ?"
 )
+_DUE: Final = f"SELECT {_COLUMNS}, s.key, s.sweep_at FROM sessions s WHERE s.sweep_at <= ? ORDER BY s.sweep_at LIMIT ?"  # noqa: S608  # constants only
 _INSERT: Final = f"INSERT INTO sessions VALUES (NULL, ?, 0, {', '.join('?' * 12)})"  # noqa: S608  # constants only
 _PULSE: Final = (
     "UPDATE sessions SET version = version + 1, last_seen_at = ?, inactivity_deadline = ?, keep_until = ?, "
@@ -364,10 +365,7 @@ def _forget_handles(connection: sqlite3.Connection, record: _Held) -> None:
 
 def _sweep(connection: sqlite3.Connection, now: float, limit: int) -> tuple[int, int]:
     """Look at `limit` rows that may be rubbish; return how many were deleted and how many put off."""
-    due = connection.execute(
-        f"SELECT {_COLUMNS}, s.key, s.sweep_at FROM sessions s WHERE s.sweep_at <= ? ORDER BY s.sweep_at LIMIT ?",  # noqa: S608  # constants only
-        (_second(now), limit),
-    ).fetchall()
+    due = connection.execute(_DUE, (_second(now), limit)).fetchall()
     rubbish: list[tuple[int]] = []
     later: list[tuple[int, int]] = []
     for row in due:

@@ -1,0 +1,392 @@
+"""SQLiteStore keeps every promise, also with several processes, after forks and kills, and on damaged files."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import multiprocessing
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from session_middleware.core.lifetime import Touch
+from session_middleware.errors import RecordUnreadable, SettingsError, StoreUnavailable
+from session_middleware.stores.sqlite import SQLiteStore
+from session_middleware.testing.reference_record import reference_record
+from session_middleware.testing.store_contract import StoreContract
+
+KEY = reference_record(0).key
+
+
+class TestSQLiteStore(StoreContract):
+    histories = 25
+
+    @pytest.fixture
+    def make_store(self, tmp_path: Path) -> Callable[[], object]:
+        numbers = itertools.count()
+        return lambda: SQLiteStore(tmp_path / f"{next(numbers)}.db")
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "sessions.db"
+
+
+@pytest.fixture
+def store(path):
+    with SQLiteStore(path) as store:
+        yield store
+
+
+def altered(path, statement, *arguments):
+    """Write to the file as something else would."""
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute(statement, arguments)
+    connection.close()
+
+
+def test_what_was_loaded_is_recognised(store):
+    """A record just loaded, touched, saved or renewed is recognised, else the power would be of no use."""
+    store.create(reference_record(0))
+    assert store.holds(store.load(KEY))
+    assert store.holds(store.touch(KEY, Touch(1e9, None, 2e9)))
+    assert store.holds(store.save(reference_record(0).evolve(claims={})))
+    assert store.holds(store.renew(KEY, 0, 1, 1e9))
+    assert store.holds(store.list(reference_record(0).handles[0], 0)[0])
+
+
+def test_sessions_outlive_the_store(store, path):
+    """A file opened again holds what it held."""
+    store.create(reference_record(0))
+    store.close()
+    with SQLiteStore(path) as again:
+        assert again.load(KEY) == reference_record(0)
+
+
+# --- several processes ------------------------------------------------------------------------------------------------
+
+
+def _renewals(path, out):
+    with SQLiteStore(path, busy_timeout=60) as store:
+        out.put(sum(store.renew(KEY, n, n + 1, 1.0) is not None for n in range(200)))
+
+
+def _open_and_create(path, n):
+    with SQLiteStore(path, busy_timeout=60) as store:
+        store.create(reference_record(n))
+
+
+def _run(target, *argument_lists):
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=target, args=arguments) for arguments in argument_lists]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * len(processes)
+
+
+def test_processes_share_compare_and_swap(store, path):
+    """Each generation is renewed to by one of two processes only (L11)."""
+    store.create(reference_record(0))
+    out = multiprocessing.get_context("spawn").SimpleQueue()
+    _run(_renewals, (path, out), (path, out))
+    assert out.get() + out.get() == store.load(KEY).generation
+
+
+def test_processes_may_make_the_file_at_once(path):
+    """Several processes that start together on no file all get to use it."""
+    _run(_open_and_create, *((path, n) for n in range(4)))
+    with SQLiteStore(path) as store:
+        assert all(store.load(reference_record(n).key) for n in range(4))
+
+
+def test_another_stores_writes_are_seen_at_once(store, path):
+    """What another connection to the file ended, or ended by an epoch, is not recognised and loads as ended."""
+    with SQLiteStore(path) as other:
+        for n in range(2):
+            store.create(reference_record(n))
+        ended, revoked = (store.load(reference_record(n).key) for n in range(2))
+        other.end(ended.key, "logout", 1.0, 9e9)
+        assert not store.holds(ended)
+        assert store.holds(revoked)
+        other.end_before(9e9, 2.0)
+        assert not store.holds(revoked)
+        assert store.load(revoked.key).end_reason == "revoked"
+
+
+# --- threads and forks ------------------------------------------------------------------------------------------------
+
+
+def test_threads_come_and_go_without_leaving_connections(store):
+    """A thread per request opens no file per request."""
+    store.create(reference_record(0))
+    for _ in range(20):
+        thread = threading.Thread(target=store.load, args=(KEY,))
+        thread.start()
+        thread.join()
+    assert len(store._file._opened) == 1
+
+
+def test_a_writer_that_waits_too_long_is_a_fault(path):
+    """When another process keeps the file locked a write fails and reads go on."""
+    with SQLiteStore(path, busy_timeout=0.01) as store:
+        store.create(reference_record(0))
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            store.end(KEY, "logout", 1.0, 9e9)
+        assert store.load(KEY) == reference_record(0)
+        other.close()
+        assert store.end(KEY, "logout", 1.0, 9e9)
+
+
+def test_a_thread_that_waits_too_long_is_a_fault(path):
+    """When another thread is in a long write the error says so, as a fault of the store."""
+    with (
+        SQLiteStore(path, busy_timeout=0.01) as store,
+        ThreadPoolExecutor(1) as pool,
+        store._file.transaction(durable=False),
+        pytest.raises(StoreUnavailable),
+    ):
+        pool.submit(store.end, KEY, "logout", 1.0, 9e9).result()
+
+
+def _in_child(check):
+    """Run a check in a forked child; return whether it was true."""
+    child = os.fork()
+    if child == 0:
+        try:
+            os._exit(0 if check() else 1)
+        finally:
+            os._exit(2)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+
+@fork
+def test_a_fork_inherits_no_open_connection(store):
+    """SQLite forbids to use a connection across a fork, so none is open while the process forks."""
+    store.create(reference_record(0))
+    assert _in_child(lambda: store._file._opened == [] and store.load(KEY) == reference_record(0))
+    assert store.load(KEY) == reference_record(0)
+
+
+@fork
+def test_a_child_writes_and_the_parent_sees_it(store):
+    """Parent and child use the file side by side."""
+    store.create(reference_record(0))
+    assert _in_child(lambda: store.end(KEY, "logout", 1.0, 9e9))
+    assert store.load(KEY).end_reason == "logout"
+    store.create(reference_record(1))
+
+
+@fork
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")  # that is the test
+def test_a_fork_amid_other_threads_calls_leaves_a_working_store(store):
+    """Children forked while other threads read and write can read and write."""
+    store.create(reference_record(0))
+    stop = threading.Event()
+
+    def work():
+        while not stop.is_set():
+            store.load(KEY)
+            store.touch(KEY, Touch(1e9, None, 2e9))
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        forks = [_in_child(lambda: store.touch(KEY, Touch(1e9, None, 2e9)) is not None) for _ in range(10)]
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert forks == [True] * 10
+
+
+@fork
+def test_a_fork_that_nobody_announced_is_noticed(store):
+    """A server that forks in C runs no hook before it; the child still opens its own connection."""
+    store.create(reference_record(0))
+    inherited = store._file._opened[0]
+    store._file._pid = -1
+    assert store.load(KEY) == reference_record(0)
+    assert inherited not in store._file._opened
+    inherited.close()
+
+
+# --- kills ------------------------------------------------------------------------------------------------------------
+
+_WRITER = """
+import sys
+from session_middleware.stores.sqlite import SQLiteStore
+from session_middleware.testing.reference_record import reference_record
+store = SQLiteStore(sys.argv[1])
+for n in range(int(sys.argv[2]), 10**9):
+    record = reference_record(n)
+    store.create(record)
+    if n % 3 == 0:
+        store.end(record.key, "logout", 1.0, 9e9)
+    sys.stdout.write(f"{n}\\n")
+    sys.stdout.flush()
+"""
+
+
+def test_what_was_acknowledged_survives_kill_9(path):
+    """After kill -9 in the middle of writing every acknowledged create and end is there, and the file is sound."""
+    first = 0
+    for acknowledged in (5, 17, 40):
+        writer = subprocess.Popen([sys.executable, "-c", _WRITER, path, str(first)], stdout=subprocess.PIPE, text=True)
+        for line in itertools.islice(writer.stdout, acknowledged):
+            last = int(line)
+        writer.send_signal(signal.SIGKILL)
+        rest = writer.stdout.read().splitlines(keepends=True)
+        writer.stdout.close()
+        writer.wait()
+        last = max([last, *(int(line) for line in rest if line.endswith("\n"))])
+        with SQLiteStore(path) as store:
+            for n in range(last + 1):
+                held = store.load(reference_record(n).key)
+                assert held is not None
+                assert (held.end_reason == "logout") == (n % 3 == 0)
+            assert store._read("PRAGMA integrity_check", ()) == ("ok",)
+        first = last + 2  # the one in between may or may not have been written
+        with SQLiteStore(path) as store:
+            for n in range(last + 1, first):
+                if store.load(reference_record(n).key) is None:
+                    store.create(reference_record(n))
+                store.end(reference_record(n).key, "logout", 1.0, 9e9) if n % 3 == 0 else None
+
+
+# --- damage -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b"\x01", b"\x01\xff\xff", b"{}", b"[]", b'{"v":99}', b"\x00\xff", "text", 7, b"\x01" + b"\x00" * 9]
+)
+def test_a_damaged_body_is_unreadable_and_stays(store, path, damage):
+    """Bytes that are no record raise RecordUnreadable from load and every write, and are left as they are."""
+    store.create(reference_record(0))
+    altered(path, "UPDATE sessions SET body = ?", damage)
+    for call in (
+        lambda: store.load(KEY),
+        lambda: store.touch(KEY, Touch(1e9, None, 2e9)),
+        lambda: store.save(reference_record(0)),
+        lambda: store.renew(KEY, 0, 1, 1.0),
+        lambda: store.end(KEY, "logout", 1.0, 9e9),
+    ):
+        with pytest.raises(RecordUnreadable):
+            call()
+    assert store._read("SELECT body, version FROM sessions", ()) == (damage, 0)
+
+
+def test_a_damaged_pulse_is_unreadable(store, path):
+    """A time that is no number raises RecordUnreadable."""
+    store.create(reference_record(0))
+    altered(path, "UPDATE sessions SET last_seen_at = 'yesterday'")
+    with pytest.raises(RecordUnreadable):
+        store.load(KEY)
+
+
+def test_a_damaged_row_hides_no_other_from_a_list_and_is_pruned(store, path):
+    """One unreadable row does not keep a user from listing and ending the others, and goes when its time comes."""
+    for n in range(2):
+        store.create(reference_record(n).evolve(handles=("h",)))
+    altered(path, "UPDATE sessions SET body = x'00' WHERE key = ?", KEY)
+    assert [record.key for record in store.list("h", 0.0)] == [reference_record(1).key]
+    assert store.prune(9e9) == 2
+
+
+def test_a_body_of_plain_json_is_read(store, path):
+    """A body as `encode_body` writes it is read without being packed."""
+    store.create(reference_record(0))
+    altered(path, "UPDATE sessions SET body = ?", reference_record(0).encode_body())
+    assert store.load(KEY) == reference_record(0)
+
+
+def test_what_ended_leaves_nothing_in_the_file(store, path):
+    """After an end no byte of the claims is left in the file, not even in free space (L16)."""
+    incompressible = "".join(map(chr, range(0x4E00, 0x4E00 + 200)))
+    store.create(reference_record(0).evolve(claims={"private": incompressible}))
+    stored = store._read("SELECT body FROM sessions", ())[0]
+    store.close()
+    piece = stored[len(stored) // 2 :][:32]
+    assert piece in path.read_bytes()
+    store.end(KEY, "logout", 1.0, 9e9)
+    store.close()  # the last connection writes the log back
+    assert piece not in path.read_bytes()
+
+
+# --- the file ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX modes")
+def test_only_the_owner_may_read_the_file(store, path):
+    """The file, its log and its shared memory have mode 0600 whatever the umask."""
+    store.create(reference_record(0))
+    files = sorted(path.parent.iterdir())
+    assert [file.name for file in files] == ["sessions.db", "sessions.db-shm", "sessions.db-wal"]
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+
+
+def test_a_missing_folder_is_an_error_at_construction(tmp_path):
+    """A folder that is not there is reported at once, with the setting to change."""
+    with pytest.raises(SettingsError, match="SESSION_STORE_URL"):
+        SQLiteStore(tmp_path / "missing" / "sessions.db")
+
+
+def test_a_read_only_folder_is_an_error_at_construction(tmp_path, monkeypatch):
+    """A folder that may not be written to is reported at once, also where the file itself is there already."""
+    SQLiteStore(tmp_path / "sessions.db").close()
+    tmp_path.chmod(0o500)
+    real = os.access
+    if os.geteuid() == 0:  # root may write anywhere, so let the answer be what a user would get
+        monkeypatch.setattr(os, "access", lambda where, mode: real(where, mode) and not mode & os.W_OK)
+    try:
+        with pytest.raises(SettingsError, match="SESSION_STORE_URL"):
+            SQLiteStore(tmp_path / "sessions.db")
+    finally:
+        tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "says"),
+    [
+        (lambda path: path.mkdir(), "directory"),
+        (lambda path: path.write_bytes(b"no database, and longer than the hundred bytes of a header" * 3), "not a database"),
+        (lambda path: altered(path, "CREATE TABLE auth_user (id)"), "something else"),
+        (lambda path: altered(path, "PRAGMA user_version = 99"), "later version"),
+    ],
+)  # fmt: skip
+def test_a_file_of_something_else_is_refused_and_left(path, prepare, says):
+    """A folder, another kind of file, another application's database and a later version's are refused, unchanged."""
+    prepare(path)
+    before = path.read_bytes() if path.is_file() else None
+    with pytest.raises(SettingsError, match=says):
+        SQLiteStore(path)
+    if before is not None and b"SQLite" not in before[:16]:
+        assert path.read_bytes() == before
+
+
+def test_a_store_that_is_dropped_closes_its_connections(path):
+    """A store that goes out of use leaves no open connection behind, and no warning."""
+    store = SQLiteStore(path)
+    store.create(reference_record(0))
+    connection = store._file._opened[0]
+    del store
+    gc.collect()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        connection.execute("SELECT 1")
