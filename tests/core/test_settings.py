@@ -1,0 +1,177 @@
+"""Settings: every refusal names field, value and fix; presets and derived values are what the docs say (L5, L19, L22)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from session_middleware.errors import SettingsError
+from session_middleware.settings import Limits, Settings, seconds
+
+KEY = "0f6a1b2c3d4e5f60718293a4b5c6d7e8f9"
+
+
+def settings(**given: Any) -> Settings:
+    return Settings(secret_keys=[KEY], **given)
+
+
+def test_defaults_are_aal2() -> None:
+    """L22: by default 60 minutes of silence and 24 hours, touched once a minute."""
+    made = settings()
+    assert made.default_limits == Limits(3600, 86400)
+    assert made.timing.touch_interval == 60
+    assert (made.token_cookie, made.jwt_cookie) == ("__Host-session", "__Host-session_jwt")
+
+
+@pytest.mark.parametrize(
+    ("aal", "silence", "age"),
+    [("aal1", None, 30 * 86400), ("aal2", 3540, 86400), ("aal3", 855, 43200)],
+)
+def test_presets_count_the_touch_interval_inside(aal: Any, silence: float | None, age: float) -> None:
+    """L22: a preset's figure is what is promised, one touch interval included."""
+    assert settings(aal=aal).default_limits == Limits(silence, age)
+
+
+def test_touch_interval_follows_a_short_timeout() -> None:
+    """L5: touch_interval is the smaller of a minute and a twentieth of the timeout."""
+    assert settings(inactivity_timeout=timedelta(minutes=10)).timing.touch_interval == 30
+    assert settings(inactivity_timeout=None).timing.touch_interval == 60
+    assert settings(inactivity_timeout=600, touch_interval=0).timing.touch_interval == 0
+
+
+def test_the_default_silence_yields_to_a_short_age() -> None:
+    """A lifetime shorter than the default silence is not an error of the user's."""
+    assert settings(absolute_lifetime=600).default_limits == Limits(600, 600)
+
+
+def test_cookie_prefix() -> None:
+    """L19: a domain switches to __Secure-, insecure_dev drops the prefix."""
+    assert settings(cookie_domain=".Example.org").token_cookie == "__Secure-session"
+    assert settings(cookie_domain=".Example.org").cookie_domain == "example.org"
+    assert settings(insecure_dev=True, cookie_name="sid").jwt_cookie == "sid_jwt"
+
+
+NONSENSE: list[tuple[dict[str, Any], str]] = [
+    ({"secret_keys": KEY}, "secret_keys"),
+    ({"secret_keys": [b"short"]}, "secret_keys"),
+    ({"secret_keys": ["a" * 64]}, "secret_keys"),
+    ({"secret_keys": [5]}, "secret_keys"),
+    ({"secret_keys": [KEY, KEY]}, "secret_keys"),
+    ({"aal": "aal4"}, "aal"),
+    ({"aal": "aal3", "absolute_lifetime": 13 * 3600}, "absolute_lifetime"),
+    ({"aal": "aal3", "persistent_limits": Limits(None, 86400)}, "persistent_limits"),
+    ({"persistent_limits": 86400}, "persistent_limits"),
+    ({"inactivity_timeout": "900"}, "inactivity_timeout"),
+    ({"inactivity_timeout": True}, "inactivity_timeout"),
+    ({"inactivity_timeout": 0}, "inactivity_timeout"),
+    ({"inactivity_timeout": float("nan")}, "inactivity_timeout"),
+    ({"inactivity_timeout": float("inf")}, "inactivity_timeout"),
+    ({"inactivity_timeout": 7200, "absolute_lifetime": 3600}, "inactivity_timeout"),
+    ({"inactivity_timeout": 60, "touch_interval": 60}, "touch_interval"),
+    ({"touch_interval": -1}, "touch_interval"),
+    ({"absolute_lifetime": -5}, "absolute_lifetime"),
+    ({"renewal_interval": 30, "renewal_grace": 30}, "renewal_interval"),
+    ({"jwt_lifetime": 7200}, "jwt_lifetime"),
+    ({"max_continue": 60}, "max_continue"),
+    ({"max_continue": 90000}, "max_continue"),
+    ({"clock_skew": 3600}, "clock_skew"),
+    ({"limits": 5}, "limits"),
+    ({"verify_interval": -1}, "verify_interval"),
+    ({"on_replay": "ignore"}, "on_replay"),
+    ({"rolling": "yes"}, "rolling"),
+    ({"default_policy": "require"}, "default_policy"),
+    ({"jwt_claims": ["sub"]}, "jwt_claims"),
+    ({"clear_site_data": ["everything"]}, "clear_site_data"),
+    ({"trusted_origins": ["https://a.example/"]}, "trusted_origins"),
+    ({"adopt_existing_until": "tomorrow"}, "adopt_existing_until"),
+    ({"exempt_paths": "/health"}, "exempt_paths"),
+    ({"exempt_paths": ["health"]}, "exempt_paths"),
+    ({"exempt_paths": ["/a*"]}, "exempt_paths"),
+    ({"exempt_paths": ["/*/a"]}, "exempt_paths"),
+    ({"endpoint_prefix": "session"}, "endpoint_prefix"),
+    ({"endpoint_prefix": "/"}, "endpoint_prefix"),
+    ({"login_url": "//evil.example"}, "login_url"),
+    ({"login_url": ""}, "login_url"),
+    ({"return_param": "a b"}, "return_param"),
+    ({"logout_urls": "/"}, "logout_urls"),
+    ({"logout_urls": ["//evil.example"]}, "logout_urls"),
+    ({"logout_urls_by_client": {"a": ["javascript:alert(1)"]}}, "logout_urls_by_client['a']"),
+    ({"cookie_name": "a b"}, "cookie_name"),
+    ({"cookie_name": "__Host-a"}, "cookie_name"),
+    ({"cookie_samesite": "lax"}, "cookie_samesite"),
+    ({"cookie_domain": "a b"}, "cookie_domain"),
+    ({"cookie_partitioned": True, "cookie_domain": "example.org"}, "cookie_partitioned"),
+    ({"insecure_dev": True, "cookie_samesite": "None"}, "insecure_dev"),
+]
+
+
+@pytest.mark.parametrize(("given", "field"), NONSENSE, ids=[f"{f}-{i}" for i, (_, f) in enumerate(NONSENSE)])
+def test_nonsense_is_refused_with_field_and_fix(given: dict[str, Any], field: str) -> None:
+    """A value that makes no sense names its field and what to write instead, and never shows a secret."""
+    with pytest.raises(SettingsError) as caught:
+        Settings(**{"secret_keys": [KEY], **given})
+    assert caught.value.field == field
+    assert len(caught.value.fix) > 8
+    assert KEY not in str(caught.value)
+
+
+def test_a_near_miss_is_named() -> None:
+    """Unknown names and choices say what was probably meant."""
+    with pytest.raises(SettingsError, match="SESSION_LIFETIME_ABSOLUTE_LIFETIME"):
+        Settings.from_mapping({"SESSION_LIFETIME_ABSOLUT_LIFETIME": 5})
+    with pytest.raises(SettingsError, match="inactivity_timeout"):
+        Settings.from_mapping({"inactivity_timout": 5}, prefix="")
+    with pytest.raises(SettingsError, match="See the settings page"):
+        Settings.from_mapping({}, zzz=1)
+    with pytest.raises(SettingsError, match="Did you mean 'Lax'"):
+        settings(cookie_samesite="Lx")
+
+
+def test_from_mapping_reads_text() -> None:
+    """The environment holds text: numbers, lists and booleans are read as JSON, a lone key as one key."""
+    made = Settings.from_mapping(
+        {
+            "SESSION_LIFETIME_SECRET_KEYS": KEY,
+            "SESSION_LIFETIME_INACTIVITY_TIMEOUT": "900",
+            "SESSION_LIFETIME_EXEMPT_PATHS": '["/health"]',
+            "SESSION_LIFETIME_COOKIE_NAME": "sid",
+            "SESSION_LIFETIME_ROLLING": "false",
+            "OTHER": "1",
+            5: "x",  # type: ignore[dict-item]  # some mappings hold anything
+        },
+        login_url="/in",
+    )
+    assert (made.default_limits.inactivity_timeout, made.exempt_paths, made.rolling) == (900, ("/health",), False)
+    assert (made.cookie_name, made.login_url) == ("sid", "/in")
+    assert Settings.from_mapping({"S_SECRET_KEYS": f'["{KEY}"]', "S_INACTIVITY_TIMEOUT": "default"}, prefix="S_")
+    with pytest.raises(SettingsError, match=r"\*\*\*"):
+        Settings.from_mapping({"S_SECRET_KEYS": "[oops"}, prefix="S_")
+
+
+def test_repr_shows_no_secret() -> None:
+    """ASVS 16.2.5: printing settings shows no key."""
+    assert KEY not in repr(settings())
+
+
+def test_limits_take_the_smaller_of_each() -> None:
+    """L2: each limit in force is the smaller of two; None is no limit."""
+    assert Limits(None, 10).capped(Limits(5, 20)) == Limits(5, 10)
+    assert Limits(5, 10).capped(Limits(None, 20)) == Limits(5, 10)
+    assert Limits(5, 20).capped(Limits(7, 10)) == Limits(5, 10)
+    assert Limits(None, 20).capped(Limits(None, 10)) == Limits(None, 10)
+
+
+def test_replace_keeps_what_was_filled_in() -> None:
+    """A copy with one setting changed keeps the other values."""
+    made = settings(inactivity_timeout=600).replace(absolute_lifetime=7200)
+    assert made.default_limits == Limits(600, 7200)
+    assert made.max_age_limits == made.default_limits
+    assert made.replace(persistent_limits=Limits(None, 7200)).max_age_limits == Limits(None, 7200)
+
+
+def test_seconds_says_the_range() -> None:
+    """A bounded duration names both bounds."""
+    with pytest.raises(SettingsError, match="between 1 and 5"):
+        seconds("x", 9, least=1, most=5)

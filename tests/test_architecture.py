@@ -1,0 +1,89 @@
+"""The arrows of the layout and the purity of the core, read from the imports (design: adapters translate, the engine
+does, the core decides, stores remember, authorities vouch)."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "session_middleware"
+
+#: Who may import whom inside the package. "settings" and "errors" may be imported by all.
+MAY = {
+    "core": {"core"},
+    "events": set(),
+    "runtime": set(),
+    "decorators": {"core"},
+    "stores": {"stores", "core", "runtime"},
+    "authorities": {"authorities", "core", "runtime"},
+    "engine": {"core", "stores", "authorities", "runtime", "events"},
+    "session": {"engine", "core", "runtime"},
+    "endpoints": {"engine", "core"},
+    "adapters": {"adapters", "engine", "endpoints", "session", "core", "authorities", "events", "runtime", "stores"},
+    "settings": set(),
+    "errors": set(),
+}
+
+#: Modules of the standard library that would make the core impure.
+IMPURE = {"asyncio", "threading", "time", "random", "secrets", "os", "socket", "sqlite3", "subprocess", "io", "logging"}
+
+
+def rooms() -> list[tuple[str, Path]]:
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        if parts[0] in MAY:
+            found.append((parts[0], path))
+    return found
+
+
+def imports(path: Path) -> set[str]:
+    """Return the dotted names a file imports, at any depth."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+            if node.module == "session_middleware":
+                names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names
+
+
+@pytest.mark.parametrize(("room", "path"), rooms(), ids=lambda value: value.stem if isinstance(value, Path) else value)
+def test_imports_follow_the_arrows(room: str, path: Path) -> None:
+    """A file imports only from the rooms its own room may know."""
+    ours = {name.split(".")[1] for name in imports(path) if name.startswith("session_middleware.")}
+    assert ours <= MAY[room] | {"settings", "errors"}
+
+
+@pytest.mark.parametrize("path", [p for room, p in rooms() if room == "core"], ids=lambda p: p.stem)
+def test_the_core_is_pure(path: Path) -> None:
+    """The core imports nothing that reads a clock, draws chance, waits or talks to anybody."""
+    assert not {name.split(".")[0] for name in imports(path)} & IMPURE
+    calls = {n.name if isinstance(n, ast.AsyncFunctionDef) else "" for n in ast.walk(ast.parse(path.read_text()))}
+    assert calls == {""}, "an async function in the core"
+
+
+@pytest.mark.parametrize("path", [p for room, p in rooms() if room not in ("runtime",)], ids=lambda p: p.stem)
+def test_only_the_runtime_waits(path: Path) -> None:
+    """Nothing but runtime.py imports asyncio or threading."""
+    assert not {"asyncio", "threading", "trio", "anyio"} & {n.split(".")[0] for n in imports(path)} - _allowed(path)
+
+
+def _allowed(path: Path) -> set[str]:
+    # Starlette's own world is anyio: a `def` endpoint runs in its worker thread and calls back through it.
+    return {"anyio"} if path.stem in ("starlette", "fastapi") else set()
+
+
+def test_importing_the_package_pulls_in_nothing_heavy() -> None:
+    """`import session_middleware` loads no framework, store driver, HTTP client or cryptography."""
+    script = "import sys, session_middleware; print(' '.join(sorted({m.split('.')[0] for m in sys.modules})))"
+    done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True)
+    heavy = {"flask", "werkzeug", "django", "starlette", "fastapi", "anyio", "trio", "sqlite3", "redis", "psycopg"}
+    heavy |= {"httpx", "requests", "urllib3", "cryptography", "jinja2", "pytest", "hypothesis", "asgiref", "http"}
+    assert not heavy & set(done.stdout.split())
