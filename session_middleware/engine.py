@@ -6,12 +6,9 @@ Everything that is decided is decided in `core/`; this file asks, writes and rem
 
 from __future__ import annotations
 
-import hmac
-import json
-import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -24,39 +21,31 @@ from session_middleware.core.exchange import (
     Exchange,
     RequestFacts,
     RouteRules,
-    changed,
     is_activity,
 )
 from session_middleware.core.jwt import JwtKey, JwtKeys
-from session_middleware.core.lifetime import Deadlines, Outage, Touch, Verdict
-from session_middleware.core.origin import is_cross_site, is_foreign, is_preflight
+from session_middleware.core.lifetime import Verdict
+from session_middleware.core.origin import is_foreign, is_preflight
 from session_middleware.core.record import SessionRecord, handle_of
 from session_middleware.core.refusal import Refusal
-from session_middleware.core.tokens import ID_BYTES, TokenKeys, b64encode, derive, key_of, public_id_of
+from session_middleware.core.tokens import TokenKeys, derive, key_of
 from session_middleware.errors import (
-    RecordUnreadable,
-    ResponseAlreadyStarted,
     SessionError,
     SettingsError,
     StoreUnavailable,
 )
 from session_middleware.events import Hook, SessionEvent, announce
-from session_middleware.runtime import Runtime, ThreadRuntime, bind, mutex
+from session_middleware.issuer import Issuer
+from session_middleware.reach import Reach
+from session_middleware.runtime import Runtime, ThreadRuntime
 from session_middleware.settings import AAL3_OVERALL, Limits, Settings
 from session_middleware.stores.base import EndsBefore, Recognises
+from session_middleware.verbs import Verbs
 
 __all__ = ["Engine"]
 
-STORE_METHODS = ("create", "load", "touch", "save", "renew", "end", "list", "end_before", "add_once", "prune")
 
-#: Touches and ends kept while the store cannot be written to; more than this and the oldest are dropped (touches only).
-KEPT_WRITES = 10_000
-
-#: A claims write meets another writer; each retry re-reads. More than this many in a row is a fault.
-SAVE_TRIES = 20
-
-
-class Engine:
+class Engine(Verbs):
     """Runs the rules of `core/` over a store and an authority, for one app.
 
     Args:
@@ -114,32 +103,28 @@ class Engine:
         self.default_policy = settings.default_policy or default_policy
         self.return_param = settings.return_param or return_param
         self._resolve_login = resolve_login
-        self._call = bind(store, STORE_METHODS, self.runtime)
         self._holds = store.holds if isinstance(store, Recognises) else None
 
         raw_keys = [key for key in settings.secret_keys if isinstance(key, bytes)]  # all are, since Settings checked
         self._tokens = TokenKeys(raw_keys, settings.token_cookie)
         self._jwts = JwtKeys(settings.jwt_keys or [JwtKey.hs256(derive(key, "session jwt")) for key in raw_keys])
-        self._pairwise = derive(raw_keys[0], "pairwise subject")
-        self.issuer = settings.jwt_issuer or settings.cookie_name
-        self.audience = settings.jwt_audience or settings.cookie_name
+        self.issuer = Issuer(settings, self._jwts, derive(raw_keys[0], "pairwise subject"))
         self.credentials = Credentials(
             self._tokens,
             self._jwts,
             token_cookie=settings.token_cookie,
             jwt_cookie=settings.jwt_cookie,
-            issuer=self.issuer,
-            audience=self.audience,
+            issuer=self.issuer.name,
+            audience=self.issuer.audience,
             clock_skew=settings.timing.clock_skew,
         )
-        self._mutex = mutex()
-        self._minted: dict[bytes, tuple[str, int, dict[str, Any]]] = {}  # Any: claims
-        self._down_since: float | None = None
-        self._outage: Outage | None = None
-        self._unsaved: dict[bytes, Touch] = {}
-        self._unended: dict[bytes, tuple[str, float, float]] = {}
-        self._retried_at = float("-inf")
-        self.jwt_signatures = 0  # counted, so that a test can hold "one per process, session and rotation"
+        self.reach = Reach(
+            store,
+            runtime=self.runtime,
+            clock=clock,
+            retention=settings.timing.ended_retention,
+            announce=lambda name, detail: self.announce(name, self.clock(), detail=detail),
+        )
 
     # --- a request ---------------------------------------------------------------------------------------------
 
@@ -195,7 +180,7 @@ class Engine:
         This is the hot path. It must agree with `authenticate` and with every `due` rule: the quiet instants come from
         `lifetime.quiet_until`, and a test compares the two paths.
         """
-        if self._holds is None or self._down_since is not None or self._unended or self._header_transport:
+        if self._holds is None or self._header_transport or not self.reach.is_well:
             return False
         known = self.credentials.remembered.get(x.facts.cookies)
         if known is None or known.quiet is None:
@@ -226,11 +211,11 @@ class Engine:
         if isinstance(known, Verdict):
             x.verdict = known
             if known is Verdict.TAMPERED:
-                self._tell("session_tampered", x)
+                self.tell("session_tampered", x)
             return
         x.known, x.presented = known, known.presented
         try:
-            record = await self._load(known.presented.key, x.now)
+            record = await self.reach.load(known.presented.key)
         except StoreUnavailable:
             x.verdict = Verdict.UNAVAILABLE
             return
@@ -249,11 +234,11 @@ class Engine:
         if record is not None and record.ended_at is None:
             configured = self._configured(record, known, x.now)
         judgement = lifetime.judge(
-            record, known.presented.generation, x.now, configured, self.settings.timing, self._outage
+            record, known.presented.generation, x.now, configured, self.settings.timing, self.reach.outage
         )
         x.verdict, x.deadlines, x.configured = judgement.verdict, judgement.deadlines, configured
         if record is None or judgement.verdict is Verdict.UNKNOWN:
-            self._tell("session_unknown", x)
+            self.tell("session_unknown", x)
             return
         x.record = record
         if judgement.verdict is not Verdict.ACTIVE:
@@ -269,22 +254,22 @@ class Engine:
         """Write down that a session is over, once (L16), and say what happened."""
         verdict = judgement.verdict
         if verdict is Verdict.REPLAYED:
-            self._tell("session_replayed", x)
+            self.tell("session_replayed", x)
             if self.settings.on_replay == "refuse":
                 return
         if record.ended_at is not None:
-            self._tell("session_use_after_end", x, reason=record.end_reason or "revoked")
+            self.tell("session_use_after_end", x, reason=record.end_reason or "revoked")
         else:
             by_deadline = verdict in (Verdict.INACTIVITY_TIMEOUT, Verdict.LIFETIME_EXCEEDED)
-            await self._end(record.key, verdict.value, judgement.deadlines.ends_at if by_deadline else x.now, x.now)
-            self._tell("session_ended", x, reason=verdict.value)
-        await self._clear_framework(x)
+            await self.end(record.key, verdict.value, judgement.deadlines.ends_at if by_deadline else x.now, x.now)
+            self.tell("session_ended", x, reason=verdict.value)
+        await self.clear_framework(x)
 
     async def _accept_newer(self, x: Exchange, record: SessionRecord) -> None:
         """Record a generation that only we can have signed: a fail-over of the store lost its renewal (L11)."""
         assert x.presented is not None
         try:
-            moved = await self._write("renew", record.key, record.generation, x.presented.generation, x.now)
+            moved = await self.reach.write("renew", record.key, record.generation, x.presented.generation, x.now)
         except StoreUnavailable:
             return
         if moved is not None:
@@ -298,7 +283,7 @@ class Engine:
         try:
             vouch = await self.authority.verify(x.record, x.now)
         except Exception as fault:
-            self._tell("authority_fault", x, fault=type(fault).__name__)
+            self.tell("authority_fault", x, fault=type(fault).__name__)
             x.verdict = Verdict.UNAVAILABLE
             return
         if vouch.alive is Alive.ALIVE:
@@ -307,9 +292,9 @@ class Engine:
             x.verdict = Verdict.UNAVAILABLE
         else:
             x.verdict = Verdict.REVOKED
-            await self._end(x.record.key, "revoked", x.now, x.now)
-            self._tell("session_ended", x, reason="authority")
-            await self._clear_framework(x)
+            await self.end(x.record.key, "revoked", x.now, x.now)
+            self.tell("session_ended", x, reason="authority")
+            await self.clear_framework(x)
 
     async def _record_activity(self, x: Exchange) -> None:
         """Touch, take note of a first presentation, renew: whatever is due (L5, L6, L11); then remember the quiet time."""
@@ -322,7 +307,11 @@ class Engine:
             current = x.presented.generation == record.generation
             touch = lifetime.touch(record, x.now, x.configured, timing, activity=activity, presented=current)
             if touch is not None:
-                record = await self._touch(x, touch)
+                touched = await self.reach.touch(record, touch)
+                if touched is None:  # it ended between the read and this write (L13)
+                    x.verdict = Verdict.REVOKED
+                else:
+                    record = touched
         if (
             activity
             and x.verdict is Verdict.ACTIVE
@@ -346,9 +335,8 @@ class Engine:
             or presented.generation != record.generation
             or presented.key_index > 0
             or (record.generation > 0 and record.presented_at is None)
-            or known.jwt_claims is None
-            or self._jwt_is_due(x, known.jwt_claims, known.jwt)
-            or record.key in self._unsaved
+            or self._jwt_due(x)
+            or record.key in self.reach.unsaved
         ):
             return
         until = lifetime.quiet_until(record, x.deadlines, int(known.jwt_expires), self.settings.timing)
@@ -358,33 +346,16 @@ class Engine:
             known.quiet = (record, x.deadlines, x.configured, x.now, until)
             x.quiet = True
 
-    async def _touch(self, x: Exchange, touch: Touch) -> SessionRecord:
-        """Write a touch; where the store cannot be written to, keep it and serve the request all the same (L17)."""
-        record = x.record
-        assert record is not None
-        try:
-            touched: SessionRecord | None = await self._write("touch", record.key, touch)
-        except StoreUnavailable:
-            if len(self._unsaved) >= KEPT_WRITES:
-                self._unsaved.pop(next(iter(self._unsaved)))
-            self._unsaved[record.key] = touch
-            return touch.applied(record)
-        self._unsaved.pop(record.key, None)
-        if touched is None:  # it ended between the read and this write (L13)
-            x.verdict = Verdict.REVOKED
-            return record
-        return touched
-
     async def _renew(self, x: Exchange, record: SessionRecord) -> SessionRecord:
         """Give the session its next token; of parallel requests one wins and all get the same successor (L11)."""
         try:
-            renewed: SessionRecord | None = await self._write(
+            renewed: SessionRecord | None = await self.reach.write(
                 "renew", record.key, record.generation, record.generation + 1, x.now
             )
             if renewed is None:
-                renewed = await self._load(record.key, x.now)  # another request was first
+                renewed = await self.reach.load(record.key)  # another request was first
             else:
-                self._tell("session_renewed", x)
+                self.tell("session_renewed", x)
         except StoreUnavailable:
             return record  # renewal waits
         if renewed is None or renewed.ended_at is not None:
@@ -398,7 +369,7 @@ class Engine:
         known: Known | None = x.known
         if known is None or known.jwt_claims is None or known.jwt_expires <= x.now:
             return False
-        if known.record is None or x.presented is None or x.presented.key in self._unended:
+        if known.record is None or x.presented is None or x.presented.key in self.reach.unended:
             return False  # a subject in a JWT may be pairwise, so only a session seen here before can be served
         x.record, x.deadlines, x.configured, x.stale = known.record, known.deadlines, known.configured, True
         return True
@@ -406,7 +377,7 @@ class Engine:
     def refusal(self, x: Exchange, reason: str | None) -> Refusal:
         """Say why a request is not served."""
         retry = self.settings.timing.retry_after if x.verdict is Verdict.UNAVAILABLE else None
-        self._tell("session_refused", x, reason=reason or "anonymous")
+        self.tell("session_refused", x, reason=reason or "anonymous")
         return Refusal(x.verdict, reason, self.login_url(x.facts), retry)
 
     def login_url(self, facts: RequestFacts) -> str:
@@ -434,22 +405,15 @@ class Engine:
             return []
         x.closed = True
         if x.deletes and x.created is None:
-            return [cookies.delete_line(self.settings, name) for name in self._cookie_names()]
+            names = (self.settings.token_cookie, self.settings.jwt_cookie)
+            return [cookies.delete_line(self.settings, name) for name in names]
         if x.claim_changes or x.data is not None:
-            await self._save(x)
+            await self.save_changes(x)
         if x.verdict is not Verdict.ACTIVE or x.record is None or not x.authenticated:
             return []
         if x.facts.websocket or x.facts.method == "OPTIONS" or not x.rules.sets_cookies:
             return []
-        known: Known | None = x.known
-        if (
-            known is not None
-            and not x.reissue
-            and x.created is None
-            and known.jwt_claims is not None
-            and not self._jwt_is_due(x, known.jwt_claims, known.jwt)
-        ):
-            x.jwt = known.jwt
+        if not x.reissue and not self._jwt_due(x):
             return []
         return await self._issue(x)
 
@@ -473,7 +437,7 @@ class Engine:
         record = x.record
         assert record is not None
         try:
-            record = await self._load(record.key, x.now)
+            record = await self.reach.load(record.key)
         except StoreUnavailable:
             if x.created is not None:
                 raise
@@ -488,104 +452,38 @@ class Engine:
         age = cookies.max_age(x.deadlines.absolute, x.now) if record.persistent else None
         lines = []
         if x.reissue:
-            token_id = x.created_id if x.created is not None else x.presented.token_id
+            if x.created is not None:
+                token_id = x.created_id
+            else:
+                assert x.presented is not None
+                token_id = x.presented.token_id
             token = self._tokens.sign(token_id, record.generation)
             lines.append(cookies.set_line(self.settings, self.settings.token_cookie, token, age))
-        if not x.stale:
-            x.jwt, due = self._mint_if_due(x, record)
-            if due:
-                lines.append(cookies.set_line(self.settings, self.settings.jwt_cookie, x.jwt, age))
+        if self._jwt_due(x):
+            text = self.issuer.mint(record, x.now, x.deadlines.ends_at)
+            lines.append(cookies.set_line(self.settings, self.settings.jwt_cookie, text, age))
         for key in x.replaced:
-            await self._end(key, "replaced", x.now, x.now)
+            await self.end(key, "replaced", x.now, x.now)
         x.replaced = []
         return lines
 
-    def _cookie_names(self) -> tuple[str, str]:
-        return self.settings.token_cookie, self.settings.jwt_cookie
-
-    # --- the session JWT (L9) ----------------------------------------------------------------------------------
-
-    def _wanted(self, record: SessionRecord, claims: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the claims of a JWT for this record that do not depend on when it is minted."""
-        settings = self.settings
-        if settings.jwt_subject == "plain":
-            subject = record.subject
-        else:
-            subject = b64encode(hmac.digest(self._pairwise, record.subject.encode("utf-8", "surrogatepass"), "sha256"))
-        wanted: dict[str, Any] = {
-            "iss": self.issuer,
-            "aud": self.audience,
-            "sid": record.public_id,
-            "sub": subject,
-            "auth_time": int(record.authenticated_at),
-        }
-        if settings.aal is not None:
-            wanted["acr"] = settings.aal
-        methods = sorted({str(factor["type"]) for factor in record.factors if "type" in factor})
-        if methods:
-            wanted["amr"] = methods
-        wanted.update({name: claims[name] for name in settings.jwt_claims if name in claims})
-        return wanted
-
-    def _jwt_is_due(self, x: Exchange, held: Mapping[str, Any], text: str | None) -> bool:
-        """Say whether the JWT that came must be replaced: by time, by key, or because what it says has changed."""
-        record = x.record
-        assert record is not None
-        assert x.deadlines is not None
-        expires = held["exp"]
-        if expires <= x.now or lifetime.jwt_due(expires, x.now, x.deadlines.ends_at, self.settings.timing):
-            return True
-        if text is None or not self._jwts.is_current(text):
-            return True
-        wanted = self._wanted(record, record.claims)
-        fixed = ("iat", "nbf", "exp", "jti")
-        return wanted != {name: value for name, value in held.items() if name not in fixed}
-
-    def _mint_if_due(self, x: Exchange, record: SessionRecord) -> tuple[str, bool]:
-        """Return the JWT that stands for this record now, and whether it must be sent.
-
-        One signature per process, session and rotation: the one minted for a parallel request, or for one whose cookie
-        the browser lost, is given again.
-        """
-        assert x.deadlines is not None
+    def _jwt_due(self, x: Exchange) -> bool:
+        """Say whether the JWT that came with a live session must be replaced, or none of ours came."""
         known: Known | None = x.known
-        if (
-            x.created is None
-            and known is not None
-            and known.jwt is not None
-            and known.jwt_claims is not None
-            and not self._jwt_is_due(x, known.jwt_claims, known.jwt)
-        ):
-            return known.jwt, False
-        return self._mint(record, record.claims, x.now, x.deadlines.ends_at), True
-
-    def _mint(self, record: SessionRecord, claims: Mapping[str, Any], now: float, ends_at: float) -> str:
-        wanted = self._wanted(record, claims)
-        timing = self.settings.timing
-        with self._mutex:
-            minted = self._minted.get(record.key)
-            if minted is not None:
-                text, expires, said = minted
-                if said == wanted and expires > now and not lifetime.jwt_due(expires, now, ends_at, timing):
-                    return text
-            expires = lifetime.jwt_expiry(now, ends_at, timing)
-            issued = int(now)
-            text = self._jwts.mint(
-                {**wanted, "iat": issued, "nbf": issued, "exp": expires, "jti": secrets.token_urlsafe(12)}
-            )
-            cookies.check_size(self.settings.jwt_cookie, text)
-            self.jwt_signatures += 1
-            if len(self._minted) >= KEPT_WRITES:
-                self._minted = dict(list(self._minted.items())[KEPT_WRITES // 2 :])
-            self._minted[record.key] = (text, expires, wanted)
-            return text
+        if x.created is not None or known is None or known.jwt is None or known.jwt_claims is None:
+            return True
+        assert x.record is not None
+        assert x.deadlines is not None
+        return self.issuer.is_due(known.jwt, known.jwt_claims, x.record, x.now, x.deadlines.ends_at)
 
     def current_jwt(self, x: Exchange) -> str | None:
         """Return the session JWT that stands for this request, to hand to another service; None without a session."""
-        if x.verdict is not Verdict.ACTIVE or x.record is None:
+        if x.verdict is not Verdict.ACTIVE or x.record is None or x.deadlines is None:
             return None
-        x.jwt, _ = self._mint_if_due(x, x.record)
-        return x.jwt
+        if x.known is not None and not self._jwt_due(x):
+            text: str = x.known.jwt
+            return text
+        return self.issuer.mint(x.record, x.now, x.deadlines.ends_at)
 
     def verify_jwt(self, text: str) -> dict[str, Any]:
         """Return the claims of a session JWT of this app (L9); for the user's other services.
@@ -599,312 +497,16 @@ class Engine:
         """Return the public keys as a JWK Set (RFC 7517 §5); symmetric keys never appear in it."""
         return self._jwts.jwks()
 
-    # --- what a view may do (L7, L12, L25, L27) ------------------------------------------------------------------
-
-    async def login(
-        self,
-        x: Exchange,
-        subject: str,
-        *,
-        claims: Mapping[str, Any] | None = None,
-        data: Mapping[str, Any] | None = None,
-        factors: Sequence[Mapping[str, Any]] = (),
-        persistent: bool | None = None,
-        minutes: float | None = None,
-        limits: Limits | None = None,
-        stamp: str | None = None,
-        actor: str | None = None,
-    ) -> None:
-        """Begin a session (L12); see `Session.login` for the arguments."""
-        if x.closed:
-            raise ResponseAlreadyStarted("login() came after the response had started; call it before you answer.")
-        if not isinstance(subject, str) or not subject:
-            raise SettingsError(
-                "subject", subject, "is not a user id.", "Give a non-empty str, for example str(user.id)."
-            )
-        if (
-            not x.rules.cross_site_login
-            and is_cross_site(x.facts, self.settings)
-            and x.facts.method not in ("GET", "HEAD")
-        ):
-            self._tell("csrf_blocked", x, verb="login")
-            raise SessionError(
-                "login() was called in a request that another site made (login CSRF). If this view proves the request "
-                "itself, mark it with @session_optional(cross_site_login=True), or list the origin in trusted_origins.",
-                code="cross_site_login",
-            )
-        await self.authenticate(x)
-        standing = x.record if x.verdict is Verdict.ACTIVE else None
-        same = standing is not None and standing.subject == subject
-        all_claims, all_data, created_at = dict(claims or {}), dict(data or {}), x.now
-        if same:
-            assert standing is not None
-            created_at = standing.created_at
-            all_claims = {**x.claims, **all_claims}
-            all_data = {**(x.data if x.data is not None else standing.data), **all_data}
-        persistent = self.settings.persistent if persistent is None else persistent
-        configured = self._limits_for(subject, all_claims, persistent)
-        own = configured if limits is None else configured.capped(limits)
-        record = self._new_record(
-            x,
-            subject=subject,
-            created_at=created_at,
-            authenticated_at=x.now,
-            limits=own,
-            deadlines=lifetime.first_deadlines(x.now, own, None, minutes),
-            claims=_json("claims", {name: value for name, value in all_claims.items() if value is not None}),
-            data=_json("data", all_data),
-            factors=tuple(_json("factors", dict(factor)) for factor in factors),
-            persistent=persistent,
-            stamp=stamp,
-            actor=actor,
-        )
-        await self._replace_with(x, record, configured)
-        if not same and standing is not None:
-            await self._clear_framework(x)  # another subject logs in (L26)
-        self._tell("session_created", x)
-        if x.facts.scheme in ("http", "ws") and not self.settings.insecure_dev and not _is_localhost(x.facts.host):
-            self._tell(
-                "insecure_cookie", x, host=x.facts.host, problem="the browser will drop this cookie on plain http"
-            )
-
-    async def step_up(self, x: Exchange, factors: Sequence[Mapping[str, Any]]) -> None:
-        """Record a further proof of identity under a new id; both deadlines stay (L12)."""
-        if x.closed:
-            raise ResponseAlreadyStarted("step_up() came after the response had started; call it before you answer.")
-        standing = await self.live(x, "step_up")
-        added = tuple(_json("factors", dict(factor)) for factor in factors)
-        now = x.now
-        record = self._new_record(
-            x,
-            subject=standing.subject,
-            created_at=standing.created_at,
-            authenticated_at=standing.authenticated_at,
-            limits=standing.limits,
-            deadlines=Deadlines(
-                standing.inactivity_deadline, lifetime.deadlines(standing, x.configured, self.settings.timing).absolute
-            ),
-            claims=_json("claims", x.claims),
-            data=_json("data", x.data if x.data is not None else standing.data),
-            factors=standing.factors + added,
-            persistent=standing.persistent,
-            stamp=standing.stamp,
-            actor=standing.actor,
-        ).evolve(
-            fresh_at=now,
-            last_seen_at=standing.last_seen_at,
-            ceiling=standing.ceiling,
-            authority=standing.authority,
-            provider_session=standing.provider_session,
-            extra=standing.extra,
-        )
-        await self._replace_with(x, record, x.configured)
-        self._tell("session_stepped_up", x)
-
-    def _new_record(
-        self,
-        x: Exchange,
-        *,
-        subject: str,
-        created_at: float,
-        authenticated_at: float,
-        limits: Limits,
-        deadlines: Deadlines,
-        claims: Mapping[str, Any],
-        data: Mapping[str, Any],
-        factors: tuple[Mapping[str, Any], ...],
-        persistent: bool,
-        stamp: str | None,
-        actor: str | None,
-    ) -> SessionRecord:
-        x.created_id = secrets.token_bytes(ID_BYTES)  # never one that a client chose (L12)
-        public_id = public_id_of(x.created_id)
-        attributes = {}
-        agent, address = x.facts.header("user-agent"), self.address(x.facts)
-        if agent:
-            attributes["user_agent"] = agent[:256]
-        if address:
-            attributes["address"] = address[:64]
-        return SessionRecord(
-            key=key_of(public_id),
-            public_id=public_id,
-            subject=subject,
-            created_at=created_at,
-            authenticated_at=authenticated_at,
-            last_seen_at=x.now,
-            inactivity_deadline=deadlines.inactivity,
-            limits=limits,
-            keep_until=lifetime.keep_until(deadlines.inactivity, deadlines.absolute, self.settings.timing),
-            renewed_at=x.now,
-            persistent=persistent,
-            claims=claims,
-            data=data,
-            factors=factors,
-            attributes=attributes,
-            handles=(handle_of("subject", subject),),
-            authority=self.authority.name,
-            stamp=stamp,
-            actor=actor,
-        )
-
-    async def _replace_with(self, x: Exchange, record: SessionRecord, configured: Limits) -> None:
-        """Create a record at once; the one it replaces ends when the response with the new cookie starts (L12, L25)."""
-        deadlines = lifetime.deadlines(record, configured, self.settings.timing)
-        self._mint(record, record.claims, x.now, deadlines.ends_at)  # refuses claims that make the cookie too large
-        await self._write("create", record)
-        if x.created is not None:  # a second login in one request: nobody ever held the first token
-            await self._end(x.created.key, "replaced", x.now, x.now)
-        elif x.presented is not None and x.presented.key not in x.replaced:
-            x.replaced.append(x.presented.key)
-        x.created = x.record = record
-        x.verdict, x.configured, x.deadlines = Verdict.ACTIVE, configured, deadlines
-        x.claim_changes, x.data, x.deletes, x.reissue, x.quiet = None, None, False, True, False
-
-    async def logout(self, x: Exchange) -> None:
-        """End the session at once (L25) and have the browser forget our cookies.
-
-        Raises:
-            ResponseAlreadyStarted: the cookies can no longer be removed; the session has been ended all the same.
-            StoreUnavailable: the end could not be stored yet; the cookies go, and the end is retried (L17).
-        """
-        await self.authenticate(x)
-        keys = [x.created.key] if x.created is not None else []
-        keys += x.replaced
-        if x.presented is not None and x.presented.key not in keys:
-            keys.append(x.presented.key)
-        ended = x.is_active
-        stored = [await self._end(key, "logout", x.now, x.now) for key in keys]
-        if ended:
-            self._tell("session_ended", x, reason="logout")
-        x.verdict, x.record, x.created, x.replaced = Verdict.ANONYMOUS, None, None, []
-        x.claim_changes, x.data, x.reissue, x.stale = None, None, False, False
-        await self._clear_framework(x)
-        if x.closed:
-            raise ResponseAlreadyStarted(
-                "logout() came after the response had started: the session has ended, but its cookies could not be removed."
-            )
-        x.deletes = True
-        if not all(stored):
-            raise StoreUnavailable(
-                "The logout could not be stored yet: this browser's cookies are removed and the end is retried."
-            )
-
-    async def extend(self, x: Exchange, minutes: float | None) -> None:
-        """Set the inactivity deadline to now + minutes (L7)."""
-        record = await self.live(x, "extend")
-        await self._extend(x, lifetime.extend_touch(record, minutes, x.now, x.configured, self.settings.timing))
-
-    async def continue_(self, x: Exchange, minutes: float | None) -> None:
-        """Do what `POST continue` does (L7)."""
-        record = await self.live(x, "continue")
-        await self._extend(x, lifetime.continue_touch(record, minutes, x.now, x.configured, self.settings.timing))
-
-    async def _extend(self, x: Exchange, touch: Touch) -> None:
-        assert x.record is not None
-        moved: SessionRecord | None = await self._write("touch", x.record.key, touch)
-        if moved is None:
-            x.verdict = Verdict.REVOKED
-            raise SessionError(
-                "The session ended while it was being extended; an ended session stays ended.", code="ended"
-            )
-        x.record, x.quiet = moved, False
-        if x.created is not None:
-            x.created = moved
-        x.deadlines = lifetime.deadlines(moved, x.configured, self.settings.timing)
-        self._tell("session_extended", x)
-
-    async def save(self, x: Exchange) -> None:
-        """Write changed claims and data now."""
-        await self.live(x, "save")
-        await self._save(x)
-
-    async def live(self, x: Exchange, verb: str) -> SessionRecord:
-        await self.authenticate(x)
-        if x.verdict is Verdict.UNAVAILABLE:
-            raise StoreUnavailable(f"{verb}() needs the store, which does not answer.")
-        if x.verdict is not Verdict.ACTIVE or x.record is None:
-            raise SessionError(
-                f"{verb}() needs a signed-in session; this request is {x.verdict.name}. Call login() first, or mark the "
-                "route @session_required.",
-                code="not_signed_in",
-            )
-        return x.record
-
-    def change_claims(self, x: Exchange, changes: Mapping[str, Any]) -> None:
-        """Take note of changed claims; refuses what would not fit the cookie, before anything is stored (L19)."""
-        if x.verdict is not Verdict.ACTIVE or x.record is None:
-            raise SessionError(
-                f"Claims belong to a signed-in session and this request is {x.verdict.name}: there are no anonymous "
-                "sessions. Call login() first.",
-                code="not_signed_in",
-            )
-        merged = {**(x.claim_changes or {}), **_json("claims", dict(changes))}
-        if set(changes) & set(self.settings.jwt_claims):
-            size = len(str(self._wanted(x.record, changed(x.record.claims, merged)))) * 4 // 3 + 400
-            cookies.check_size(self.settings.jwt_cookie, "x" * size)
-        x.claim_changes = merged
-
-    def data_of(self, x: Exchange) -> dict[str, Any]:
-        """Return the app's working copy of its data; changes are written when the response starts."""
-        if x.verdict is not Verdict.ACTIVE or x.record is None:
-            raise SessionError(
-                f"Data belong to a signed-in session and this request is {x.verdict.name}: there are no anonymous "
-                "sessions. Call login() first.",
-                code="not_signed_in",
-            )
-        if x.data is None:
-            x.data = deepcopy(dict(x.record.data))
-        return x.data
-
-    async def _save(self, x: Exchange) -> None:
-        """Write claims and data by compare-and-swap; another's write in between is kept, name by name (L14)."""
-        record = x.record
-        if record is None or x.verdict is not Verdict.ACTIVE:
-            return
-        claim_changes, x.claim_changes = x.claim_changes or {}, None
-        written: dict[str, Any] = {}
-        removed: set[str] = set()
-        if x.data is not None:
-            before = record.data
-            _json("data", x.data)
-            written = {k: deepcopy(v) for k, v in x.data.items() if k not in before or before[k] != v}
-            removed = set(before) - set(x.data)
-        if not (claim_changes or written or removed):
-            return
-        for _ in range(SAVE_TRIES):
-            data = {k: v for k, v in {**record.data, **written}.items() if k not in removed}
-            new = record.evolve(claims=changed(record.claims, claim_changes), data=data)
-            saved: SessionRecord | None = await self._write("save", new)
-            if saved is not None:
-                x.record, x.quiet = saved, False
-                if x.created is not None:
-                    x.created = saved
-                if x.data is not None:
-                    x.data = deepcopy(dict(saved.data))
-                return
-            record = await self._load(new.key, x.now)
-            if record is None or record.ended_at is not None:
-                x.verdict = Verdict.REVOKED  # dead wins (L13)
-                return
-        raise StoreUnavailable(f"Claims could not be saved: {SAVE_TRIES} other writers came first.")
-
-    async def abandon(self, x: Exchange) -> None:
-        """The app raised instead of answering: no cookie goes out, so a session made for it is ended (L25)."""
-        if x.created is not None and not x.closed:
-            await self._end(x.created.key, "abandoned", x.now, x.now)
-            x.created, x.verdict, x.record = None, Verdict.ANONYMOUS, None
-        x.closed = True
-
     # --- sessions as such, in and outside requests --------------------------------------------------------------
 
     async def list_of(self, subject: str, now: float) -> list[SessionRecord]:
         """Return the live sessions of a subject, the latest seen first."""
-        found = await self._read("list", handle_of("subject", subject), now)
+        found = await self.reach.read("list", handle_of("subject", subject), now)
         timing, live = self.settings.timing, []
         for record in found:
-            if record.subject != subject or record.key in self._unended:
+            if record.subject != subject or record.key in self.reach.unended:
                 continue
-            configured = self._limits_for(record.subject, record.claims, record.persistent)
+            configured = self.limits_for(record.subject, record.claims, record.persistent, fallback=record.limits)
             if lifetime.judge(record, record.generation, now, configured, timing).verdict is Verdict.ACTIVE:
                 live.append(record)
         return sorted(live, key=lambda record: record.last_seen_at, reverse=True)
@@ -915,7 +517,10 @@ class Engine:
         Raises:
             StoreUnavailable: the end could not be stored.
         """
-        return bool(await self._write("end", key_of(public_id), reason, now, self._retained(now)))
+        ended = await self.reach.end_now(key_of(public_id), reason, now)
+        if ended:
+            self.announce("session_ended", now, public_id, detail={"reason": reason})
+        return ended
 
     async def end_all(self, subject: str, now: float, except_key: bytes | None = None, reason: str = "revoked") -> int:
         """End every session of a subject but one; return how many were alive.
@@ -924,9 +529,12 @@ class Engine:
             StoreUnavailable: an end could not be stored; some sessions may have ended.
         """
         count = 0
-        for record in await self._read("list", handle_of("subject", subject), now):
-            if record.key != except_key and record.subject == subject:
-                count += bool(await self._write("end", record.key, reason, now, self._retained(now)))
+        for record in await self.reach.read("list", handle_of("subject", subject), now):
+            if record.key == except_key or record.subject != subject:
+                continue
+            if await self.reach.end_now(record.key, reason, now):
+                count += 1
+                self.announce("session_ended", now, record.public_id, subject, detail={"reason": reason})
         return count
 
     async def end_before(self, instant: float, now: float) -> None:
@@ -938,120 +546,33 @@ class Engine:
         """
         if not isinstance(self.store, EndsBefore):
             raise SessionError(f"{type(self.store).__name__} cannot end sessions by date.", code="not_supported")
-        await self._write("end_before", instant, now)
+        await self.reach.write("end_before", instant, now)
 
-    # --- store calls -------------------------------------------------------------------------------------------
-
-    async def _load(self, key: bytes, now: float) -> SessionRecord | None:
-        """Load a record as this process knows it: what it could not yet write is applied."""
-        record: SessionRecord | None = await self._read("load", key)
-        if record is None:
-            return None
-        if key in self._unended:
-            reason, at, keep = self._unended[key]
-            return record.ended(reason, at, keep)
-        unsaved = self._unsaved.get(key)
-        return unsaved.applied(record) if unsaved is not None and record.ended_at is None else record
-
-    async def _read(self, method: str, *args: Any) -> Any:  # Any: the store's methods, by name
-        try:
-            answer = await getattr(self._call, method)(*args)
-        except RecordUnreadable as fault:
-            self._fault(method, fault)
-            raise StoreUnavailable(str(fault)) from None
-        except Exception as fault:
-            self._went_down(method, fault)
-            raise StoreUnavailable(f"The session store failed on {method} ({type(fault).__name__}).") from fault
-        if self._down_since is not None:
-            self._came_back()
-        if self._unended and self.clock() - self._retried_at >= 1.0:
-            await self._catch_up()
-        return answer
-
-    async def _write(self, method: str, *args: Any) -> Any:  # Any: the store's methods, by name
-        try:
-            answer = await getattr(self._call, method)(*args)
-        except Exception as fault:
-            self._fault(method, fault)
-            raise StoreUnavailable(f"The session store failed on {method} ({type(fault).__name__}).") from fault
-        if self._unended or self._unsaved:
-            await self._catch_up()
-        return answer
-
-    async def _end(self, key: bytes, reason: str, at: float, now: float) -> bool:
-        """End a session; where that cannot be stored, this process treats it as ended and retries. False: not stored."""
-        with self._mutex:
-            self._minted.pop(key, None)
-            self._unsaved.pop(key, None)
-        keep = self._retained(now)
-        try:
-            await self._write("end", key, reason, at, keep)
-        except StoreUnavailable:
-            self._unended[key] = (reason, at, keep)
-            return False
-        return True
-
-    async def _catch_up(self) -> None:
-        """Write what a store that was down has missed (L17): ends first."""
-        self._retried_at = self.clock()
-        with self._mutex:
-            ends, self._unended = self._unended, {}
-            touches, self._unsaved = self._unsaved, {}
-        try:
-            while ends:
-                key = next(iter(ends))
-                await self._call.end(key, *ends[key])
-                del ends[key]
-            while touches:
-                key = next(iter(touches))
-                await self._call.touch(key, touches[key])
-                del touches[key]
-        except Exception as fault:
-            self._fault("end" if ends else "touch", fault)
-            with self._mutex:
-                self._unended = {**ends, **self._unended}
-                self._unsaved = {**touches, **self._unsaved}
-
-    def _retained(self, now: float) -> float:
-        return now + self.settings.timing.ended_retention
-
-    def _went_down(self, method: str, fault: Exception) -> None:
-        if self._down_since is None:
-            self._down_since = self.clock()
-        self._fault(method, fault)
-
-    def _came_back(self) -> None:
-        since, self._down_since = self._down_since, None
-        if since is not None:
-            now = self.clock()
-            self._outage = Outage(since, now)
-            self._announce("store_recovered", now, None, None, None, {"seconds": f"{now - since:.3f}"})
-
-    def _fault(self, method: str, fault: Exception) -> None:
-        detail = {"method": method, "fault": type(fault).__name__}
-        self._announce("store_fault", self.clock(), None, None, None, detail)
+    async def end(self, key: bytes, reason: str, at: float, now: float) -> bool:
+        """End a session, here at once and in the store as soon as it answers; False: not stored yet (L17)."""
+        self.issuer.forget(key)
+        return await self.reach.end(key, reason, at, now)
 
     # --- small things ------------------------------------------------------------------------------------------
 
     def _configured(self, record: SessionRecord, known: Known, now: float) -> Limits:
         """Return the configured limits for a record; `limits=` is asked at most once per touch interval here (L2)."""
         if self.settings.limits is None:
-            return self._limits_for(record.subject, record.claims, record.persistent)
+            return self.limits_for(record.subject, record.claims, record.persistent)
         same = known.record is not None and known.record.revision == record.revision
         if (
             known.configured is None
             or not same
             or not 0 <= now - known.configured_at < self.settings.timing.touch_interval
         ):
-            known.configured = self._limits_for(
-                record.subject, record.claims, record.persistent, fallback=record.limits
-            )
+            known.configured = self.limits_for(record.subject, record.claims, record.persistent, fallback=record.limits)
             known.configured_at = now
         return known.configured
 
-    def _limits_for(
+    def limits_for(
         self, subject: str, claims: Mapping[str, Any], persistent: bool, fallback: Limits | None = None
     ) -> Limits:
+        """Return the configured limits of a subject; `fallback` instead of raising where `limits=` fails (L2)."""
         settings = self.settings
         if settings.limits is None:
             return settings.max_age_limits if persistent else settings.default_limits
@@ -1070,7 +591,7 @@ class Engine:
             if fallback is None:
                 raise
             # Nobody is logged out by a fault of the app's own function: what held at login goes on.
-            self._announce("settings_fault", self.clock(), None, subject, None, {"fault": type(fault).__name__})
+            self.announce("settings_fault", self.clock(), subject=subject, detail={"fault": type(fault).__name__})
             return fallback
         return answer
 
@@ -1079,47 +600,28 @@ class Engine:
         find = self.settings.client_address
         return facts.client if find is None else find(facts)
 
-    async def _clear_framework(self, x: Exchange) -> None:
+    async def clear_framework(self, x: Exchange) -> None:
+        """Clear the framework's own session data (L26)."""
         if x.clear_framework is not None:
             waiting = x.clear_framework()
             if waiting is not None:
                 await waiting
 
-    def _tell(self, name: str, x: Exchange, **detail: str) -> None:
+    def tell(self, name: str, x: Exchange, **detail: str) -> None:
+        """Announce something about a request."""
         record, presented = x.record, x.presented
         session = record.public_id if record is not None else presented.public_id if presented is not None else None
-        self._announce(name, x.now, session, record.subject if record else None, self.address(x.facts), detail)
+        subject = record.subject if record is not None else None
+        self.announce(name, x.now, session, subject, self.address(x.facts), detail)
 
-    def _announce(
+    def announce(
         self,
         name: str,
         at: float,
-        session: str | None,
-        subject: str | None,
-        address: str | None,
-        detail: dict[str, str],
+        session: str | None = None,
+        subject: str | None = None,
+        address: str | None = None,
+        detail: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        """Give an event to the logger and to every hook."""
         announce(SessionEvent(name, at, session, subject, address, detail), self.hooks)
-
-
-def _is_localhost(host: str) -> bool:
-    name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
-    return name in ("localhost", "127.0.0.1", "[::1]", "") or name.endswith(".localhost")
-
-
-def _json(name: str, value: Any) -> Any:  # Any: what the app gives
-    """Return a value if it can be stored as JSON and comes back the same.
-
-    Raises:
-        SettingsError: it cannot.
-    """
-    try:
-        back = json.loads(json.dumps(value, allow_nan=False))
-    except (TypeError, ValueError, RecursionError) as problem:
-        raise SettingsError(
-            name,
-            f"<{type(value).__name__}>",
-            f"cannot be stored as JSON ({problem}).",
-            "Use text, numbers, lists and dicts.",
-        ) from None
-    return back

@@ -156,7 +156,6 @@ class Exchange:
         "deletes",
         "facts",
         "judged",
-        "jwt",
         "known",
         "now",
         "presented",
@@ -186,7 +185,6 @@ class Exchange:
         self.deadlines: Deadlines | None = None
         self.configured: Any = None  # Limits in force by configuration; set with record
         self.known: Any = None  # the engine's cache entry for this Cookie header
-        self.jwt: str | None = None  # the session JWT that goes out, or came and stands
         self.reissue = False  # the token goes out with the response
         self.replaced: list[bytes] = []  # keys of sessions that end when the response starts (L12)
         self.created: SessionRecord | None = None  # made by login or step_up during this request (L25)
