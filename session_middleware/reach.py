@@ -1,0 +1,162 @@
+"""The store as one process reaches it: every call, its faults, and the writes it still owes (L17)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from session_middleware.core.lifetime import Outage, Touch
+from session_middleware.core.record import SessionRecord
+from session_middleware.errors import RecordUnreadable, StoreUnavailable
+from session_middleware.runtime import Runtime, bind
+
+__all__ = ["Reach"]
+
+STORE_METHODS = ("create", "load", "touch", "save", "renew", "end", "list", "end_before", "add_once", "prune")
+
+#: Touches kept while the store cannot be written to; more than this and the oldest are dropped.
+KEPT_TOUCHES = 10_000
+
+#: Seconds between two attempts to write what is owed, while only reads happen.
+RETRY_INTERVAL = 1.0
+
+
+class Reach:
+    """Calls a store and remembers what it could not be told.
+
+    Args:
+        store: a `Store`, or an `AsyncStore` in an asynchronous app.
+        runtime: how blocking calls are waited for.
+        clock: the engine's.
+        retention: seconds for which an ended record is kept.
+        announce: called with the name of an event and its detail.
+    """
+
+    def __init__(
+        self,
+        store: Any,  # Store | AsyncStore; bind() looks at each method's form
+        *,
+        runtime: Runtime,
+        clock: Callable[[], float],
+        retention: float,
+        announce: Callable[[str, dict[str, str]], None],
+    ) -> None:
+        self._call = bind(store, STORE_METHODS, runtime)
+        self._clock = clock
+        self._retention = retention
+        self._announce = announce
+        self._down_since: float | None = None
+        self.outage: Outage | None = None  # the last one
+        self.unsaved: dict[bytes, Touch] = {}  # touches the store has not got yet
+        self.unended: dict[bytes, tuple[str, float, float]] = {}  # ends the store has not got yet: this process knows
+        self._retried_at = float("-inf")
+
+    @property
+    def is_well(self) -> bool:
+        """Whether the store answered last time and is owed no end."""
+        return self._down_since is None and not self.unended
+
+    async def load(self, key: bytes) -> SessionRecord | None:
+        """Load a record as this process knows it: what it could not yet write is applied.
+
+        Raises:
+            StoreUnavailable: the store failed, or holds something unreadable under this key.
+        """
+        record: SessionRecord | None = await self.read("load", key)
+        if record is None:
+            return None
+        if key in self.unended:
+            return record.ended(*self.unended[key])
+        owed = self.unsaved.get(key)
+        return owed.applied(record) if owed is not None and record.ended_at is None else record
+
+    async def read(self, method: str, *args: Any) -> Any:  # Any: the store's methods, by name
+        """Call a method that reads.
+
+        Raises:
+            StoreUnavailable: it raised.
+        """
+        try:
+            answer = await getattr(self._call, method)(*args)
+        except RecordUnreadable as fault:
+            self._fault(method, fault)
+            raise StoreUnavailable(str(fault)) from None
+        except Exception as fault:
+            if self._down_since is None:
+                self._down_since = self._clock()
+            raise self._fault(method, fault) from fault
+        if self._down_since is not None:
+            self._came_back(self._down_since)
+        if self.unended and self._clock() - self._retried_at >= RETRY_INTERVAL:
+            await self.catch_up()
+        return answer
+
+    async def write(self, method: str, *args: Any) -> Any:  # Any: the store's methods, by name
+        """Call a method that writes; where it succeeds, what was owed is written too.
+
+        Raises:
+            StoreUnavailable: it raised.
+        """
+        try:
+            answer = await getattr(self._call, method)(*args)
+        except Exception as fault:
+            raise self._fault(method, fault) from fault
+        if self.unended or self.unsaved:
+            await self.catch_up()
+        return answer
+
+    async def touch(self, record: SessionRecord, touch: Touch) -> SessionRecord | None:
+        """Write a touch; where that fails keep it, and go on as if it were written. None: the session has ended."""
+        try:
+            touched: SessionRecord | None = await self.write("touch", record.key, touch)
+        except StoreUnavailable:
+            if len(self.unsaved) >= KEPT_TOUCHES:
+                self.unsaved.pop(next(iter(self.unsaved)), None)
+            self.unsaved[record.key] = touch
+            return touch.applied(record)
+        self.unsaved.pop(record.key, None)
+        return touched
+
+    async def end(self, key: bytes, reason: str, at: float, now: float) -> bool:
+        """End a session; where that fails this process treats it as ended and retries. False: not stored yet."""
+        keep = now + self._retention
+        self.unsaved.pop(key, None)
+        try:
+            await self.write("end", key, reason, at, keep)
+        except StoreUnavailable:
+            self.unended[key] = (reason, at, keep)
+            return False
+        return True
+
+    async def end_now(self, key: bytes, reason: str, now: float) -> bool:
+        """End a session that must be stored as ended before this returns; True if it was alive.
+
+        Raises:
+            StoreUnavailable: it could not be stored.
+        """
+        return bool(await self.write("end", key, reason, now, now + self._retention))
+
+    async def catch_up(self) -> None:
+        """Write what the store has missed, ends first. Each is forgotten only once written, so none is ever undone."""
+        self._retried_at = self._clock()
+        method = "end"
+        try:
+            for key, owed_end in list(self.unended.items()):
+                await self._call.end(key, *owed_end)
+                self.unended.pop(key, None)
+            method = "touch"
+            for key, owed_touch in list(self.unsaved.items()):
+                await self._call.touch(key, owed_touch)
+                if self.unsaved.get(key) is owed_touch:
+                    del self.unsaved[key]
+        except Exception as fault:
+            self._fault(method, fault)
+
+    def _came_back(self, since: float) -> None:
+        now, self._down_since = self._clock(), None
+        self.outage = Outage(since, now)
+        self._announce("store_recovered", {"seconds": f"{now - since:.3f}"})
+
+    def _fault(self, method: str, fault: Exception) -> StoreUnavailable:
+        self._announce("store_fault", {"method": method, "fault": type(fault).__name__})
+        return StoreUnavailable(f"The session store failed on {method} ({type(fault).__name__}).")

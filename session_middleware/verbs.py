@@ -1,0 +1,362 @@
+"""What a view may do with its session: login, step_up, logout, extend, claims and data (L7, L12, L14, L25, L27)."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+
+from session_middleware.core import cookies, lifetime
+from session_middleware.core.exchange import Exchange, RequestFacts, changed
+from session_middleware.core.lifetime import Deadlines, Touch, Verdict
+from session_middleware.core.origin import is_cross_site
+from session_middleware.core.record import SessionRecord, handle_of
+from session_middleware.core.tokens import ID_BYTES, key_of, public_id_of
+from session_middleware.errors import ResponseAlreadyStarted, SessionError, SettingsError, StoreUnavailable
+from session_middleware.settings import Limits, Settings
+
+if TYPE_CHECKING:
+    from session_middleware.authorities.base import Authority
+    from session_middleware.issuer import Issuer
+    from session_middleware.reach import Reach
+
+__all__ = ["Verbs"]
+
+#: A claims write meets another writer; each retry re-reads. More than this many in a row is a fault.
+SAVE_TRIES = 20
+
+
+class Verbs:
+    """The half of the engine that a view calls through `Session`; `engine.Engine` is the other half."""
+
+    if TYPE_CHECKING:
+        settings: Settings
+        authority: Authority
+        issuer: Issuer
+        reach: Reach
+
+        async def authenticate(self, x: Exchange) -> None: ...
+        async def clear_framework(self, x: Exchange) -> None: ...
+        async def end(self, key: bytes, reason: str, at: float, now: float) -> bool: ...
+        def limits_for(self, subject: str, claims: Mapping[str, Any], persistent: bool) -> Limits: ...
+        def address(self, facts: RequestFacts) -> str | None: ...
+        def tell(self, name: str, x: Exchange, **detail: str) -> None: ...
+
+    async def login(
+        self,
+        x: Exchange,
+        subject: str,
+        *,
+        claims: Mapping[str, Any] | None = None,
+        data: Mapping[str, Any] | None = None,
+        factors: Sequence[Mapping[str, Any]] = (),
+        persistent: bool | None = None,
+        minutes: float | None = None,
+        limits: Limits | None = None,
+        stamp: str | None = None,
+        actor: str | None = None,
+    ) -> None:
+        """Begin a session (L12); see `Session.login` for the arguments."""
+        if x.closed:
+            raise ResponseAlreadyStarted("login() came after the response had started; call it before you answer.")
+        if not isinstance(subject, str) or not subject:
+            raise SettingsError(
+                "subject", subject, "is not a user id.", "Give a non-empty str, for example str(user.id)."
+            )
+        if (
+            not x.rules.cross_site_login
+            and is_cross_site(x.facts, self.settings)
+            and x.facts.method not in ("GET", "HEAD")
+        ):
+            self.tell("csrf_blocked", x, verb="login")
+            raise SessionError(
+                "login() was called in a request that another site made (login CSRF). If this view proves the request "
+                "itself, mark it with @session_optional(cross_site_login=True), or list the origin in trusted_origins.",
+                code="cross_site_login",
+            )
+        await self.authenticate(x)
+        standing = x.record if x.verdict is Verdict.ACTIVE else None
+        same = standing is not None and standing.subject == subject
+        all_claims, all_data, created_at = dict(claims or {}), dict(data or {}), x.now
+        if same:
+            assert standing is not None
+            created_at = standing.created_at
+            all_claims = {**x.claims, **all_claims}
+            all_data = {**(x.data if x.data is not None else standing.data), **all_data}
+        persistent = self.settings.persistent if persistent is None else persistent
+        configured = self.limits_for(subject, all_claims, persistent)
+        own = configured if limits is None else configured.capped(limits)
+        record = self._new_record(
+            x,
+            subject=subject,
+            created_at=created_at,
+            authenticated_at=x.now,
+            limits=own,
+            deadlines=lifetime.first_deadlines(x.now, own, None, minutes),
+            claims=_json("claims", {name: value for name, value in all_claims.items() if value is not None}),
+            data=_json("data", all_data),
+            factors=tuple(_json("factors", dict(factor)) for factor in factors),
+            persistent=persistent,
+            stamp=stamp,
+            actor=actor,
+        )
+        await self._replace_with(x, record, configured)
+        if not same and standing is not None:
+            await self.clear_framework(x)  # another subject logs in (L26)
+        self.tell("session_created", x)
+        if x.facts.scheme in ("http", "ws") and not self.settings.insecure_dev and not _is_localhost(x.facts.host):
+            self.tell(
+                "insecure_cookie", x, host=x.facts.host, problem="the browser will drop this cookie on plain http"
+            )
+
+    async def step_up(self, x: Exchange, factors: Sequence[Mapping[str, Any]]) -> None:
+        """Record a further proof of identity under a new id; both deadlines stay (L12)."""
+        if x.closed:
+            raise ResponseAlreadyStarted("step_up() came after the response had started; call it before you answer.")
+        standing = await self.live(x, "step_up")
+        added = tuple(_json("factors", dict(factor)) for factor in factors)
+        now = x.now
+        record = self._new_record(
+            x,
+            subject=standing.subject,
+            created_at=standing.created_at,
+            authenticated_at=standing.authenticated_at,
+            limits=standing.limits,
+            deadlines=Deadlines(
+                standing.inactivity_deadline, lifetime.deadlines(standing, x.configured, self.settings.timing).absolute
+            ),
+            claims=_json("claims", x.claims),
+            data=_json("data", x.data if x.data is not None else standing.data),
+            factors=standing.factors + added,
+            persistent=standing.persistent,
+            stamp=standing.stamp,
+            actor=standing.actor,
+        ).evolve(
+            fresh_at=now,
+            last_seen_at=standing.last_seen_at,
+            ceiling=standing.ceiling,
+            authority=standing.authority,
+            provider_session=standing.provider_session,
+            extra=standing.extra,
+        )
+        await self._replace_with(x, record, x.configured)
+        self.tell("session_stepped_up", x)
+
+    def _new_record(
+        self,
+        x: Exchange,
+        *,
+        subject: str,
+        created_at: float,
+        authenticated_at: float,
+        limits: Limits,
+        deadlines: Deadlines,
+        claims: Mapping[str, Any],
+        data: Mapping[str, Any],
+        factors: tuple[Mapping[str, Any], ...],
+        persistent: bool,
+        stamp: str | None,
+        actor: str | None,
+    ) -> SessionRecord:
+        x.created_id = secrets.token_bytes(ID_BYTES)  # never one that a client chose (L12)
+        public_id = public_id_of(x.created_id)
+        attributes = {}
+        agent, address = x.facts.header("user-agent"), self.address(x.facts)
+        if agent:
+            attributes["user_agent"] = agent[:256]
+        if address:
+            attributes["address"] = address[:64]
+        return SessionRecord(
+            key=key_of(public_id),
+            public_id=public_id,
+            subject=subject,
+            created_at=created_at,
+            authenticated_at=authenticated_at,
+            last_seen_at=x.now,
+            inactivity_deadline=deadlines.inactivity,
+            limits=limits,
+            keep_until=lifetime.keep_until(deadlines.inactivity, deadlines.absolute, self.settings.timing),
+            renewed_at=x.now,
+            persistent=persistent,
+            claims=claims,
+            data=data,
+            factors=factors,
+            attributes=attributes,
+            handles=(handle_of("subject", subject),),
+            authority=self.authority.name,
+            stamp=stamp,
+            actor=actor,
+        )
+
+    async def _replace_with(self, x: Exchange, record: SessionRecord, configured: Limits) -> None:
+        """Create a record at once; the one it replaces ends when the response with the new cookie starts (L12, L25)."""
+        deadlines = lifetime.deadlines(record, configured, self.settings.timing)
+        self.issuer.mint(record, x.now, deadlines.ends_at)  # refuses claims that make the cookie too large
+        await self.reach.write("create", record)
+        if x.created is not None:  # a second login in one request: nobody ever held the first token
+            await self.end(x.created.key, "replaced", x.now, x.now)
+        elif x.presented is not None and x.presented.key not in x.replaced:
+            x.replaced.append(x.presented.key)
+        x.created = x.record = record
+        x.verdict, x.configured, x.deadlines = Verdict.ACTIVE, configured, deadlines
+        x.claim_changes, x.data, x.deletes, x.reissue, x.quiet = None, None, False, True, False
+
+    async def logout(self, x: Exchange) -> None:
+        """End the session at once (L25) and have the browser forget our cookies.
+
+        Raises:
+            ResponseAlreadyStarted: the cookies can no longer be removed; the session has been ended all the same.
+            StoreUnavailable: the end could not be stored yet; the cookies go, and the end is retried (L17).
+        """
+        await self.authenticate(x)
+        keys = [x.created.key] if x.created is not None else []
+        keys += x.replaced
+        if x.presented is not None and x.presented.key not in keys:
+            keys.append(x.presented.key)
+        ended = x.is_active
+        stored = [await self.end(key, "logout", x.now, x.now) for key in keys]
+        if ended:
+            self.tell("session_ended", x, reason="logout")
+        x.verdict, x.record, x.created, x.replaced = Verdict.ANONYMOUS, None, None, []
+        x.claim_changes, x.data, x.reissue, x.stale = None, None, False, False
+        await self.clear_framework(x)
+        if x.closed:
+            raise ResponseAlreadyStarted(
+                "logout() came after the response had started: the session has ended, but its cookies could not be removed."
+            )
+        x.deletes = True
+        if not all(stored):
+            raise StoreUnavailable(
+                "The logout could not be stored yet: this browser's cookies are removed and the end is retried."
+            )
+
+    async def extend(self, x: Exchange, minutes: float | None) -> None:
+        """Set the inactivity deadline to now + minutes (L7)."""
+        record = await self.live(x, "extend")
+        await self._extend(x, lifetime.extend_touch(record, minutes, x.now, x.configured, self.settings.timing))
+
+    async def continue_(self, x: Exchange, minutes: float | None) -> None:
+        """Do what `POST continue` does (L7)."""
+        record = await self.live(x, "continue")
+        await self._extend(x, lifetime.continue_touch(record, minutes, x.now, x.configured, self.settings.timing))
+
+    async def _extend(self, x: Exchange, touch: Touch) -> None:
+        assert x.record is not None
+        moved: SessionRecord | None = await self.reach.write("touch", x.record.key, touch)
+        if moved is None:
+            x.verdict = Verdict.REVOKED
+            raise SessionError(
+                "The session ended while it was being extended; an ended session stays ended.", code="ended"
+            )
+        x.record, x.quiet = moved, False
+        if x.created is not None:
+            x.created = moved
+        x.deadlines = lifetime.deadlines(moved, x.configured, self.settings.timing)
+        self.tell("session_extended", x)
+
+    async def save(self, x: Exchange) -> None:
+        """Write changed claims and data now."""
+        await self.live(x, "save")
+        await self.save_changes(x)
+
+    async def live(self, x: Exchange, verb: str) -> SessionRecord:
+        await self.authenticate(x)
+        if x.verdict is Verdict.UNAVAILABLE:
+            raise StoreUnavailable(f"{verb}() needs the store, which does not answer.")
+        if x.verdict is not Verdict.ACTIVE or x.record is None:
+            raise SessionError(
+                f"{verb}() needs a signed-in session; this request is {x.verdict.name}. Call login() first, or mark the "
+                "route @session_required.",
+                code="not_signed_in",
+            )
+        return x.record
+
+    def change_claims(self, x: Exchange, changes: Mapping[str, Any]) -> None:
+        """Take note of changed claims; refuses what would not fit the cookie, before anything is stored (L19)."""
+        if x.verdict is not Verdict.ACTIVE or x.record is None:
+            raise SessionError(
+                f"Claims belong to a signed-in session and this request is {x.verdict.name}: there are no anonymous "
+                "sessions. Call login() first.",
+                code="not_signed_in",
+            )
+        merged = {**(x.claim_changes or {}), **_json("claims", dict(changes))}
+        if set(changes) & set(self.settings.jwt_claims):
+            size = len(str(self.issuer.claims_for(x.record, changed(x.record.claims, merged)))) * 4 // 3 + 400
+            cookies.check_size(self.settings.jwt_cookie, "x" * size)
+        x.claim_changes = merged
+
+    def data_of(self, x: Exchange) -> dict[str, Any]:
+        """Return the app's working copy of its data; changes are written when the response starts."""
+        if x.verdict is not Verdict.ACTIVE or x.record is None:
+            raise SessionError(
+                f"Data belong to a signed-in session and this request is {x.verdict.name}: there are no anonymous "
+                "sessions. Call login() first.",
+                code="not_signed_in",
+            )
+        if x.data is None:
+            x.data = deepcopy(dict(x.record.data))
+        return x.data
+
+    async def save_changes(self, x: Exchange) -> None:
+        """Write claims and data by compare-and-swap; another's write in between is kept, name by name (L14)."""
+        record = x.record
+        if record is None or x.verdict is not Verdict.ACTIVE:
+            return
+        claim_changes, x.claim_changes = x.claim_changes or {}, None
+        written: dict[str, Any] = {}
+        removed: set[str] = set()
+        if x.data is not None:
+            before = record.data
+            _json("data", x.data)
+            written = {k: deepcopy(v) for k, v in x.data.items() if k not in before or before[k] != v}
+            removed = set(before) - set(x.data)
+        if not (claim_changes or written or removed):
+            return
+        for _ in range(SAVE_TRIES):
+            data = {k: v for k, v in {**record.data, **written}.items() if k not in removed}
+            new = record.evolve(claims=changed(record.claims, claim_changes), data=data)
+            saved: SessionRecord | None = await self.reach.write("save", new)
+            if saved is not None:
+                x.record, x.quiet = saved, False
+                if x.created is not None:
+                    x.created = saved
+                if x.data is not None:
+                    x.data = deepcopy(dict(saved.data))
+                return
+            record = await self.reach.load(new.key)
+            if record is None or record.ended_at is not None:
+                x.verdict = Verdict.REVOKED  # dead wins (L13)
+                return
+        raise StoreUnavailable(f"Claims could not be saved: {SAVE_TRIES} other writers came first.")
+
+    async def abandon(self, x: Exchange) -> None:
+        """The app raised instead of answering: no cookie goes out, so a session made for it is ended (L25)."""
+        if x.created is not None and not x.closed:
+            await self.end(x.created.key, "abandoned", x.now, x.now)
+            x.created, x.verdict, x.record = None, Verdict.ANONYMOUS, None
+        x.closed = True
+
+
+def _is_localhost(host: str) -> bool:
+    name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+    return name in ("localhost", "127.0.0.1", "[::1]", "") or name.endswith(".localhost")
+
+
+def _json(name: str, value: Any) -> Any:  # Any: what the app gives
+    """Return a value if it can be stored as JSON and comes back the same.
+
+    Raises:
+        SettingsError: it cannot.
+    """
+    try:
+        back = json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as problem:
+        raise SettingsError(
+            name,
+            f"<{type(value).__name__}>",
+            f"cannot be stored as JSON ({problem}).",
+            "Use text, numbers, lists and dicts.",
+        ) from None
+    return back
