@@ -70,6 +70,7 @@ _LIST: Final = (
     "WHERE h.handle = ? AND s.ended_at IS NULL AND s.authenticated_at >= e.instant AND s.keep_until > ?"
 )
 _DUE: Final = f"SELECT {_COLUMNS}, s.key, s.sweep_at FROM sessions s WHERE s.sweep_at <= ? ORDER BY s.sweep_at LIMIT ?"  # noqa: S608  # constants only
+_FORGET_HANDLE: Final = "DELETE FROM handles WHERE handle = ? AND session = ?"
 _INSERT: Final = f"INSERT INTO sessions VALUES (NULL, ?, 0, {', '.join('?' * 12)})"  # noqa: S608  # constants only
 _PULSE: Final = (
     "UPDATE sessions SET version = version + 1, last_seen_at = ?, inactivity_deadline = ?, keep_until = ?, "
@@ -82,7 +83,7 @@ _ENDED: Final = f"{_PULSE}, body = ?, ended_at = ?, end_reason = ?, sweep_at = ?
 #: Rubbish rows looked at per create, so that a file that grows by logins also shrinks by them.
 _SWEEP_PER_CREATE: Final = 4
 #: Rows deleted in one go by `prune`, and the seconds it then leaves to other writers.
-_SWEEP_BATCH: Final = 100
+_SWEEP_BATCH: Final = 200
 _SWEEP_PAUSE: Final = 0.002
 
 
@@ -209,7 +210,7 @@ class SQLiteStore:
             connection.execute(
                 _ENDED, (*_pulse(end), packed(end.encode_body()), at, reason, _second(keep_until), alive.row)
             )
-            _forget_handles(connection, alive)
+            connection.executemany(_FORGET_HANDLE, _handles(alive))
             return True
 
     def list(self, handle: str, now: float) -> Sequence[SessionRecord]:
@@ -356,26 +357,26 @@ def _alive(connection: sqlite3.Connection, key: bytes) -> _Held | None:
     return record if isinstance(record, _Held) and record.ended_at is None else None
 
 
-def _forget_handles(connection: sqlite3.Connection, record: _Held) -> None:
-    connection.executemany(
-        "DELETE FROM handles WHERE handle = ? AND session = ?",
-        [(_short(handle), record.row) for handle in record.handles],
-    )
+def _handles(record: _Held) -> list[tuple[bytes, int]]:
+    """Return the record's rows of the handle index."""
+    return [(_short(handle), record.row) for handle in record.handles]
 
 
 def _sweep(connection: sqlite3.Connection, now: float, limit: int) -> tuple[int, int]:
     """Look at `limit` rows that may be rubbish; return how many were deleted and how many put off."""
     due = connection.execute(_DUE, (_second(now), limit)).fetchall()
     rubbish: list[tuple[int]] = []
+    handles: list[tuple[bytes, int]] = []
     later: list[tuple[int, int]] = []
     for row in due:
         if row[4] <= now:
             rubbish.append((row[0],))
             if row[9] is None:  # an ended one has lost its handles already
                 with contextlib.suppress(RecordUnreadable):
-                    _forget_handles(connection, _record(row[12], row))
+                    handles += _handles(_record(row[12], row))
         elif _second(row[4]) > row[13]:
             later.append((_second(row[4]), row[0]))
+    connection.executemany(_FORGET_HANDLE, handles)
     connection.executemany("DELETE FROM sessions WHERE id = ?", rubbish)
     connection.executemany("UPDATE sessions SET sweep_at = ? WHERE id = ?", later)
     return len(rubbish), len(later)
