@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import textwrap
 from collections.abc import Callable
 
@@ -26,6 +27,35 @@ class TestReferenceStore(StoreContract):
     @pytest.fixture
     def make_store(self) -> Callable[[], object]:
         return ReferenceStore
+
+    test_logins_sweep = None
+
+
+class AsyncReferenceStore:
+    """The reference as a store whose calls are awaited; each gives others a turn before it acts."""
+
+    def __init__(self) -> None:
+        self._store = ReferenceStore()
+
+
+def _awaited(name: str) -> Callable[..., object]:
+    async def call(self: AsyncReferenceStore, *args: object) -> object:
+        await asyncio.sleep(0)
+        return getattr(self._store, name)(*args)
+
+    return call
+
+
+for _name in ("create", "load", "touch", "save", "renew", "end", "list", "end_before", "add_once", "prune"):
+    setattr(AsyncReferenceStore, _name, _awaited(_name))
+
+
+class TestAsyncStore(StoreContract):
+    histories = 10
+
+    @pytest.fixture
+    def make_store(self) -> Callable[[], object]:
+        return AsyncReferenceStore
 
     test_logins_sweep = None
 
