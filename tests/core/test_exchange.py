@@ -1,0 +1,203 @@
+"""Markers and their rules (L21), what counts as activity (L6), and what came with a request (L9, L10)."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import pytest
+
+from session_middleware.core import credentials as credentials_module
+from session_middleware.core.credentials import Credentials, Known
+from session_middleware.core.exchange import Exchange, RouteRules, changed, is_activity, rules_of
+from session_middleware.core.jwt import JwtKey, JwtKeys
+from session_middleware.core.lifetime import Verdict
+from session_middleware.core.tokens import TokenKeys, public_id_of
+from session_middleware.decorators import (
+    fresh_login_required,
+    no_touch,
+    session_exempt,
+    session_optional,
+    session_required,
+)
+from session_middleware.errors import SettingsError
+
+from .facts import Facts
+
+
+def test_markers_return_what_they_mark() -> None:
+    """Rule 4 of the house: markers are never wrappers."""
+
+    def view() -> None: ...
+
+    for marker in (session_exempt, session_required(), no_touch):
+        view.__dict__.clear()
+        assert marker(view) is view
+    assert rules_of(view) == RouteRules(touch=False)
+    assert rules_of(functools.partial(view)) == RouteRules(touch=False)
+    assert rules_of(functools.partial(functools.partial(view))) == RouteRules(touch=False)
+    assert rules_of(object()) is None
+
+
+def test_markers_merge_in_any_order() -> None:
+    """L21: the order of markers does not matter."""
+
+    @no_touch
+    @session_optional(cross_site_login=True)
+    def one() -> None: ...
+
+    @session_optional(cross_site_login=True)
+    @no_touch
+    def two() -> None: ...
+
+    assert rules_of(one) == rules_of(two) == RouteRules(policy="optional", touch=False, cross_site_login=True)
+
+    @session_required(on_unavailable="stale")
+    @fresh_login_required(within=60)
+    @fresh_login_required(within=30)
+    def three() -> None: ...
+
+    assert rules_of(three) == RouteRules(policy="required", fresh_within=30, on_unavailable="stale")
+    strict = RouteRules(on_unavailable="refuse").merged(RouteRules(on_unavailable="stale"))
+    assert strict.on_unavailable == "refuse"
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        (session_exempt, session_required),
+        (session_optional, session_exempt),
+        (session_exempt, fresh_login_required(within=9)),
+    ],
+)
+def test_contradictions_are_refused(pair: Any) -> None:
+    """L21: two markers that contradict each other are an error where they stand."""
+
+    def view() -> None: ...
+
+    with pytest.raises(SettingsError, match="contradict"):
+        pair[0](pair[1](view))
+
+
+def test_classes_and_methods() -> None:
+    """L21: class-based views are marked on the class; a subclass is marked without touching its parent."""
+
+    @session_exempt
+    class Parent:
+        def get(self) -> None: ...
+
+    @no_touch
+    class Child(Parent): ...
+
+    assert rules_of(Parent) == RouteRules(policy="exempt")
+    assert rules_of(Child) == RouteRules(touch=False)
+    no_touch(Parent().get)
+    assert rules_of(Parent().get) == RouteRules(touch=False)
+
+
+def test_what_cannot_be_marked_says_so() -> None:
+    """Bad input: the message names the thing and the fix; so do wrong arguments."""
+    with pytest.raises(SettingsError, match="cannot be marked"):
+        no_touch(len)
+    with pytest.raises(SettingsError, match="within"):
+        fresh_login_required(within="soon")  # type: ignore[arg-type]  # that is the point
+    with pytest.raises(SettingsError, match="'refuse' or 'stale'"):
+        session_required(on_unavailable="maybe")  # type: ignore[call-overload]  # that is the point
+
+
+@pytest.mark.parametrize(
+    ("facts", "rules", "activity", "expected"),
+    [
+        (Facts(), RouteRules(), "request", True),
+        (Facts(), RouteRules(touch=False), "request", False),
+        (Facts("OPTIONS"), RouteRules(), "request", False),
+        (Facts(session_activity="none"), RouteRules(), "request", False),
+        (Facts(sec_purpose="prefetch;prerender"), RouteRules(), "request", False),
+        (Facts(purpose="Prefetch"), RouteRules(), "request", False),
+        (Facts(), RouteRules(), "user", False),
+        (Facts(sec_fetch_mode="navigate"), RouteRules(), "user", True),
+        (Facts("POST"), RouteRules(), "user", True),
+        (Facts("POST"), RouteRules(touch=False), "user", False),
+    ],
+)
+def test_what_counts_as_activity(facts: Facts, rules: RouteRules, activity: str, expected: bool) -> None:
+    """L6: an ACTIVE request to a route not marked, and none of the exceptions."""
+    assert is_activity(facts, rules, activity) is expected
+
+
+def test_claims_seen_by_the_view() -> None:
+    """A value of None removes; without a record there is nothing."""
+    x = Exchange(Facts(), 1.0)
+    assert x.claims == {}
+    assert not x.is_active
+    x.claim_changes = {"a": 1, "b": None}
+    assert x.claims == {"a": 1}
+    assert changed({"b": 2, "c": 3}, x.claim_changes) == {"a": 1, "c": 3}
+
+
+ID = bytes(24)
+SECRET = bytes(range(32))
+TOKENS = TokenKeys([SECRET], "s")
+JWTS = JwtKeys([JwtKey.hs256(SECRET)])
+
+
+def reader() -> Credentials:
+    return Credentials(TOKENS, JWTS, token_cookie="s", jwt_cookie="s_jwt", issuer="i", audience="a", clock_skew=30)
+
+
+def jwt(sid: str, now: int = 1000) -> str:
+    return JWTS.mint(
+        {"iss": "i", "aud": "a", "sid": sid, "sub": "u", "iat": now, "nbf": now, "exp": now + 300, "jti": "j"}
+    )
+
+
+def test_what_a_cookie_header_shows() -> None:
+    """L9, L10: token and JWT of one session; anything twice or of another session is TAMPERED; a bad JWT is missing."""
+    token, mine = TOKENS.sign(ID, 0), jwt(public_id_of(ID))
+    read = reader().read
+    known = read(f"s={token}; s_jwt={mine}", 1000.0)
+    assert isinstance(known, Known)
+    assert (known.jwt, known.jwt_expires) == (mine, 1300)
+    assert read("", 1000.0) is Verdict.ANONYMOUS
+    assert read(f"s_jwt={mine}", 1000.0) is Verdict.ANONYMOUS
+    assert read("s=junk", 1000.0) is Verdict.TAMPERED
+    assert read(f"s={token}; s={TOKENS.sign(ID, 1)}", 1000.0) is Verdict.TAMPERED
+    assert read(f"s={token}; s_jwt={mine}; s_jwt=x", 1000.0) is Verdict.TAMPERED
+    assert read(f"s={token}; s_jwt={jwt('other')}", 1000.0) is Verdict.TAMPERED
+    assert isinstance(read(f"s={token}; s={token}", 1000.0), Known)
+    for bad in (mine[:-2], "x.y.z", jwt(public_id_of(ID), 0)):
+        without = read(f"s={token}; s_jwt={bad}", 1000.0)
+        assert isinstance(without, Known)
+        assert (without.jwt, without.jwt_expires) == (None, -math.inf)
+
+
+def test_a_header_is_verified_once() -> None:
+    """Design §6: what was verified is remembered under the exact header; what failed is not."""
+    creds = reader()
+    header = f"s={TOKENS.sign(ID, 0)}"
+    assert creds.read(header, 1.0) is creds.read(header, 2.0)
+    creds.read("s=junk", 1.0)
+    assert list(creds.remembered) == [header]
+    creds.read(header + "; other=" + "x" * 9000, 1.0)
+    assert len(creds.remembered) == 1
+
+
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The older half goes when it is full."""
+    monkeypatch.setattr(credentials_module, "REMEMBERED", 4)
+    creds = reader()
+    for number in range(9):
+        creds.read(f"s={TOKENS.sign(ID, number)}", 1.0)
+    assert 2 <= len(creds.remembered) <= 4
+    assert f"s={TOKENS.sign(ID, 8)}" in creds.remembered
+
+
+def test_the_authorization_header() -> None:
+    """L19: `Authorization: Session <token>`; other schemes are not ours."""
+    creds = reader()
+    known = creds.read_header(f"Session {TOKENS.sign(ID, 0)}", 1.0)
+    assert isinstance(known, Known)
+    assert creds.read_header(f"Session {TOKENS.sign(ID, 0)}", 1.0) is known
+    assert creds.read_header("Bearer x", 1.0) is Verdict.ANONYMOUS
+    assert creds.read_header("Session junk", 1.0) is Verdict.TAMPERED
