@@ -127,8 +127,8 @@ class Verbs:
             deadlines=Deadlines(
                 standing.inactivity_deadline, lifetime.deadlines(standing, x.configured, self.settings.timing).absolute
             ),
-            claims=_json("claims", x.claims),
-            data=_json("data", x.data if x.data is not None else standing.data),
+            claims=_json("claims", dict(x.claims)),
+            data=_json("data", dict(x.data if x.data is not None else standing.data)),
             factors=standing.factors + added,
             persistent=standing.persistent,
             stamp=standing.stamp,
