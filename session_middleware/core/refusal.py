@@ -21,6 +21,8 @@ HARDENING: Headers = (
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "same-origin"),
 )
+#: Goes with a redirect, whose body is empty: wsgiref.validate wants a type, and some frameworks would add their own.
+EMPTY: tuple[str, str] = ("Content-Type", "text/plain; charset=utf-8")
 PAGE_HARDENING: Headers = (
     (
         "Content-Security-Policy",
@@ -93,7 +95,7 @@ def refuse(facts: RequestFacts, refusal: Refusal, return_param: str) -> Reply:
         return _problem(refusal, (("HX-Redirect", location), vary))
     if is_navigation(facts):
         back = safe_path(facts.target) if facts.method in ("GET", "HEAD") else path_of(facts.header("referer"), facts)
-        return Reply(303, (("Location", _with_return(refusal, back, return_param)), *HARDENING, vary))
+        return Reply(303, (("Location", _with_return(refusal, back, return_param)), EMPTY, *HARDENING, vary))
     return _problem(refusal, (vary,))
 
 

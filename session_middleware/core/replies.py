@@ -12,7 +12,7 @@ from typing import Any, Final
 from session_middleware.core import pages
 from session_middleware.core.exchange import RequestFacts
 from session_middleware.core.record import SessionRecord
-from session_middleware.core.refusal import HARDENING, PAGE_HARDENING, Headers, Reply, is_navigation
+from session_middleware.core.refusal import EMPTY, HARDENING, PAGE_HARDENING, Headers, Reply, is_navigation
 
 __all__ = [
     "NEGOTIATED",
@@ -114,7 +114,7 @@ def is_for_a_person(facts: RequestFacts) -> bool:
 def done(facts: RequestFacts, location: str) -> Reply:
     """Return 303 to a page for a person, 204 for a script."""
     if is_for_a_person(facts):
-        return Reply(303, (("Location", location), *HARDENING, *NEGOTIATED))
+        return Reply(303, (("Location", location), EMPTY, *HARDENING, *NEGOTIATED))
     return Reply(204, (*HARDENING, *NEGOTIATED))
 
 
