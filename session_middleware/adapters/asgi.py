@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, quote
 from session_middleware.adapters._attach import attach, refusal_reply, unavailable
 from session_middleware.authorities.base import Authority
 from session_middleware.core.caching import PRIVATE, finished
-from session_middleware.core.exchange import Exchange, RouteRules, rules_of
+from session_middleware.core.exchange import NO_RULES, Exchange, RouteRules, rules_of
 from session_middleware.core.origin import safe_path
 from session_middleware.core.refusal import Refusal, Reply
 from session_middleware.endpoints import Endpoints
@@ -34,6 +34,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+#: Where a scope holds (engine, exchange, gate).
 KEY = "session_middleware.exchange"
 
 #: WebSocket close code of a refusal where the server cannot send a response (4000-4999 are the application's).
@@ -45,50 +46,56 @@ _CACHE_PRIVATE = (b"cache-control", PRIVATE.encode())
 class ASGIFacts:
     """RequestFacts of an ASGI connection."""
 
-    __slots__ = ("_scope", "cookies")
+    __slots__ = ("_cookies", "_full_path", "_root_path", "path", "scope")
 
     def __init__(self, scope: Scope) -> None:
-        self._scope = scope
-        found: bytes | None = None
-        for name, value in scope["headers"]:
-            if name == b"cookie":
-                found = value if found is None else found + b"; " + value  # HTTP/2 may split them (RFC 9113 §8.2.3)
-        self.cookies = "" if found is None else found.decode("latin-1")
+        self.scope = scope
+        # Both are read now: a router inside writes the root_path of its mounts into this same dict, and "below the
+        # mount" means below ours (L21).
+        path: str = scope["path"]
+        mount: str = scope.get("root_path", "")
+        self._full_path = path
+        self._root_path = mount
+        if mount and path.startswith(mount) and (len(path) == len(mount) or path[len(mount)] == "/"):
+            path = path[len(mount) :]
+        self.path = path or "/"
+        self._cookies: str | None = None
+
+    @property
+    def cookies(self) -> str:
+        if self._cookies is None:
+            found: bytes | None = None
+            for name, value in self.scope["headers"]:
+                if name == b"cookie":
+                    # HTTP/2 may split them (RFC 9113 §8.2.3).
+                    found = value if found is None else found + b"; " + value
+            self._cookies = "" if found is None else found.decode("latin-1")
+        return self._cookies
 
     @property
     def method(self) -> str:
-        return self._scope["method"] if self._scope["type"] == "http" else "GET"
+        return self.scope["method"] if self.scope["type"] == "http" else "GET"
 
     @property
     def websocket(self) -> bool:
-        return bool(self._scope["type"] == "websocket")
-
-    @property
-    def path(self) -> str:
-        path: str = self._scope["path"]
-        mount: str = self._scope.get("root_path", "")
-        if mount and path.startswith(mount) and (len(path) == len(mount) or path[len(mount)] == "/"):
-            return path[len(mount) :] or "/"
-        return path or "/"
+        return bool(self.scope["type"] == "websocket")
 
     @property
     def mount(self) -> str:
-        return str(self._scope.get("root_path", "")).rstrip("/")
+        return self._root_path.rstrip("/")
 
     @property
     def target(self) -> str:
-        scope = self._scope
-        path: str = scope["path"]
-        mount: str = scope.get("root_path", "")
+        path, mount = self._full_path, self._root_path
         if mount and not (path == mount or path.startswith(mount + "/")):
             path = mount + path  # servers from before root_path was part of path
-        query = scope.get("query_string", b"").decode("latin-1")
+        query = self.scope.get("query_string", b"").decode("latin-1")
         encoded = quote(path.encode("utf-8", "surrogatepass"), safe="/:;,@&=+$!*'()~") or "/"
         return f"{encoded}?{query}" if query else encoded
 
     @property
     def scheme(self) -> str:
-        return str(self._scope.get("scheme", "http"))
+        return str(self.scope.get("scheme", "http"))
 
     @property
     def host(self) -> str:
@@ -96,12 +103,12 @@ class ASGIFacts:
 
     @property
     def client(self) -> str | None:
-        client = self._scope.get("client")
+        client = self.scope.get("client")
         return str(client[0]) if client else None
 
     def header(self, name: str) -> str | None:
         wanted = name.encode("latin-1")
-        for key, value in self._scope["headers"]:
+        for key, value in self.scope["headers"]:
             if key == wanted:
                 text: str = value.decode("latin-1")
                 return text
@@ -112,28 +119,35 @@ class Gate:
     """What stands between a server and an app: judges, lets through, and finishes the response.
 
     `SessionLifetimeMiddleware` judges every request to one app by one set of rules; adapters of frameworks with routes
-    judge at the endpoint, by calling `judge` there.
+    judge at the endpoint, by calling `admit` there.
     """
 
     def __init__(self, engine: Engine, *, judges_at_endpoint: bool = False) -> None:
         self.engine = engine
         self.endpoints = Endpoints(engine)
-        self._judges_at_endpoint = judges_at_endpoint
+        self.judges_at_endpoint = judges_at_endpoint
 
     def must_judge(self, x: Exchange) -> bool:
         """Say whether a response is about to go out that no judged endpoint gave."""
-        return self._judges_at_endpoint and not x.judged
+        return self.judges_at_endpoint and not x.judged
+
+    async def admit(self, x: Exchange, rules: RouteRules, scope: Scope, receive: Receive, send: Send) -> bool:
+        """Judge a request to an endpoint with these rules; False: it has been answered with a refusal."""
+        refusal = await self.engine.open(x, rules)
+        if refusal is not None:
+            await self.refuse(x, refusal, scope, receive, send)
+        return refusal is None
 
     async def serve(self, app: ASGIApp, x: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the app and finish its response; what it began does not stand if it raises (L25)."""
-        sender = Sender(self, x, scope, receive, send)
+        sender = Sender(self, x, scope, send)
         try:
             await app(scope, receive, sender)
         except StoreUnavailable:
             if sender.started:
                 raise
             sender.started = True
-            await self.reply(x, unavailable(self.engine, x), scope, receive, send)
+            await self.reply(x, unavailable(self.engine, x), scope, None, send)
         except BaseException:
             if x.created is not None and not x.closed:
                 await self.engine.abandon(x)
@@ -143,8 +157,16 @@ class Gate:
         """Answer with a refusal."""
         await self.reply(x, refusal_reply(self.engine, x, refusal), scope, receive, send)
 
-    async def reply(self, x: Exchange, reply: Reply, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer with a whole reply of ours; a WebSocket is refused before accept (L15)."""
+    async def reply(self, x: Exchange, reply: Reply, scope: Scope, receive: Receive | None, send: Send) -> None:
+        """Answer with a whole reply of ours; a WebSocket is refused before accept (L15).
+
+        Args:
+            x: the exchange; it is closed.
+            reply: what to answer.
+            scope: the connection.
+            receive: for a WebSocket, what will give its connect message; None where the app has read that already.
+            send: where to.
+        """
         engine = self.engine
         try:
             cookies = await engine.close(x)
@@ -153,7 +175,8 @@ class Gate:
         headers = finished(reply.headers, vary=engine.vary(x), protected=False, cookies=cookies)
         prefix = "http"
         if scope["type"] == "websocket":
-            await receive()  # websocket.connect
+            if receive is not None:
+                await receive()  # websocket.connect
             if "websocket.http.response" not in scope.get("extensions", {}):
                 await send({"type": "websocket.close", "code": CLOSE_CODE, "reason": ""})
                 return
@@ -174,13 +197,12 @@ class Gate:
 class Sender:
     """The `send` that the app is given: finishes the response at its start, and is plain `send` afterwards."""
 
-    __slots__ = ("_dropped", "_gate", "_receive", "_scope", "_send", "_x", "started")
+    __slots__ = ("_dropped", "_gate", "_scope", "_send", "_x", "started")
 
-    def __init__(self, gate: Gate, x: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, gate: Gate, x: Exchange, scope: Scope, send: Send) -> None:
         self._gate = gate
         self._x = x
         self._scope = scope
-        self._receive = receive
         self._send = send
         self._dropped = False
         self.started = False
@@ -194,6 +216,8 @@ class Sender:
             return self._send(message)
         self.started = True
         x, engine = self._x, self._gate.engine
+        if x.closed:  # a refusal of ours, given at the endpoint: it is finished already
+            return self._send(message)
         if not engine.is_settled(x) or self._gate.must_judge(x):
             return self._finish(message)
         x.closed = True
@@ -208,13 +232,14 @@ class Sender:
             refusal = await engine.open(x)
             if refusal is not None:
                 self._dropped = True
-                await self._gate.refuse(x, refusal, self._scope, self._receive, self._send)
+                reply = refusal_reply(engine, x, refusal)
+                await self._gate.reply(x, reply, self._scope, None, self._send)
                 return
         try:
             cookies = await engine.close(x)
         except StoreUnavailable:
             self._dropped = True
-            await self._gate.reply(x, unavailable(engine, x), self._scope, self._receive, self._send)
+            await self._gate.reply(x, unavailable(engine, x), self._scope, None, self._send)
             return
         if message["type"] != "websocket.accept":
             standing = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in message.get("headers", ())]
@@ -273,6 +298,8 @@ class SessionLifetimeMiddleware:
         authority: who vouches for a session; the app itself by default.
         clock: a callable returning seconds since the epoch.
         on_event: a callable, or several, that get each `SessionEvent`.
+        endpoint_of: for an app with routes of its own: returns the marked endpoint that will serve this scope, or
+            None; without markers on it, the app's own apply.
 
     Raises:
         SettingsError: something given makes no sense.
@@ -287,6 +314,7 @@ class SessionLifetimeMiddleware:
         authority: Authority | None = None,
         clock: Callable[[], float] | None = None,
         on_event: Hook | Iterable[Hook] = (),
+        endpoint_of: Callable[[Scope], object] | None = None,
     ) -> None:
         self.app = app
         self.engine = attach(
@@ -295,6 +323,7 @@ class SessionLifetimeMiddleware:
         self.sessions = AsyncSessions(self.engine)
         self._gate = Gate(self.engine)
         self._rules: RouteRules | None = rules_of(app)
+        self._endpoint_of = endpoint_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -302,15 +331,13 @@ class SessionLifetimeMiddleware:
             return
         gate = self._gate
         x = self.engine.begin(ASGIFacts(scope))
-        scope[KEY] = (self.engine, x)
+        scope[KEY] = (self.engine, x, gate)
         if scope["type"] == "http" and gate.endpoints.owns(x.facts.path):
             await gate.answer(x, scope, receive, send)
             return
-        refusal = await self.engine.open(x, self._rules)
-        if refusal is not None:
-            await gate.refuse(x, refusal, scope, receive, send)
-            return
-        await gate.serve(self.app, x, scope, receive, send)
+        rules = self._rules if self._endpoint_of is None else rules_of(self._endpoint_of(scope)) or self._rules
+        if await gate.admit(x, rules or NO_RULES, scope, receive, send):
+            await gate.serve(self.app, x, scope, receive, send)
 
 
 def attached(scope: Scope) -> tuple[Engine, Exchange]:
@@ -319,13 +346,13 @@ def attached(scope: Scope) -> tuple[Engine, Exchange]:
     Raises:
         SessionNotAttached: it did not pass through the middleware.
     """
-    pair: tuple[Engine, Exchange] | None = scope.get(KEY)
-    if pair is None:
+    found: tuple[Engine, Exchange, Gate] | None = scope.get(KEY)
+    if found is None:
         raise SessionNotAttached(
             "This request did not pass through SessionLifetimeMiddleware. Wrap the app: "
             "app = SessionLifetimeMiddleware(app, settings=...)."
         )
-    return pair
+    return found[:2]
 
 
 def session_from(scope: Scope) -> AsyncSession:

@@ -101,6 +101,8 @@ class SessionLifetimeMiddleware:
         authority: who vouches for a session; the app itself by default.
         clock: a callable returning seconds since the epoch.
         on_event: a callable, or several, that get each `SessionEvent`.
+        endpoint_of: for an app with routes of its own: returns the marked endpoint that will serve this environ, or
+            None; without markers on it, the app's own apply.
 
     Raises:
         SettingsError: something given makes no sense.
@@ -115,6 +117,7 @@ class SessionLifetimeMiddleware:
         authority: Authority | None = None,
         clock: Callable[[], float] | None = None,
         on_event: Hook | Iterable[Hook] = (),
+        endpoint_of: Callable[[Environ], object] | None = None,
     ) -> None:
         self.app = app
         self.engine = attach(
@@ -123,6 +126,7 @@ class SessionLifetimeMiddleware:
         self.endpoints = Endpoints(self.engine)
         self.sessions = Sessions(self.engine)
         self._rules = rules_of(app)
+        self._endpoint_of = endpoint_of
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         engine = self.engine
@@ -131,7 +135,8 @@ class SessionLifetimeMiddleware:
         if self.endpoints.owns(x.facts.path):
             reply = run_sync(self.endpoints.answer(x, _body_reader(environ)))
             return _send(self, x, reply, start_response, environ)
-        refusal = run_sync(engine.open(x, self._rules))
+        rules = self._rules if self._endpoint_of is None else rules_of(self._endpoint_of(environ)) or self._rules
+        refusal = run_sync(engine.open(x, rules))
         if refusal is not None:
             return _send(self, x, refusal_reply(engine, x, refusal), start_response, environ)
         responder = _Responder(self, x, start_response)
