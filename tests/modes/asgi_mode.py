@@ -1,0 +1,294 @@
+"""Plain ASGI on asyncio: the scenario app as a bare callable with a table of routes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import traceback
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+from session_middleware import (
+    SessionError,
+    SettingsError,
+    fresh_login_required,
+    no_touch,
+    session_exempt,
+    session_optional,
+    session_required,
+)
+from session_middleware.adapters.asgi import SessionLifetimeMiddleware, safe_return_to, session_from
+from session_middleware.testing.adapter_contract import Answer, describe, login_arguments
+
+NAME = "asgi"
+SUPPORTS_MOUNT = True
+
+Scope = dict[str, Any]
+Response = tuple[int, list[tuple[str, str]], bytes]
+View = Callable[[Scope], Awaitable[Response]]
+
+
+def as_json(document: object, status: int = 200, headers: Iterable[tuple[str, str]] = ()) -> Response:
+    return status, [("content-type", "application/json"), *headers], json.dumps(document).encode()
+
+
+def query_of(scope: Scope) -> dict[str, str]:
+    return dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
+
+
+def shown(scope: Scope) -> Response:
+    return as_json(describe(session_from(scope)))
+
+
+async def me(scope: Scope) -> Response:
+    return shown(scope)
+
+
+@session_optional
+async def open_(scope: Scope) -> Response:
+    return shown(scope)
+
+
+@session_exempt
+async def exempt(scope: Scope) -> Response:
+    return as_json({"exempt": True})
+
+
+@session_exempt
+async def exempt_using(scope: Scope) -> Response:
+    await session_from(scope).open()
+    return shown(scope)
+
+
+@no_touch
+async def poll(scope: Scope) -> Response:
+    return shown(scope)
+
+
+@fresh_login_required(within=300)
+async def fresh(scope: Scope) -> Response:
+    return shown(scope)
+
+
+@session_required(on_unavailable="stale")
+async def stale(scope: Scope) -> Response:
+    return shown(scope)
+
+
+async def login_page(scope: Scope) -> Response:
+    return 200, [("content-type", "text/html; charset=utf-8")], b"<h1>login</h1>"
+
+
+@session_optional
+async def login(scope: Scope) -> Response:
+    await session_from(scope).login(**login_arguments(query_of(scope)))
+    return shown(scope)
+
+
+@session_optional(cross_site_login=True)
+async def bound_login(scope: Scope) -> Response:
+    await session_from(scope).login(**login_arguments(query_of(scope)))
+    return shown(scope)
+
+
+async def step_up(scope: Scope) -> Response:
+    await session_from(scope).step_up([{"type": "otp"}])
+    return shown(scope)
+
+
+@session_optional
+async def sign_out(scope: Scope) -> Response:
+    await session_from(scope).logout()
+    return as_json({"ok": True})
+
+
+async def extend(scope: Scope) -> Response:
+    try:
+        await session_from(scope).extend(float(query_of(scope)["minutes"]))
+    except SettingsError as problem:
+        return as_json({"error": problem.code}, 400)
+    except SessionError as problem:
+        return as_json({"error": problem.code}, 409)
+    return shown(scope)
+
+
+async def claims(scope: Scope) -> Response:
+    session_from(scope).update_claims(**json.loads(query_of(scope)["set"]))
+    return shown(scope)
+
+
+async def data(scope: Scope) -> Response:
+    session_from(scope).data.update(json.loads(query_of(scope)["set"]))
+    return shown(scope)
+
+
+async def end_others(scope: Scope) -> Response:
+    return as_json({"ended": await session_from(scope).end_others()})
+
+
+@session_optional
+async def login_then_fail(scope: Scope) -> Response:
+    await session_from(scope).login(query_of(scope)["subject"])
+    raise RuntimeError("after the login")
+
+
+async def fail(scope: Scope) -> Response:
+    raise RuntimeError("as asked")
+
+
+@session_optional
+async def headers(scope: Scope) -> Response:
+    session = session_from(scope)
+    return as_json(
+        {"verdict": session.verdict.name},
+        headers=[("vary", "Accept-Encoding"), ("cache-control", "public, max-age=60")],
+    )
+
+
+async def own_cookie(scope: Scope) -> Response:
+    return as_json(describe(session_from(scope)), headers=[("set-cookie", "app=1")])
+
+
+@session_optional
+async def return_to(scope: Scope) -> Response:
+    return as_json({"to": safe_return_to(scope)})
+
+
+ROUTES: dict[tuple[str, str], View] = {
+    ("GET", "/me"): me,
+    ("POST", "/me"): me,
+    ("GET", "/open"): open_,
+    ("GET", "/exempt"): exempt,
+    ("GET", "/exempt-using"): exempt_using,
+    ("GET", "/poll"): poll,
+    ("GET", "/fresh"): fresh,
+    ("GET", "/stale"): stale,
+    ("GET", "/login"): login_page,
+    ("POST", "/login"): login,
+    ("POST", "/bound-login"): bound_login,
+    ("POST", "/step-up"): step_up,
+    ("POST", "/sign-out"): sign_out,
+    ("POST", "/extend"): extend,
+    ("POST", "/claims"): claims,
+    ("POST", "/data"): data,
+    ("POST", "/end-others"): end_others,
+    ("POST", "/login-then-fail"): login_then_fail,
+    ("GET", "/fail"): fail,
+    ("GET", "/headers"): headers,
+    ("GET", "/own-cookie"): own_cookie,
+    ("GET", "/return-to"): return_to,
+}
+
+
+def endpoint_of(scope: Scope) -> View | None:
+    method, path = scope["method"], scope["path"].removeprefix(scope["root_path"])
+    return ROUTES.get(("GET" if method == "HEAD" else method, path))
+
+
+async def application(scope: Scope, receive: Any, send: Any) -> None:
+    view = endpoint_of(scope)
+    status, sent, body = await view(scope) if view else (404, [("content-type", "text/plain")], b"nothing here")
+    raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in sent]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+
+class ASGIDriver:
+    """Calls an ASGI app as a server does, on a loop of its own.
+
+    Args:
+        run: runs a coroutine function with arguments, such as `trio.run`.
+        close: stops what it runs on.
+    """
+
+    def __init__(self, app: Any, run: Callable[..., Any], close: Callable[[], None], mount: str = "") -> None:
+        self.app = app
+        self.mount = mount
+        self._run = run
+        self._close = close
+
+    def request(self, method: str, target: str, headers: list[tuple[str, str]], body: bytes = b"") -> Answer:
+        return self._run(self._exchange, self._scope(method, target, headers), body)
+
+    def close(self) -> None:
+        self._close()
+
+    async def _exchange(self, scope: Scope, body: bytes) -> Answer:
+        received: list[dict[str, Any]] = []
+        waiting = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def receive() -> dict[str, Any]:
+            return waiting.pop() if waiting else {"type": "http.disconnect"}
+
+        async def send(message: dict[str, Any]) -> None:
+            _lint(received, message)
+            received.append(message)
+
+        try:
+            await self.app(scope, receive, send)
+        except AssertionError:
+            raise  # the linter's judgement, not the app's
+        except Exception:
+            return Answer(500, [], traceback.format_exc().encode())
+        assert received, "the app ended without a response"
+        start, *rest = received
+        sent = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in start["headers"]]
+        return Answer(start["status"], sent, b"".join(part.get("body", b"") for part in rest))
+
+    def _scope(self, method: str, target: str, headers: list[tuple[str, str]]) -> Scope:
+        path, _, query = target.partition("?")
+        assert path.startswith(self.mount), "the target lies outside the mount"
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "https",
+            "path": unquote(path),
+            "raw_path": path.encode("ascii"),
+            "query_string": query.encode("ascii"),
+            "root_path": self.mount,
+            "headers": [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers],
+            "client": ("192.0.2.7", 50_000),
+            "server": ("app.example", 443),
+            "extensions": {},
+            "state": {},
+        }
+
+
+def _lint(before: list[dict[str, Any]], message: dict[str, Any]) -> None:
+    """Hold a message to the ASGI specification."""
+    if message["type"] == "http.response.start":
+        assert not before, "a second response start"
+        assert isinstance(message["status"], int)
+        for name, value in message["headers"]:
+            assert isinstance(name, bytes), f"{name!r} is no byte string"
+            assert isinstance(value, bytes), f"{value!r} is no byte string"
+            assert name == name.lower(), f"{name!r} is not in lower case"
+            assert not {10, 13, 0} & set(value), f"{value!r} splits the response"
+    else:
+        assert message["type"] == "http.response.body", f"an unknown message {message['type']!r}"
+        assert before, "a body before the start"
+        assert before[-1]["type"] == "http.response.start" or before[-1].get("more_body"), "a body after the end"
+
+
+def wrapped(settings: Any, store: Any, *, clock: Any, on_event: Any = (), authority: Any = None) -> Any:
+    return SessionLifetimeMiddleware(
+        application,
+        settings,
+        store,
+        clock=clock,
+        on_event=on_event,
+        authority=authority,
+        endpoint_of=endpoint_of,
+    )
+
+
+def make(settings: Any, store: Any, *, mount: str = "", **options: Any) -> ASGIDriver:
+    runner = asyncio.Runner()
+
+    def run(call: Any, *args: Any) -> Any:
+        return runner.run(call(*args))
+
+    return ASGIDriver(wrapped(settings, store, **options), run, runner.close, mount)
