@@ -1,0 +1,121 @@
+"""The command line: `session-middleware demo | check | sessions`, or `python -m session_middleware`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from session_middleware.errors import SessionError
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: what follows the program's name; by default what the process was given.
+
+    Returns:
+        The exit status: 0 if all is well, 1 if not (a message says what), 2 for a mistake on the command line.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.run(options)
+    except SessionError as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return 1
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="session-middleware", description="Signed-in sessions that end when they should."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    demo = commands.add_parser("demo", help="run a small app in which every rule has a button")
+    demo.add_argument("--port", type=int, default=8000, help="0 takes a free one (default: 8000)")
+    demo.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: 127.0.0.1)")
+    demo.add_argument(
+        "--insecure-dev",
+        action="store_true",
+        help="cookies without Secure and __Host-: for Safari, which keeps Secure cookies on https only",
+    )
+    demo.set_defaults(run=_demo)
+
+    check = commands.add_parser("check", help="print the policy of an app's settings in words, and what is doubtful")
+    check.add_argument(
+        "--settings",
+        metavar="MODULE:NAME",
+        help="where the Settings are, or an app or middleware that has them; by default the SESSION_LIFETIME_* "
+        "variables of the environment",
+    )
+    check.set_defaults(run=_check)
+
+    sessions = commands.add_parser("sessions", help="look at sessions in a store, and end them")
+    _add_sessions(sessions)
+    return parser
+
+
+def _add_sessions(parser: argparse.ArgumentParser) -> None:
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument(
+        "--store",
+        metavar="URL",
+        default=os.environ.get("SESSION_STORE_URL", "sqlite:///sessions.db"),
+        help="default: SESSION_STORE_URL, else sqlite:///sessions.db",
+    )
+    shared.add_argument(
+        "--settings", metavar="MODULE:NAME", help="the app's Settings; without them only the limits of each login count"
+    )
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    listing = verbs.add_parser("list", parents=[shared], help="the live sessions of a user")
+    listing.add_argument("subject", help="the user's id, as given to login()")
+    show = verbs.add_parser("show", parents=[shared], help="one session, and why it ended")
+    show.add_argument("id", help="its public id, as lists, logs and session.id show it")
+    end = verbs.add_parser("end", parents=[shared], help="end one session")
+    end.add_argument("id", help="its public id")
+    end_all = verbs.add_parser("end-all", parents=[shared], help="end every session of a user")
+    end_all.add_argument("subject", help="the user's id")
+    before = verbs.add_parser("end-before", parents=[shared], help="end every session of everybody begun before")
+    before.add_argument("instant", help="for example 2026-01-31T12:00:00Z, or now")
+    for verb in (listing, show, end, end_all, before):
+        verb.set_defaults(run=_sessions, verb=verb.prog.rpartition(" ")[2])
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from session_middleware.demo import run
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)  # so that the temporary folder goes away then, too
+    try:
+        run(options.host, options.port, insecure_dev=options.insecure_dev)
+    except KeyboardInterrupt:
+        print("Stopped.")
+    except (OSError, OverflowError) as problem:
+        print(f"error: cannot listen on {options.host}:{options.port} ({problem}); try --port 0", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from session_middleware.commands.check import run
+
+    return run(options.settings)
+
+
+def _sessions(options: argparse.Namespace) -> int:
+    from session_middleware.commands.sessions import run
+
+    return run(options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

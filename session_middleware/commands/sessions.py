@@ -1,0 +1,117 @@
+"""`session-middleware sessions`: who is signed in, why was I logged out, and an end to it, for operators."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import unquote
+
+from session_middleware.commands.settings_source import settings_from
+from session_middleware.core.tokens import key_of
+from session_middleware.engine import Engine
+from session_middleware.errors import SettingsError, StoreUnavailable
+from session_middleware.session import Sessions
+from session_middleware.settings import EXTEND_MAX_MINUTES, Limits, Settings
+from session_middleware.stores import store_from_url
+
+__all__ = ["run"]
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do what `sessions VERB` asks; return the exit status, 1 where there was nothing to show or end."""
+    engine = Engine(_settings(options.settings), _existing_store(options.store))
+    sessions = Sessions(engine)
+    if options.verb == "list":
+        return _list(sessions, options.subject)
+    if options.verb == "show":
+        return _show(engine, options.id)
+    if options.verb == "end":
+        ended = sessions.end(options.id)
+        print("Ended." if ended else "There is no live session with this id.")
+        return 0 if ended else 1
+    if options.verb == "end-all":
+        print(f"Ended: {sessions.end_all(options.subject)}.")
+        return 0
+    instant = _instant(options.instant)
+    sessions.end_before(instant)
+    print(f"Every session whose login was before {_shown(instant.timestamp())} has ended.")
+    return 0
+
+
+def _settings(source: str | None) -> Settings:
+    """Return the app's settings, or some that cut no session shorter than its own login did."""
+    if source is not None:
+        settings = settings_from(source)
+        return settings if settings.secret_keys else settings.replace(secret_keys=[secrets.token_bytes(32)])
+    ages = Limits(None, EXTEND_MAX_MINUTES * 60)
+    return Settings(
+        secret_keys=[secrets.token_bytes(32)],  # signs nothing here
+        inactivity_timeout=None,
+        absolute_lifetime=ages.absolute_lifetime,
+        persistent_limits=ages,
+    )
+
+
+def _existing_store(url: str) -> object:
+    """Open a store that is there: a mistyped path must not make an empty file and say that nobody is signed in."""
+    if url == "memory://":
+        raise SettingsError("--store", url, "lives inside the app's process.", "Name the store the app writes to.")
+    path = Path(unquote(url.removeprefix("sqlite:///")))
+    if url.startswith("sqlite:///") and not path.is_file():
+        raise SettingsError("--store", url, "is not there.", "Give the file that the app writes to.")
+    return store_from_url(url)
+
+
+def _list(sessions: Sessions, subject: str) -> int:
+    rows = sessions.list(subject)
+    if not rows:
+        print(f"{subject!r} has no live session.")
+        return 1
+    for row in rows:
+        print(
+            f"{row.id}  login {_shown(row.authenticated_at.timestamp())}  seen {_shown(row.last_seen_at.timestamp())}"
+            f"  {row.attributes.get('address', '-')}  {row.attributes.get('user_agent', '-')!r}"
+        )
+    return 0
+
+
+def _show(engine: Engine, public_id: str) -> int:
+    try:
+        record = engine.store.load(key_of(public_id))
+    except Exception as fault:  # whatever a driver raises
+        raise StoreUnavailable(f"The session store failed on load ({type(fault).__name__}).") from fault
+    if record is None:
+        print("Nothing is known of this id: it is wrong, or the session ended too long ago.")
+        return 1
+    print(f"subject:    {record.subject}")
+    print(f"login:      {_shown(record.authenticated_at)}")
+    print(f"last seen:  {_shown(record.last_seen_at)} (written at most once per touch_interval)")
+    if record.ended_at is not None:
+        print(f"ended:      {_shown(record.ended_at)}, reason: {record.end_reason}")
+        return 0
+    age = record.authenticated_at + record.limits.absolute_lifetime
+    silence = record.inactivity_deadline
+    now = engine.clock()
+    over = now >= age or (silence is not None and now >= silence)
+    print(f"by silence: {'no limit' if silence is None else _shown(silence)}")
+    print(f"by age:     {_shown(age)}")
+    print("state:      over; it is written down as ended when it is next used" if over else "state:      live")
+    return 0
+
+
+def _instant(text: str) -> datetime:
+    if text == "now":
+        return datetime.now(UTC)
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        raise SettingsError("instant", text, "is no date and time.", "Write 2026-01-31T12:00:00Z, or now.") from None
+    if instant.tzinfo is None:
+        raise SettingsError("instant", text, "has no time zone.", "Add Z or +01:00.")
+    return instant
+
+
+def _shown(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

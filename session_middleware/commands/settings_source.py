@@ -1,0 +1,45 @@
+"""Find the settings of an app by MODULE:NAME, for the commands."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+from session_middleware.errors import SettingsError
+from session_middleware.settings import Settings
+
+__all__ = ["settings_from"]
+
+_FORMS = "Name Settings, or an app or middleware of ours, as module:name, for example myapp.sessions:settings."
+
+
+def settings_from(source: str | None) -> Settings:
+    """Return the settings that a command is to look at.
+
+    Args:
+        source: "module:name" of Settings, or of anything with an `engine` of ours (a wrapped WSGI or ASGI app, Flask's
+            SessionLifetime). None reads the SESSION_LIFETIME_* variables of the environment.
+
+    Raises:
+        SettingsError: there are none, or they make no sense.
+    """
+    if source is None:
+        return Settings.from_mapping(os.environ)
+    module_name, separator, path = source.partition(":")
+    if not separator or not module_name or not path:
+        raise SettingsError("--settings", source, "names no object.", _FORMS)
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # a console script does not see the working directory, `python -m` does
+    try:
+        found: object = importlib.import_module(module_name)
+    except ImportError as problem:
+        raise SettingsError("--settings", source, f"cannot be imported ({problem}).", _FORMS) from problem
+    for name in path.split("."):
+        if not hasattr(found, name):
+            raise SettingsError("--settings", source, f"has no {name!r}.", _FORMS)
+        found = getattr(found, name)
+    settings = found if isinstance(found, Settings) else getattr(getattr(found, "engine", None), "settings", None)
+    if not isinstance(settings, Settings):
+        raise SettingsError("--settings", source, f"is {type(found).__name__}, which holds no Settings.", _FORMS)
+    return settings
