@@ -319,8 +319,9 @@ class Engine(Verbs):
             and lifetime.renewal_due(record, x.presented.generation, x.now, timing)
         ):
             record = await self._renew(x, record)
-        x.record = record
-        x.deadlines = lifetime.deadlines(record, x.configured, timing)
+        if record is not x.record:  # else what was judged stands, silence moved by an outage included (L17)
+            x.record = record
+            x.deadlines = lifetime.deadlines(record, x.configured, timing)
         self._remember_quiet(x, known)
 
     def _remember_quiet(self, x: Exchange, known: Known) -> None:
@@ -501,10 +502,11 @@ class Engine(Verbs):
 
     async def list_of(self, subject: str, now: float) -> list[SessionRecord]:
         """Return the live sessions of a subject, the latest seen first."""
+        owed = set(self.reach.unended)  # the read may write them after it has read
         found = await self.reach.read("list", handle_of("subject", subject), now)
         timing, live = self.settings.timing, []
         for record in found:
-            if record.subject != subject or record.key in self.reach.unended:
+            if record.subject != subject or record.key in owed or record.key in self.reach.unended:
                 continue
             configured = self.limits_for(record.subject, record.claims, record.persistent, fallback=record.limits)
             if lifetime.judge(record, record.generation, now, configured, timing).verdict is Verdict.ACTIVE:

@@ -62,12 +62,14 @@ class Reach:
         Raises:
             StoreUnavailable: the store failed, or holds something unreadable under this key.
         """
+        owed_end, owed = self.unended.get(key), self.unsaved.get(key)  # the read may write them after it has read
         record: SessionRecord | None = await self.read("load", key)
         if record is None:
             return None
-        if key in self.unended:
-            return record.ended(*self.unended[key])
-        owed = self.unsaved.get(key)
+        owed_end = self.unended.get(key, owed_end)
+        if owed_end is not None:
+            return record.ended(*owed_end)
+        owed = self.unsaved.get(key, owed)
         return owed.applied(record) if owed is not None and record.ended_at is None else record
 
     async def read(self, method: str, *args: Any) -> Any:  # Any: the store's methods, by name
