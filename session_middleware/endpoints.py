@@ -19,7 +19,7 @@ from session_middleware.core.fields import Fields, body_fields, minutes_of, quer
 from session_middleware.core.lifetime import Verdict
 from session_middleware.core.origin import is_cross_site, may_change_state
 from session_middleware.core.record import SessionRecord
-from session_middleware.core.refusal import Refusal, Reply, is_navigation, refuse
+from session_middleware.core.refusal import Reply, is_navigation
 from session_middleware.core.replies import (
     NEGOTIATED,
     as_json,
@@ -129,12 +129,12 @@ class Endpoints:
                 await engine.open(x, route.rules)
                 await engine.authenticate(x)  # not done yet where exempt_paths covers our prefix
             if x.verdict is Verdict.UNAVAILABLE and route.needs != "look":
-                return self._unavailable(x)
+                return self.engine.unavailable(x)
             if route.needs == "active" and not x.is_active:
                 return self._refused(x)
             return await route.answer(self, call)
         except StoreUnavailable:
-            return self._unavailable(x)
+            return self.engine.unavailable(x)
         except _TooLarge:
             return problem(x.facts, 413, "too_large", "The request body is too large.")
 
@@ -277,16 +277,7 @@ class Endpoints:
         return as_json(state)
 
     def _refused(self, x: Exchange) -> Reply:
-        return self._rendered(x, self.engine.refusal(x, x.verdict.reason))
-
-    def _unavailable(self, x: Exchange) -> Reply:
-        after = self.engine.settings.timing.retry_after
-        return self._rendered(x, Refusal(x.verdict, "unavailable", self.engine.login_url(x.facts), after))
-
-    def _rendered(self, x: Exchange, refusal: Refusal) -> Reply:
-        render = self.engine.settings.refusal
-        reply = None if render is None else render(x.facts, refusal)
-        return reply if isinstance(reply, Reply) else refuse(x.facts, refusal, self.engine.return_param)
+        return self.engine.render(x, self.engine.refusal(x, x.verdict.reason))
 
     def _retry_after(self) -> tuple[str, str]:
         return "Retry-After", str(max(1, round(self.engine.settings.timing.retry_after)))

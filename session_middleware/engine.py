@@ -27,7 +27,7 @@ from session_middleware.core.jwt import JwtKey, JwtKeys
 from session_middleware.core.lifetime import Verdict
 from session_middleware.core.origin import is_foreign, is_preflight
 from session_middleware.core.record import SessionRecord, handle_of
-from session_middleware.core.refusal import Refusal
+from session_middleware.core.refusal import Refusal, Reply, refuse
 from session_middleware.core.tokens import TokenKeys, derive, key_of
 from session_middleware.errors import (
     SessionError,
@@ -43,6 +43,10 @@ from session_middleware.stores.base import EndsBefore, Recognises
 from session_middleware.verbs import Verbs
 
 __all__ = ["Engine"]
+
+
+#: What may stand in a path as it is (RFC 3986 §3.3).
+_PATH = "/%:@!$&'()*+,;=-._~"
 
 
 class Engine(Verbs):
@@ -172,7 +176,7 @@ class Engine(Verbs):
     def _is_login_page(self, facts: RequestFacts) -> bool:
         """Say whether this is where people are sent to sign in; it is open to all (L21)."""
         page = urlsplit(self.login_url(facts)).path
-        return bool(page) and page == quote(facts.mount + facts.path, safe="/%:@!$&'()*+,;=-._~")
+        return bool(page) and page == quote(facts.mount + facts.path, safe=_PATH)
 
     def quiet(self, x: Exchange) -> bool:
         """Recognise a request for which no rule would answer otherwise than last time; False means: ask them all.
@@ -388,7 +392,18 @@ class Engine(Verbs):
             return url(facts)
         if self._resolve_login is not None:
             return self._resolve_login(facts, url)
-        return facts.mount + url if url.startswith("/") else url
+        return quote(facts.mount, safe=_PATH) + url if url.startswith("/") else url
+
+    def render(self, x: Exchange, refusal: Refusal) -> Reply:
+        """Render a refusal, by the app's own `refusal=` where that answers (L15)."""
+        own = self.settings.refusal
+        reply = None if own is None else own(x.facts, refusal)
+        return reply if isinstance(reply, Reply) else refuse(x.facts, refusal, self.return_param)
+
+    def unavailable(self, x: Exchange) -> Reply:
+        """Render the 503 of a verb that needed the store while it was down (L17)."""
+        after = self.settings.timing.retry_after
+        return self.render(x, Refusal(x.verdict, "unavailable", self.login_url(x.facts), after))
 
     def is_fresh(self, x: Exchange, within: float) -> bool:
         """Say whether the user proved who they are within `within` seconds; never on a stale answer (L17)."""
@@ -505,11 +520,13 @@ class Engine(Verbs):
         owed = set(self.reach.unended)  # the read may write them after it has read
         found = await self.reach.read("list", handle_of("subject", subject), now)
         timing, live = self.settings.timing, []
-        for record in found:
-            if record.subject != subject or record.key in owed or record.key in self.reach.unended:
+        for held in found:
+            if held.subject != subject or held.key in owed or held.key in self.reach.unended:
                 continue
+            record = self.reach.as_known(held)
             configured = self.limits_for(record.subject, record.claims, record.persistent, fallback=record.limits)
-            if lifetime.judge(record, record.generation, now, configured, timing).verdict is Verdict.ACTIVE:
+            judgement = lifetime.judge(record, record.generation, now, configured, timing, self.reach.outage)
+            if judgement.verdict is Verdict.ACTIVE:
                 live.append(record)
         return sorted(live, key=lambda record: record.last_seen_at, reverse=True)
 

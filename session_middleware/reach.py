@@ -72,6 +72,11 @@ class Reach:
         owed = self.unsaved.get(key, owed)
         return owed.applied(record) if owed is not None and record.ended_at is None else record
 
+    def as_known(self, record: SessionRecord) -> SessionRecord:
+        """Return a live record with the touch that the store has not got yet."""
+        owed = self.unsaved.get(record.key)
+        return record if owed is None else owed.applied(record)
+
     async def read(self, method: str, *args: Any) -> Any:  # Any: the store's methods, by name
         """Call a method that reads.
 

@@ -221,12 +221,12 @@ class Verbs:
             self.tell("session_ended", x, reason="logout")
         x.verdict, x.record, x.created, x.replaced = Verdict.ANONYMOUS, None, None, []
         x.claim_changes, x.data, x.reissue, x.stale = None, None, False, False
+        x.deletes = not x.closed  # whatever fails from here on
         await self.clear_framework(x)
         if x.closed:
             raise ResponseAlreadyStarted(
                 "logout() came after the response had started: the session has ended, but its cookies could not be removed."
             )
-        x.deletes = True
         if not all(stored):
             raise StoreUnavailable(
                 "The logout could not be stored yet: this browser's cookies are removed and the end is retried."

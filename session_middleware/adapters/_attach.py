@@ -10,7 +10,7 @@ from typing import Any
 
 from session_middleware.authorities.base import Authority
 from session_middleware.core.exchange import Exchange
-from session_middleware.core.refusal import Refusal, Reply, refuse
+from session_middleware.core.refusal import Refusal, Reply
 from session_middleware.engine import Engine
 from session_middleware.errors import SettingsError
 from session_middleware.events import Hook
@@ -73,17 +73,10 @@ def attach(
 
 
 def refusal_reply(engine: Engine, x: Exchange, refusal: Refusal) -> Reply:
-    """Render a refusal, by the app's own `refusal=` where it wants to (L15)."""
-    render = engine.settings.refusal
-    if render is not None:
-        reply = render(x.facts, refusal)
-        if isinstance(reply, Reply):
-            return reply
-    return refuse(x.facts, refusal, engine.return_param)
+    """Render a refusal (L15)."""
+    return engine.render(x, refusal)
 
 
 def unavailable(engine: Engine, x: Exchange) -> Reply:
     """Render the 503 of a verb that needed the store while it was down (L17)."""
-    url = engine.login_url(x.facts)
-    refusal = Refusal(x.verdict, "unavailable", url, engine.settings.timing.retry_after)
-    return refusal_reply(engine, x, refusal)
+    return engine.unavailable(x)

@@ -316,6 +316,13 @@ def continue_touch(
     silence = record.limits.capped(configured).inactivity_timeout
     if minutes is not None:
         bound = timing.max_continue if timing.max_continue is not None else silence
+        if bound is not None and bound < EXTEND_MIN_MINUTES * 60.0:
+            raise SettingsError(
+                "minutes",
+                minutes,
+                f"cannot be chosen here: the policy's window is {bound:g} s, shorter than any number allowed.",
+                "Leave minutes out.",
+            )
         if bound is not None:
             checked_minutes(minutes, most=bound / 60.0)
         return extend_touch(record, minutes, now, configured, timing)

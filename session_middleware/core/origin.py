@@ -38,8 +38,8 @@ def _same_host(origin: str, facts: RequestFacts, settings: Settings) -> bool:
 
 def may_change_state(facts: RequestFacts, settings: Settings) -> bool:
     """Say whether one of our own state-changing endpoints may act on this request (L20)."""
-    if facts.header("authorization") is not None and settings.transport == "header":
-        return True  # not sent by a browser on its own
+    if settings.transport == "header" and (facts.header("authorization") or "").lower().startswith("session "):
+        return True  # no browser sends this scheme on its own, as it does Basic
     origin = facts.header("origin")
     site = facts.header("sec-fetch-site")
     if site is not None:

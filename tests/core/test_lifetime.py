@@ -295,3 +295,9 @@ def test_never_earlier_and_at_most_one_interval_later(pauses: list[float]) -> No
         end = lifetime.deadlines(rec, LIMITS, USUAL).ends_at
         if end < T + 86400:
             assert 3600 <= end - last <= 3660 + 1e-6
+
+
+def test_a_window_under_five_minutes_takes_no_minutes() -> None:
+    """L7: where the policy's own window is shorter than any number allowed, the error says so."""
+    with pytest.raises(SettingsError, match="Leave minutes out"):
+        lifetime.continue_touch(record(), 5, T, Limits(120, 86400), USUAL)

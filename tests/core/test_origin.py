@@ -39,6 +39,7 @@ CHANGES: list[tuple[dict[str, str], Settings, bool]] = [
     ({}, PLAIN, False),
     ({}, ALLOWING, True),
     ({"authorization": "Session v1"}, HEADER, True),
+    ({"authorization": "Basic x"}, HEADER, False),
     ({"authorization": "Session v1"}, PLAIN, False),
 ]
 

@@ -1,0 +1,341 @@
+"""The parts the engine is made of: runtime, events, what it reaches (L17) and what it issues (L9)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from typing import Any
+
+import pytest
+import trio
+
+from session_middleware import issuer as issuer_module
+from session_middleware import reach as reach_module
+from session_middleware.core.jwt import JwtKey, JwtKeys
+from session_middleware.core.lifetime import Outage, Touch
+from session_middleware.core.record import SessionRecord
+from session_middleware.errors import RecordUnreadable, SettingsError, StoreUnavailable
+from session_middleware.events import LEVELS, SessionEvent, announce
+from session_middleware.issuer import Issuer
+from session_middleware.reach import Reach
+from session_middleware.runtime import LoopRuntime, PerThread, ThreadRuntime, bind, run_sync
+from session_middleware.settings import Limits, Settings
+from session_middleware.stores.memory import MemoryStore
+
+KEY = "0f6a1b2c3d4e5f60718293a4b5c6d7e8f9"
+
+
+# --- runtime ---------------------------------------------------------------------------------------------------------
+
+
+def test_run_sync_returns_and_raises_as_a_call_would() -> None:
+    """A coroutine that never suspends is a call: its result and its exceptions come through."""
+
+    async def give(value: int) -> int:
+        return value
+
+    async def fail() -> None:
+        raise KeyError("x")
+
+    assert run_sync(give(5)) == 5
+    with pytest.raises(KeyError):
+        run_sync(fail())
+
+
+def test_run_sync_names_what_suspends() -> None:
+    """Design §2: a suspension in a synchronous app is an error with a clear text."""
+
+    async def waits() -> None:
+        await asyncio.sleep(0)
+
+    with pytest.raises(RuntimeError, match="ASGI adapter"):
+        run_sync(waits())
+
+
+class Blocking:
+    short_calls = frozenset({"load"})
+
+    def load(self) -> int:
+        return threading.get_ident()
+
+    def touch(self) -> int:
+        return threading.get_ident()
+
+
+class Awaited:
+    async def load(self) -> int:
+        return 7
+
+
+@pytest.mark.parametrize("run", [asyncio.run, trio.run], ids=["asyncio", "trio"])
+def test_short_calls_stay_on_the_loop_and_others_leave_it(run: Any) -> None:
+    """Design §2: inline only what the store declares short; the rest in a worker thread, on asyncio and on trio."""
+
+    async def main() -> tuple[int, int, int]:
+        bound = bind(Blocking(), ("load", "touch", "nothing"), LoopRuntime())
+        assert not hasattr(bound, "nothing")
+        return threading.get_ident(), await bound.load(), await bound.touch()
+
+    here, inline, threaded = run(main) if run is trio.run else run(main())
+    assert inline == here
+    assert threaded != here
+
+
+def test_an_asynchronous_store_needs_an_asynchronous_app() -> None:
+    """Design §2: an async-only store in a synchronous app is refused at construction."""
+    with pytest.raises(SettingsError, match="Awaited"):
+        bind(Awaited(), ("load",), ThreadRuntime())
+    assert asyncio.run(bind(Awaited(), ("load",), LoopRuntime()).load()) == 7
+    assert run_sync(bind(Blocking(), ("touch",), ThreadRuntime()).touch()) == threading.get_ident()
+    assert run_sync(ThreadRuntime().in_thread(max, 1, 2)) == 2
+
+
+def test_per_thread_places() -> None:
+    """What one thread keeps, another does not see."""
+    place = PerThread()
+    place.value = 1
+    seen = []
+    other = threading.Thread(target=lambda: seen.append(hasattr(place, "value")))
+    other.start()
+    other.join()
+    assert seen == [False]
+
+
+# --- events ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_failing_hook_disturbs_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    """ASVS 16.5.4: a hook that raises is logged, the next one still runs."""
+    seen: list[SessionEvent] = []
+    event = SessionEvent("session_replayed", 5.0, "id", "alice", "::1", {"reason": "x"})
+
+    def broken(_: SessionEvent) -> None:
+        raise ValueError("hook")
+
+    with caplog.at_level(logging.DEBUG, "session_middleware"):
+        announce(event, [broken, seen.append])
+    assert seen == [event]
+    assert caplog.records[0].levelno == logging.CRITICAL
+    assert caplog.records[0].session_event is event  # type: ignore[attr-defined]  # put there by extra=
+    assert event.time.isoformat() == "1970-01-01T00:00:05+00:00"
+    assert "hook failed" in caplog.text
+
+
+def test_log_lines_cannot_be_forged(caplog: pytest.LogCaptureFixture) -> None:
+    """ASVS 16.4.1: line breaks and escapes in what a client sent stay inside one line."""
+    with caplog.at_level(logging.INFO, "session_middleware"):
+        announce(SessionEvent("session_created", 1.0, None, "a\r\nb\x1b[31m", None, {"k": "x\ny"}), [])
+    (record,) = caplog.records
+    assert "\n" not in record.getMessage()
+    assert "\x1b" not in record.getMessage()
+
+
+def test_quiet_levels_are_not_formatted(caplog: pytest.LogCaptureFixture) -> None:
+    """A level that is off costs no formatting."""
+    with caplog.at_level(logging.ERROR, "session_middleware"):
+        announce(SessionEvent("session_created", 1.0), [])
+    assert not caplog.records
+    assert set(LEVELS.values()) <= {logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL}
+
+
+# --- reach -----------------------------------------------------------------------------------------------------------
+
+
+def record(name: bytes = b"k") -> SessionRecord:
+    return SessionRecord(name * 32, "p", "alice", 1.0, 1.0, 1.0, 3601.0, Limits(3600, 86400), 9e9, 1.0)
+
+
+class Fragile(MemoryStore):
+    """A store that fails in the methods named in `broken`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.broken: set[str] = set()
+        self.calls: list[str] = []
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in ("load", "touch", "end", "renew", "save", "create", "list"):
+            calls, broken = super().__getattribute__("calls"), super().__getattribute__("broken")
+            calls.append(name)
+            if name in broken:
+                raise ConnectionError("down")
+        return super().__getattribute__(name)
+
+
+class Failing:
+    """Calls a Fragile store by name at call time, as a network client would."""
+
+    short_calls = MemoryStore.short_calls
+
+    def __init__(self) -> None:
+        self.inner = Fragile()
+
+    def load(self, key: bytes) -> Any:
+        return self.inner.load(key)
+
+    def touch(self, key: bytes, touch: Touch) -> Any:
+        return self.inner.touch(key, touch)
+
+    def end(self, *args: Any) -> Any:
+        return self.inner.end(*args)
+
+    def create(self, rec: SessionRecord) -> None:
+        self.inner.create(rec)
+
+
+def reaching() -> tuple[Reach, Fragile, list[float], list[tuple[str, dict[str, str]]]]:
+    store, clock, said = Failing(), [100.0], []
+    reach = Reach(
+        store,
+        runtime=ThreadRuntime(),
+        clock=lambda: clock[0],
+        retention=86400.0,
+        announce=lambda name, detail: said.append((name, detail)),
+    )
+    store.inner.create(record())
+    return reach, store.inner, clock, said
+
+
+def test_an_outage_is_noticed_and_its_end_too() -> None:
+    """L17: the time during which the store did not answer is kept, for deadlines that passed in it."""
+    reach, store, clock, said = reaching()
+    store.broken = {"load"}
+    for at in (100.0, 150.0):
+        clock[0] = at
+        with pytest.raises(StoreUnavailable, match="load"):
+            run_sync(reach.load(b"k" * 32))
+    assert not reach.is_well
+    store.broken, clock[0] = set(), 200.0
+    assert run_sync(reach.load(b"k" * 32)) == record()
+    assert (reach.is_well, reach.outage) == (True, Outage(100.0, 200.0))
+    assert [name for name, _ in said] == ["store_fault", "store_fault", "store_recovered"]
+
+
+def test_a_missing_record_is_no_fault() -> None:
+    """Store promise: None is an answer."""
+    reach, *_ = reaching()
+    assert run_sync(reach.load(b"z" * 32)) is None
+
+
+def test_an_unreadable_record_is_a_fault_of_its_own() -> None:
+    """Bad input: it is UNAVAILABLE for its owner and no outage for the others."""
+    reach, store, *_ = reaching()
+
+    def unreadable(key: bytes) -> None:
+        raise RecordUnreadable("broken")
+
+    store.load = unreadable  # type: ignore[assignment, method-assign]  # a store with a damaged row
+    object.__setattr__(store, "load", unreadable)
+    with pytest.raises(StoreUnavailable, match="broken"):
+        run_sync(reach.load(b"k" * 32))
+    assert reach.is_well
+
+
+def test_touches_that_could_not_be_written_are_kept_and_written_later() -> None:
+    """L17: reads work, writes fail: the request is served as if the touch were written, and it is, later."""
+    reach, store, _, _ = reaching()
+    store.broken = {"touch"}
+    touch = Touch(50.0, 4000.0, 9e9)
+    served = run_sync(reach.touch(record(), touch))
+    assert served is not None
+    assert served.last_seen_at == 50.0
+    loaded = run_sync(reach.load(b"k" * 32))
+    assert loaded is not None
+    assert loaded.last_seen_at == 50.0
+    store.broken = set()
+    store.create(record(b"m"))
+    run_sync(reach.touch(record(b"m"), Touch(60.0, 4000.0, 9e9)))
+    assert reach.unsaved == {}
+    assert MemoryStore.load(store, b"k" * 32).last_seen_at == 50.0  # type: ignore[union-attr]  # it is there
+
+
+def test_kept_touches_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest are dropped when too many are owed."""
+    monkeypatch.setattr(reach_module, "KEPT_TOUCHES", 2)
+    reach, store, _, _ = reaching()
+    store.broken = {"touch"}
+    for name in (b"a", b"b", b"c"):
+        run_sync(reach.touch(record(name), Touch(50.0, 4000.0, 9e9)))
+    assert list(reach.unsaved) == [b"b" * 32, b"c" * 32]
+
+
+def test_an_end_that_could_not_be_written_holds_here_and_is_retried() -> None:
+    """L13, L17: this process treats the session as ended at once; the store learns of it as soon as it answers."""
+    reach, store, clock, said = reaching()
+    store.broken = {"end"}
+    assert run_sync(reach.end(b"k" * 32, "logout", 100.0, 100.0)) is False
+    ended = run_sync(reach.load(b"k" * 32))
+    assert ended is not None
+    assert (ended.ended_at, ended.end_reason) == (100.0, "logout")
+    assert not reach.is_well
+    run_sync(reach.load(b"k" * 32))
+    assert said.count(("store_fault", {"method": "end", "fault": "ConnectionError"})) == 2, "retried once a second"
+    store.broken, clock[0] = set(), 102.0
+    run_sync(reach.load(b"k" * 32))
+    assert reach.is_well
+    held = MemoryStore.load(store, b"k" * 32)
+    assert held is not None
+    assert held.end_reason == "logout"
+    assert run_sync(reach.end(b"k" * 32, "logout", 103.0, 103.0)) is True
+    assert run_sync(reach.end_now(b"k" * 32, "logout", 103.0)) is False
+
+
+def test_a_touch_owed_to_an_ended_session_is_dropped() -> None:
+    """L13: an end forgets the touches that were owed."""
+    reach, store, _, _ = reaching()
+    store.broken = {"touch"}
+    run_sync(reach.touch(record(), Touch(50.0, 4000.0, 9e9)))
+    store.broken = set()
+    run_sync(reach.end(b"k" * 32, "logout", 100.0, 100.0))
+    assert reach.unsaved == {}
+
+
+# --- issuer ----------------------------------------------------------------------------------------------------------
+
+
+def issuing(**given: Any) -> Issuer:
+    settings = Settings(secret_keys=[KEY], **given)
+    return Issuer(settings, JwtKeys([JwtKey.hs256(bytes(range(32)))]), b"p" * 32)
+
+
+def test_nothing_personal_enters_a_jwt_unless_listed() -> None:
+    """L9, NIST §5.1.1: the subject is pairwise, claims only where listed; acr and amr where known."""
+    rec = record().evolve(claims={"mail": "a@b", "role": "x"}, factors=({"type": "otp"}, {"type": "password"}, {}))
+    assert "alice" not in str(issuing().claims_for(rec, rec.claims))
+    said = issuing(jwt_claims=["role", "absent"], aal="aal2", jwt_subject="plain").claims_for(rec, rec.claims)
+    assert (said["sub"], said["role"], said["acr"], said["amr"]) == ("alice", "x", "aal2", ["otp", "password"])
+    assert "mail" not in said
+    assert "absent" not in said
+
+
+def test_one_signature_for_50_parallel_requests() -> None:
+    """L9: one signature per process, session and rotation, also from many threads."""
+    issuer, texts = issuing(), []
+    threads = [threading.Thread(target=lambda: texts.append(issuer.mint(record(), 100.0, 3600.0))) for _ in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(set(texts)), issuer.signatures) == (1, 1)
+    issuer.mint(record(), 251.0, 3600.0)
+    assert issuer.signatures == 2
+    issuer.forget(b"k" * 32)
+    issuer.mint(record(), 251.0, 3600.0)
+    assert issuer.signatures == 3
+
+
+def test_minted_jwts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The older half goes when it is full."""
+    monkeypatch.setattr(issuer_module, "REMEMBERED", 4)
+    issuer = issuing()
+    for name in (b"a", b"b", b"c", b"d", b"e"):
+        issuer.mint(record(name), 100.0, 3600.0)
+    assert len(issuer._minted) == 3
+
+
+def test_a_jwt_too_large_for_a_cookie_is_refused() -> None:
+    """L19: listed claims that do not fit are an error."""
+    rec = record().evolve(claims={"big": "x" * 4000})
+    with pytest.raises(SettingsError):
+        issuing(jwt_claims=["big"]).mint(rec, 100.0, 3600.0)
