@@ -143,7 +143,7 @@ class Engine(Verbs):
         x.rules = rules
         x.judged = True
         policy = rules.policy or self.default_policy
-        if policy == "exempt" or self._is_exempt(x.facts):
+        if policy == "exempt" or self.is_exempt(x.facts):
             return None
         if not x.authenticated and not self.quiet(x):
             await self.authenticate(x)
@@ -164,7 +164,7 @@ class Engine(Verbs):
             return None
         return self.refusal(x, x.verdict.reason)
 
-    def _is_exempt(self, facts: RequestFacts) -> bool:
+    def is_exempt(self, facts: RequestFacts) -> bool:
         """Say whether a request is let through in any case, untouched (L21): `exempt_paths` and CORS preflights."""
         if facts.method == "OPTIONS" and is_preflight(facts):
             return True
@@ -295,6 +295,11 @@ class Engine(Verbs):
         elif vouch.alive is Alive.UNKNOWN:
             x.verdict = Verdict.UNAVAILABLE
         else:
+            await self.revoke(x)
+
+    async def revoke(self, x: Exchange) -> None:
+        """End the session of this request: the authority, or a bridged login, says that its user is gone (L8)."""
+        if x.record is not None:
             x.verdict = Verdict.REVOKED
             await self.end(x.record.key, "revoked", x.now, x.now)
             self.tell("session_ended", x, reason="authority")

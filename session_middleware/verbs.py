@@ -57,8 +57,14 @@ class Verbs:
         limits: Limits | None = None,
         stamp: str | None = None,
         actor: str | None = None,
+        authenticated_at: float | None = None,
+        token_id: bytes | None = None,
     ) -> None:
-        """Begin a session (L12); see `Session.login` for the arguments."""
+        """Begin a session (L12); see `Session.login` for the arguments.
+
+        Two more are for bridges that adopt a login made elsewhere (L23): when it was made, where that is known (L3), and
+        the id that the bridge drew for it then, so that one login becomes one session and never a second.
+        """
         if x.closed:
             raise ResponseAlreadyStarted("login() came after the response had started; call it before you answer.")
         if not isinstance(subject, str) or not subject:
@@ -92,7 +98,7 @@ class Verbs:
             x,
             subject=subject,
             created_at=created_at,
-            authenticated_at=x.now,
+            authenticated_at=x.now if authenticated_at is None else authenticated_at,
             limits=own,
             deadlines=lifetime.first_deadlines(x.now, own, None, minutes),
             claims=_json("claims", {name: value for name, value in all_claims.items() if value is not None}),
@@ -101,6 +107,7 @@ class Verbs:
             persistent=persistent,
             stamp=stamp,
             actor=actor,
+            token_id=token_id,
         )
         await self._replace_with(x, record, configured)
         if not same and standing is not None:
@@ -159,8 +166,9 @@ class Verbs:
         persistent: bool,
         stamp: str | None,
         actor: str | None,
+        token_id: bytes | None = None,
     ) -> SessionRecord:
-        x.created_id = secrets.token_bytes(ID_BYTES)  # never one that a client chose (L12)
+        x.created_id = token_id or secrets.token_bytes(ID_BYTES)  # never one that a client chose (L12)
         public_id = public_id_of(x.created_id)
         attributes = {}
         agent, address = x.facts.header("user-agent"), self.address(x.facts)
