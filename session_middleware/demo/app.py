@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from html import escape
@@ -41,7 +42,7 @@ CHANGES = frozenset({"/extend", "/end-others", "/other", "/thief"})
 class Demo:
     """The whole demo as one WSGI callable; `endpoint_of` tells the middleware which view, with its markers, will run."""
 
-    def __init__(self, settings: Settings, store: Store) -> None:
+    def __init__(self, settings: Settings, store: Store, *, clock: Callable[[], float] = time.time) -> None:
         self.settings = settings
         self.events: deque[tuple[int, SessionEvent]] = deque(maxlen=200)
         self._numbered = 0
@@ -62,7 +63,7 @@ class Demo:
             "/events": self.recent,
         }
         self.app = SessionLifetimeMiddleware(
-            self._serve, settings, store, on_event=self._note, endpoint_of=self._view_of
+            self._serve, settings, store, clock=clock, on_event=self._note, endpoint_of=self._view_of
         )
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -217,7 +218,8 @@ def _nothing_here(environ: Environ) -> Response:
 
 
 def _asked(environ: Environ, name: str) -> str:
-    return parse_qs(environ.get("QUERY_STRING", "")).get(name, [""])[0]
+    query: str = environ.get("QUERY_STRING", "")
+    return parse_qs(query).get(name, [""])[0]
 
 
 def _json(document: dict[str, Any], status: str = "200 OK") -> Response:

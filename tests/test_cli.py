@@ -1,0 +1,350 @@
+"""The command line: what an operator types, what comes back, and the demo as a process."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+import pytest
+
+from session_middleware import Limits, Settings
+from session_middleware.__main__ import main
+from session_middleware.adapters.wsgi import SessionLifetimeMiddleware, session_from
+from session_middleware.commands.check import describe
+from session_middleware.demo import Demo, demo_settings
+from session_middleware.demo.visitors import Visitor
+from session_middleware.stores.memory import MemoryStore
+from session_middleware.stores.sqlite import SQLiteStore
+from session_middleware.testing.clock import FakeClock
+
+KEY = "0f6a1b2c3d4e5f60718293a4b5c6d7e8f9"
+KEY_2 = "9f8e7d6c5b4a30214365870a9b8c7d6e5f"
+
+
+# --- check -------------------------------------------------------------------------------------------------------
+
+
+def test_check_names_the_limits_and_the_level_of_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without settings the defaults are described: 1 h, 24 h, AAL2, no warning (L22)."""
+    assert main(["check"]) == 0
+    out = capsys.readouterr().out
+    assert "Silence ends a session after 1 h (seen within 1 min), its age after 24 h: within NIST AAL2." in out
+    assert "warning" not in out
+
+
+@pytest.mark.parametrize(
+    ("given", "level"),
+    [
+        ({"aal": "aal3"}, "within NIST AAL3"),
+        ({"aal": "aal2"}, "within NIST AAL2"),
+        ({"aal": "aal1"}, "within NIST AAL1"),
+        ({"inactivity_timeout": None, "absolute_lifetime": timedelta(days=31)}, "beyond every NIST level"),
+    ],
+)
+def test_the_level_satisfied_is_named(given: dict[str, object], level: str) -> None:
+    """The highest assurance level that both limits satisfy is named (ASVS 7.1.1)."""
+    assert level in describe(Settings.from_mapping({}, **given)).statements[0]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"aal": "aal2", "absolute_lifetime": 90_000}, "absolute_lifetime is 25 h, AAL2"),
+        ({"inactivity_timeout": 7_200}, "inactivity_timeout is 2 h, AAL2"),
+        ({"inactivity_timeout": None}, "there is no inactivity_timeout, AAL2"),
+        ({"aal": "aal2", "inactivity_timeout": 3_600}, "together are 61 min"),
+        ({"persistent_limits": Limits(None, 40 * 86_400)}, "persistent_limits reach 40 d"),
+        ({"insecure_dev": True}, "Never in production"),
+        ({"cookie_domain": "example.org"}, "every host below example.org"),
+        ({"csrf_without_headers": "allow"}, "csrf_without_headers"),
+        ({"on_replay": "refuse"}, "lives on"),
+    ],
+)
+def test_what_is_doubtful_is_warned_of(given: dict[str, object], said: str) -> None:
+    """Each setting that weakens a rule or passes a level's figure has its warning."""
+    warnings = describe(Settings.from_mapping({}, **given)).warnings
+    assert any(said in line for line in warnings), warnings
+
+
+def test_keys_are_counted_and_never_shown() -> None:
+    """The inventory tells keys apart by four characters and says where a new one goes first (L10)."""
+    text = describe(Settings(secret_keys=[KEY, KEY_2])).text
+    assert re.search(r"Keys: 2 .*marks: [0-9a-f]{4}, [0-9a-f]{4}\.", text)
+    assert "END of the list" in text
+    assert KEY not in text
+    assert KEY_2 not in text
+
+
+def test_settings_are_found_by_module_and_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--settings takes Settings, or a middleware of ours, in a module of the working directory."""
+    (tmp_path / "checked_app.py").write_text(
+        "from session_middleware import Settings\n"
+        "from session_middleware.adapters.wsgi import SessionLifetimeMiddleware\n"
+        f"settings = Settings(secret_keys=['{KEY}'], inactivity_timeout=600)\n"
+        "app = SessionLifetimeMiddleware(lambda environ, start: [], settings, 'memory://')\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    for name in ("settings", "app"):
+        assert main(["check", "--settings", f"checked_app:{name}"]) == 0
+        assert "after 10 min" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("source", ["", "json", "json:", ":x", "no_such_module_here:x", "json:nothing", "json:dumps"])
+def test_settings_that_are_not_there_are_refused(source: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A --settings that leads nowhere is an error with its value and a form that works."""
+    assert main(["check", "--settings", source]) == 1
+    error = capsys.readouterr().err
+    assert "--settings" in error
+    assert "module:name" in error
+
+
+def test_nonsense_in_the_environment_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What Settings refuse, check refuses with status 1: here aal3 with more than 12 hours (L22)."""
+    monkeypatch.setenv("SESSION_LIFETIME_AAL", "aal3")
+    monkeypatch.setenv("SESSION_LIFETIME_ABSOLUTE_LIFETIME", "50000")
+    assert main(["check"]) == 1
+    assert "12 hours" in capsys.readouterr().err
+
+
+# --- sessions ----------------------------------------------------------------------------------------------------
+
+
+class _Operated:
+    """An app with a store in a file, its visitors, and the command line beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.url = f"sqlite:///{folder / 'sessions.db'}"
+        self.store = SQLiteStore(folder / "sessions.db")
+
+        def app(environ, start_response):  # type: ignore[no-untyped-def]
+            session = session_from(environ)
+            if environ["PATH_INFO"] == "/login":
+                session.login(environ["QUERY_STRING"])
+            start_response("200 OK", [("Content-Type", "application/json")])
+            return [json.dumps({"id": session.id}).encode()]
+
+        settings = Settings(secret_keys=[KEY], exempt_paths=[], inactivity_timeout=8 * 3_600)
+        self.app = SessionLifetimeMiddleware(app, settings, self.store)
+
+    def visitor(self, subject: str) -> tuple[Visitor, str]:
+        visitor = Visitor(self.app, f"{subject}'s browser")
+        return visitor, str(visitor.ask("POST", f"/login?{subject}")["id"])
+
+
+@pytest.fixture
+def operated(tmp_path: Path) -> Iterator[_Operated]:
+    made = _Operated(tmp_path)
+    yield made
+    made.store.close()
+
+
+def test_an_operator_lists_and_ends_sessions(operated: _Operated, capsys: pytest.CaptureFixture[str]) -> None:
+    """list shows a user's sessions, end ends one of them at once, and the app refuses it on its next request."""
+    alice, first = operated.visitor("alice")
+    _, second = operated.visitor("alice")
+    operated.visitor("bob")
+
+    assert main(["sessions", "list", "alice", "--store", operated.url]) == 0
+    listed = capsys.readouterr().out
+    assert {line.split()[0] for line in listed.splitlines()} == {first, second}
+    assert "alice's browser" in listed
+
+    assert main(["sessions", "end", first, "--store", operated.url]) == 0
+    assert alice.ask("GET", "/")["status"] == 401
+    assert main(["sessions", "end", first, "--store", operated.url]) == 1
+    assert main(["sessions", "list", "alice", "--store", operated.url]) == 0
+    assert first not in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_an_operator_learns_why_a_session_ended(operated: _Operated, capsys: pytest.CaptureFixture[str]) -> None:
+    """show names the reason of an ended session, and both ends of a live one (L16)."""
+    _, one = operated.visitor("alice")
+    assert main(["sessions", "show", one, "--store", operated.url]) == 0
+    assert "state:      live" in capsys.readouterr().out
+    main(["sessions", "end", one, "--store", operated.url])
+    assert main(["sessions", "show", one, "--store", operated.url]) == 0
+    assert "reason: revoked" in capsys.readouterr().out
+    assert main(["sessions", "show", "nobody", "--store", operated.url]) == 1
+
+
+def test_an_operator_ends_all_of_a_user(operated: _Operated, capsys: pytest.CaptureFixture[str]) -> None:
+    """end-all ends one user's sessions and nobody else's."""
+    alice, _ = operated.visitor("alice")
+    bob, _ = operated.visitor("bob")
+    assert main(["sessions", "end-all", "alice", "--store", operated.url]) == 0
+    assert "Ended: 1." in capsys.readouterr().out
+    assert alice.ask("GET", "/")["status"] == 401
+    assert bob.ask("GET", "/")["status"] == 200
+    assert main(["sessions", "list", "alice", "--store", operated.url]) == 1
+
+
+def test_an_operator_ends_everything_before_an_instant(operated: _Operated) -> None:
+    """end-before ends what was begun earlier; later logins stay."""
+    early, _ = operated.visitor("alice")
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    assert main(["sessions", "end-before", "2020-01-01T00:00:00Z", "--store", operated.url]) == 0
+    assert early.ask("GET", "/")["status"] == 200
+    assert main(["sessions", "end-before", tomorrow, "--store", operated.url]) == 0
+    assert early.ask("GET", "/")["status"] == 401
+
+
+@pytest.mark.parametrize("instant", ["2026-01-31T12:00:00", "yesterday", ""])
+def test_an_instant_without_a_zone_is_refused(
+    operated: _Operated, instant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An instant that could mean several, or none, is refused, and nobody is logged out."""
+    alice, _ = operated.visitor("alice")
+    assert main(["sessions", "end-before", instant, "--store", operated.url]) == 1
+    assert "instant" in capsys.readouterr().err
+    assert alice.ask("GET", "/")["status"] == 200
+
+
+def test_a_mistyped_store_is_refused_and_not_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A path where no store is gives an error, not an empty file and "nobody is signed in"."""
+    path = tmp_path / "sesions.db"
+    assert main(["sessions", "list", "alice", "--store", f"sqlite:///{path}"]) == 1
+    assert "is not there" in capsys.readouterr().err
+    assert not path.exists()
+    assert main(["sessions", "list", "alice", "--store", "memory://"]) == 1
+
+
+# --- demo --------------------------------------------------------------------------------------------------------
+
+
+class _DemoStage:
+    """The demo with a fake clock, and a browser on it."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.demo = Demo(demo_settings(), MemoryStore(), clock=self.clock)
+        self.me = Visitor(self.demo, "me")
+
+    def steal(self) -> None:
+        kept = "; ".join(f"{name}={value}" for name, value in self.me.cookies.items())
+        assert self.me.ask("POST", "/thief?do=steal", kept)["stolen"]
+
+    def names(self) -> list[str]:
+        return [event.name for _, event in self.demo.events]
+
+
+def test_the_demo_ends_by_silence_and_by_age() -> None:
+    """A minute of silence ends the session, and five minutes do in any case."""
+    stage = _DemoStage()
+    assert stage.me.ask("POST", "/login?subject=alice")["subject"] == "alice"
+    stage.clock.advance(seconds=59)
+    assert stage.me.ask("GET", "/poll")["status"] == 200
+    stage.clock.advance(seconds=1)
+    assert stage.me.ask("GET", "/page")["reason"] == "inactivity"
+
+    stage.me.ask("POST", "/login?subject=bob")
+    for _ in range(9):
+        stage.clock.advance(seconds=30)
+        assert stage.me.ask("GET", "/page")["status"] == 200
+    stage.clock.advance(seconds=30)
+    assert stage.me.ask("GET", "/page")["reason"] == "lifetime"
+
+
+def test_the_demo_catches_a_late_thief() -> None:
+    """The stolen copy works at once and in the grace; after renewal and grace it ends the session (L11)."""
+    stage = _DemoStage()
+    stage.me.ask("POST", "/login?subject=alice")
+    stage.steal()
+    assert stage.me.ask("POST", "/thief?do=replay")["subject"] == "alice"
+    stage.me.ask("POST", "/extend")
+    stage.clock.advance(seconds=61)
+    stage.me.ask("GET", "/page")
+    stage.me.ask("GET", "/page")
+    assert stage.me.ask("POST", "/thief?do=replay")["subject"] == "alice"
+    stage.clock.advance(seconds=11)
+    assert stage.me.ask("POST", "/thief?do=replay")["status"] == 401
+    assert "session_replayed" in stage.names()
+    assert stage.me.ask("GET", "/page")["reason"] == "signed_out"
+
+
+def test_the_demo_refuses_a_forged_token_and_an_old_login() -> None:
+    """A forged token is tampered with; a sensitive page wants a login within 30 seconds."""
+    stage = _DemoStage()
+    assert stage.me.ask("POST", "/thief?do=forge")["status"] == 401
+    assert stage.names() == ["session_tampered", "session_refused"]
+    stage.me.ask("POST", "/login?subject=alice")
+    assert stage.me.ask("GET", "/fresh")["status"] == 200
+    stage.clock.advance(seconds=30)
+    assert stage.me.ask("GET", "/fresh")["reason"] == "fresh_login"
+
+
+def test_the_demo_ends_the_other_browser() -> None:
+    """The second browser signs in, and ending all others signs it out."""
+    stage = _DemoStage()
+    stage.me.ask("POST", "/login?subject=alice")
+    assert stage.me.ask("POST", "/other?do=login&subject=alice")["subject"] == "alice"
+    assert stage.me.ask("POST", "/end-others")["ended"] == 1
+    assert stage.me.ask("POST", "/other?do=page")["status"] == 401
+    assert stage.me.ask("GET", "/page")["status"] == 200
+
+
+@pytest.mark.parametrize("path", ["/extend", "/end-others", "/other?do=page", "/thief?do=steal"])
+def test_the_demo_changes_nothing_on_get(path: str) -> None:
+    """Opening an address changes nothing."""
+    stage = _DemoStage()
+    stage.me.ask("POST", "/login?subject=alice")
+    assert stage.me.ask("GET", path)["status"] == 405
+
+
+@pytest.mark.parametrize(("option", "cookie"), [((), "__Host-session_demo"), (("--insecure-dev",), "session_demo")])
+def test_the_demo_runs_as_a_command_and_stops(option: tuple[str, ...], cookie: str) -> None:
+    """The command prints an address that answers, serves the page, and leaves quietly when it is stopped."""
+    process = subprocess.Popen(
+        [sys.executable, "-W", "error", "-m", "session_middleware", "demo", "--port", "0", *option],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    guard = threading.Timer(30, process.kill)
+    guard.start()
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        found = re.search(r"http://localhost:\d+", line)
+        assert found, line
+        address = found[0].replace("localhost", "127.0.0.1")
+        with urlopen(f"{address}/") as page:
+            text = page.read().decode()
+            assert "nonce-" in page.headers["Content-Security-Policy"]
+        assert not re.search(r"\[(silence|age|touch|renewal|grace|jwt|fresh|cookie|nonce)\]", text)
+        with urlopen(Request(f"{address}/login?subject=alice", method="POST")) as answer:
+            assert any(line.startswith(f"{cookie}=v1.") for line in answer.headers.get_all("Set-Cookie"))
+    finally:
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
+        guard.cancel()
+    assert process.returncode == 0, err
+    assert "Stopped." in out
+    assert err == ""
+
+
+def test_the_demo_says_that_a_port_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    """A port that cannot be had is an error with a way out."""
+    assert main(["demo", "--port", "70000"]) == 1
+    assert "--port 0" in capsys.readouterr().err
+
+
+def test_a_mistake_on_the_command_line_is_status_2() -> None:
+    """Unknown commands are refused by the parser."""
+    with pytest.raises(SystemExit) as stopped:
+        main(["sessions"])
+    assert stopped.value.code == 2
