@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 from session_middleware.errors import SettingsError
 
-__all__ = ["LoopRuntime", "Mutex", "PerThread", "Runtime", "ThreadRuntime", "bind", "mutex", "run_sync"]
+__all__ = ["LoopRuntime", "Mutex", "PerThread", "Runtime", "ThreadRuntime", "bind", "mutex", "on_loop", "run_sync"]
 
 T = TypeVar("T")
 
@@ -67,6 +67,16 @@ def _on_asyncio() -> bool:
         asyncio.get_running_loop()
     except RuntimeError:
         return False
+    return True
+
+
+def on_loop() -> bool:
+    """Say whether an event loop runs in this thread, so that blocking here would hold up everybody."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        trio = sys.modules.get("trio")
+        return trio is not None and bool(trio.lowlevel.in_trio_run())
     return True
 
 

@@ -279,7 +279,8 @@ def _body_reader(receive: Receive) -> Callable[[int], Awaitable[bytes]]:
             message = await receive()
             if message["type"] != "http.request":
                 raise ValueError("the client went away")
-            body += message.get("body", b"")
+            part: bytes = message.get("body", b"")
+            body += part
             if len(body) > limit:
                 raise ValueError("the body is too long")
             if not message.get("more_body", False):

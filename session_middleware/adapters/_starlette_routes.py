@@ -1,0 +1,173 @@
+"""Starlette's and FastAPI's routes: the gate stands before `handle`, so that the endpoint judged is the endpoint run.
+
+Every router ends its search with `await route.handle(scope, receive, send)`, and that route's endpoint is what runs
+then. `place_gates` puts our question in front of `handle`, once a process, on the route classes. It asks only where the
+scope carries an exchange of ours; the same routes in an app without the middleware notice nothing.
+
+Weighed against it: finding the endpoint before the router does costs a second walk of the routes (147 us at 200 routes)
+and may find another one. Wrapping `app` on each route object holds until the next change only: FastAPI's
+`include_router` makes new objects from the endpoints whenever a router changes, and a route added between two looks
+would run before it is judged.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute, Router
+from starlette.staticfiles import StaticFiles
+
+from session_middleware.adapters.asgi import KEY, ASGIApp, Gate, Receive, Scope, Send
+from session_middleware.core.exchange import NO_RULES, Exchange, RouteRules, rules_of
+
+__all__ = ["gate_default", "place_gates", "router_behind", "rules_at", "rules_for"]
+
+Handle = Callable[[Any, Scope, Receive, Send], Awaitable[None]]  # Any: the route
+
+#: Says that a `handle` is gated.
+_GATED = "__session_gate__"
+
+#: What a framework's own file server gets (L21).
+STATIC = RouteRules(policy="exempt")
+
+#: How many middlewares around a mounted app are looked through; more than anybody stacks, and an end to any circle.
+_LAYERS = 64
+
+
+def place_gates() -> None:
+    """Put the gate before `handle` of every route class there is or will be."""
+    waiting: list[type[BaseRoute]] = [BaseRoute]
+    while waiting:
+        kind = waiting.pop()
+        _gate(kind)
+        waiting.extend(kind.__subclasses__())
+    if not hasattr(BaseRoute.__init_subclass__, _GATED):
+        standing = BaseRoute.__init_subclass__
+
+        def gate_new(cls: type[Any], /, **options: Any) -> None:  # Any: a route class, and what its statement is given
+            standing(**options)
+            _gate(cls)
+
+        setattr(gate_new, _GATED, True)
+        setattr(BaseRoute, "__init_subclass__", classmethod(gate_new))  # noqa: B010 # mypy: not assignable
+
+
+def _gate(kind: type[BaseRoute]) -> None:
+    handle: Handle | None = kind.__dict__.get("handle")
+    if handle is None or hasattr(handle, _GATED):
+        return
+
+    @functools.wraps(handle)
+    async def gated(route: BaseRoute, scope: Scope, receive: Receive, send: Send) -> None:
+        attached = scope.get(KEY)
+        if attached is not None:
+            _, x, gate = attached
+            if gate.judges_at_endpoint:
+                rules = rules_at(route, scope)
+                if rules is not None and not await _may_pass(gate, x, rules, scope, receive, send):
+                    return
+        await handle(route, scope, receive, send)
+
+    setattr(gated, _GATED, True)
+    setattr(kind, "handle", gated)  # noqa: B010 # mypy: methods are not assignable
+
+
+async def _may_pass(gate: Gate, x: Exchange, rules: RouteRules, scope: Scope, receive: Receive, send: Send) -> bool:
+    # A subclass's `handle` calls its parent's, and an endpoint may hand on to another router: each set of rules once.
+    if x.judged and x.rules == rules:
+        return True
+    return await gate.admit(x, rules, scope, receive, send)
+
+
+def rules_at(route: Any, scope: Scope) -> RouteRules | None:  # Any: a BaseRoute, or FastAPI's context of one
+    """Return the rules of what a route runs; None for one that only leads to further routes, which are judged instead."""
+    endpoint = getattr(route, "endpoint", None)
+    if endpoint is not None:
+        method = scope.get("method")
+        methods = getattr(route, "methods", None)
+        if methods and method is not None and method not in methods:
+            return NO_RULES  # it will answer 405, and that is nobody's endpoint
+        return rules_for(endpoint, method)
+    router = router_behind(getattr(route, "original_router", None) or getattr(route, "app", None))
+    if router is not None:
+        gate_default(router)
+        return None
+    return _rules_of_app(route)
+
+
+def rules_for(endpoint: Any, method: str | None) -> RouteRules:  # Any: whatever a route takes as its endpoint
+    """Return what the markers of an endpoint say; of a class, its own and those of the method that will answer.
+
+    Args:
+        endpoint: a function, a partial, an ASGI callable or an endpoint class.
+        method: of the request; None for a WebSocket.
+
+    Raises:
+        SettingsError: class and method contradict each other.
+    """
+    rules = rules_of(endpoint) or NO_RULES
+    if isinstance(endpoint, type):
+        name = "on_connect" if method is None else method.lower()
+        if name == "head" and not hasattr(endpoint, name):
+            name = "get"
+        own = rules_of(getattr(endpoint, name, None))
+        if own is not None:
+            return rules.merged(own)
+    return rules
+
+
+def router_behind(app: Any) -> Router | None:  # Any: an ASGI app
+    """Return the router that an app leads to, through the middlewares around it; None for any other ASGI app."""
+    for _ in range(_LAYERS):
+        if isinstance(app, Router):
+            return app
+        app = app.router if isinstance(app, Starlette) else getattr(app, "app", None)
+        if app is None:
+            break
+    return None
+
+
+def _rules_of_app(route: Any) -> RouteRules:  # Any: a BaseRoute
+    """Return the rules of a mounted app whose inside we cannot see: its own markers; open if it serves static files."""
+    app = getattr(route, "app", None)
+    if app is None:
+        files = getattr(route, "routes", None) or ()  # FastAPI's group of front ends
+        if files and all(isinstance(getattr(file, "app", None), StaticFiles) for file in files):
+            return STATIC
+        return rules_of(route) or NO_RULES
+    for _ in range(_LAYERS):
+        rules = rules_of(app)
+        if rules is not None:
+            return rules
+        if isinstance(app, StaticFiles):
+            return STATIC
+        app = getattr(app, "app", None)
+        if app is None:
+            break
+    return NO_RULES
+
+
+class _GatedDefault:
+    """What a router does where no route matches, behind the gate: the strictest rule holds there (L21)."""
+
+    __slots__ = ("default",)
+
+    def __init__(self, default: ASGIApp) -> None:
+        self.default = default
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        attached = scope.get(KEY)
+        if attached is not None:
+            _, x, gate = attached
+            if gate.judges_at_endpoint and not await _may_pass(gate, x, NO_RULES, scope, receive, send):
+                return
+        await self.default(scope, receive, send)
+
+
+def gate_default(router: Router) -> None:
+    """Put the gate before a router's `default`, so that a catch-all of the app's own is judged before it runs."""
+    if not isinstance(router.default, _GatedDefault):
+        router.default = _GatedDefault(router.default)

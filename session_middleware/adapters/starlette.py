@@ -1,0 +1,271 @@
+"""Starlette and FastAPI: one line of middleware; routes are judged by the markers on their endpoints.
+
+app = Starlette(routes=[...], middleware=[Middleware(SessionLifetimeMiddleware, settings=Settings(secret_keys=[...]))])
+
+async def profile(request):
+    session = session_from(request)
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, TypeVar
+
+import anyio.from_thread
+from starlette.authentication import AuthCredentials, BaseUser
+from starlette.requests import HTTPConnection
+from starlette.routing import NoMatchFound, Router
+
+from session_middleware.adapters import asgi
+from session_middleware.adapters._attach import attach
+from session_middleware.adapters._starlette_report import report
+from session_middleware.adapters._starlette_routes import gate_default, place_gates, router_behind
+from session_middleware.adapters.asgi import KEY, ASGIApp, ASGIFacts, Gate, Receive, Scope, Send, attached
+from session_middleware.authorities.base import Authority
+from session_middleware.core.exchange import NO_RULES, Exchange, RequestFacts, rules_of
+from session_middleware.errors import SessionNotAttached, SettingsError
+from session_middleware.events import Hook
+from session_middleware.runtime import LoopRuntime, on_loop
+from session_middleware.session import AsyncSession, AsyncSessions, Session
+from session_middleware.settings import Settings
+
+__all__ = ["SessionLifetimeMiddleware", "SessionUser", "safe_return_to", "session_from", "sync_session_from"]
+
+T = TypeVar("T")
+
+Connection = HTTPConnection | Scope
+
+
+class SessionLifetimeMiddleware:
+    """Gives a Starlette or FastAPI app its sessions.
+
+    Args:
+        app: what Starlette puts there.
+        settings: with `secret_keys`. `login_url` may be a route's name.
+        store: a store, or its URL; by default SESSION_STORE_URL, else the file `sessions.db` here.
+        authority: who vouches for a session; the app itself by default.
+        clock: a callable returning seconds since the epoch.
+        on_event: a callable, or several, that get each `SessionEvent`.
+
+    `request.user` and `request.auth` say who is signed in, unless an AuthenticationMiddleware does.
+
+    Raises:
+        SettingsError: something given makes no sense.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: Settings,
+        store: Any = None,  # Store | AsyncStore | str | None
+        *,
+        authority: Authority | None = None,
+        clock: Callable[[], float] | None = None,
+        on_event: Hook | Iterable[Hook] = (),
+    ) -> None:
+        place_gates()
+        self.app = app
+        self.engine = attach(
+            settings,
+            store,
+            runtime=LoopRuntime(),
+            authority=authority,
+            clock=clock,
+            on_event=on_event,
+            resolve_login=self._login_url,
+        )
+        self.sessions = AsyncSessions(self.engine)
+        self._gate = Gate(self.engine, judges_at_endpoint=True)
+        self._router: Router | None = None
+        self._login_path: str | None = None
+        self._looked = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self._looked:
+            self._look_at(scope.get("app"))
+        kind = scope["type"]
+        if kind not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        gate, engine = self._gate, self.engine
+        outer = scope.get(KEY)
+        if outer is not None:
+            if outer[2] is gate:  # this app within itself
+                await self.app(scope, receive, send)
+                return
+            if not await _let_in(outer, scope, receive, send):
+                return
+        facts = _Facts(scope)
+        x = engine.begin(facts)
+        if kind == "http" and gate.endpoints.owns(facts.path):
+            await gate.answer(x, scope, receive, send)
+            return
+        scope[KEY] = (engine, x, gate)
+        x.clear_framework = facts.clear_session
+        if "user" not in scope:
+            scope["user"] = SessionUser(x)
+        if "auth" not in scope:
+            scope["auth"] = SessionCredentials(x)
+        await gate.serve(self.app, x, scope, receive, send)
+
+    def _look_at(self, app: object) -> None:
+        """Look at the app once it is whole, when it starts or is first asked: its routes and its other middlewares."""
+        self._router = router = router_behind(self.app) or router_behind(app)
+        login = self.engine.settings.login_url
+        if isinstance(login, str) and not _is_url(login):
+            self._login_path = _path_of(login, router)
+        if router is not None:
+            gate_default(router)
+            report(self.engine, self.app, router)
+        self._looked = True
+
+    def _login_url(self, facts: RequestFacts, login: str) -> str:
+        if self._login_path is not None:
+            return facts.mount + self._login_path
+        return facts.mount + login if login.startswith("/") else login
+
+
+def _is_url(login: str) -> bool:
+    return login.startswith("/") or "://" in login
+
+
+def _path_of(name: str, router: Router | None) -> str:
+    try:
+        if router is not None:
+            return str(router.url_path_for(name))
+    except NoMatchFound:
+        pass
+    raise SettingsError(
+        "login_url", name, "is no route of this app.", "Give the name of a route without parameters, or a path."
+    )
+
+
+async def _let_in(outer: Any, scope: Scope, receive: Receive, send: Send) -> bool:  # Any: what KEY holds
+    """Judge for an app around this one: to it, we are the endpoint, with the markers of the app we belong to."""
+    _, x, gate = outer
+    for key in ("user", "auth"):
+        if isinstance(scope.get(key), (SessionUser, SessionCredentials)):
+            del scope[key]  # says who is signed in out there; in here that is ours to say
+    if not gate.must_judge(x):
+        return True
+    admitted: bool = await gate.admit(x, rules_of(scope.get("app")) or NO_RULES, scope, receive, send)
+    return admitted
+
+
+class _Facts(ASGIFacts):
+    __slots__ = ()
+
+    def clear_session(self) -> None:
+        """Empty `request.session`, where Starlette's SessionMiddleware keeps one (L26)."""
+        session = self.scope.get("session")
+        if session:
+            session.clear()
+
+
+class SessionUser(BaseUser):
+    """`request.user`: who is signed in. Nobody on an exempt route, unless it has opened the session."""
+
+    __slots__ = ("_x",)
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._x = exchange
+
+    @property
+    def is_authenticated(self) -> bool:
+        return self._x.is_active or self._x.stale
+
+    @property
+    def display_name(self) -> str:
+        return self.identity
+
+    @property
+    def identity(self) -> str:
+        record = self._x.record
+        return record.subject if record is not None and self.is_authenticated else ""
+
+
+class SessionCredentials(AuthCredentials):
+    """`request.auth`: the scope "authenticated" for whoever is signed in."""
+
+    __slots__ = ("_x",)
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._x = exchange
+
+    @property
+    def scopes(self) -> list[str]:  # type: ignore[override]  # asked for late: it is not known when this is made
+        return ["authenticated"] if self._x.is_active or self._x.stale else []
+
+
+def _scope_of(connection: Connection) -> Scope:
+    return connection.scope if isinstance(connection, HTTPConnection) else connection
+
+
+def session_from(connection: Connection) -> AsyncSession:
+    """Return the session of a request or WebSocket, in asynchronous code.
+
+    Args:
+        connection: the request, the WebSocket, or its scope.
+
+    Raises:
+        SessionNotAttached: it did not pass through the middleware, or this is a `def` endpoint.
+    """
+    if not on_loop():
+        raise SessionNotAttached(
+            "session_from() gives a session whose verbs must be awaited, and a `def` endpoint cannot do that. Use "
+            "sync_session_from() here, or make it `async def`."
+        )
+    return asgi.session_from(_scope_of(connection))
+
+
+def sync_session_from(connection: Connection) -> Session:
+    """Return the session of a request in a `def` endpoint, which Starlette runs in a thread.
+
+    Args:
+        connection: the request, or its scope.
+
+    Raises:
+        SessionNotAttached: it did not pass through the middleware, or this is an `async def` endpoint.
+    """
+    engine, x = attached(_scope_of(connection))
+    _refuse_on_loop("sync_session_from()")
+    return Session(engine, x, _run_on_loop)
+
+
+def _refuse_on_loop(what: str) -> None:
+    if on_loop():
+        raise SessionNotAttached(
+            f"{what} was called on the event loop, where it would hold up every other request. In an `async def` "
+            "endpoint use session_from() and await its verbs."
+        )
+
+
+def _run_on_loop(coroutine: Coroutine[Any, Any, T]) -> T:  # Any: a coroutine's send and yield types
+    """Have the loop that serves the request run a coroutine, and wait for it here, in the endpoint's thread."""
+
+    async def run() -> T:
+        return await coroutine
+
+    try:
+        _refuse_on_loop("A verb of Session")
+        return anyio.from_thread.run(run)
+    except RuntimeError:
+        if inspect.getcoroutinestate(coroutine) != inspect.CORO_CREATED:
+            raise
+        coroutine.close()
+        if on_loop():
+            raise
+        raise SessionNotAttached(
+            "A verb of Session was called in a thread of your own. Call it in the endpoint, or await AsyncSession's."
+        ) from None
+
+
+def safe_return_to(connection: Connection, default: str = "/") -> str:
+    """Return where to go after login: the return parameter if it is a path on this host, else `default` (L15).
+
+    Args:
+        connection: the request, or its scope.
+        default: where to go without one.
+    """
+    return asgi.safe_return_to(_scope_of(connection), default)
