@@ -88,36 +88,43 @@ class Store(Protocol):
 
     def create(self, record: SessionRecord) -> None:
         """Keep a new record, durably. Its key is random: a key that is held already is a fault."""
+        ...
 
     def load(self, key: bytes) -> SessionRecord | None:
         """Return what is held under the key, ended records included, or None."""
+        ...
 
     def touch(self, key: bytes, touch: Touch) -> SessionRecord | None:
         """Apply `touch` (see `Touch.applied`) if alive and return the record as it now stands, else None.
 
         Two touches in either order leave the later times, unless `exact`. Moves neither generation nor revision (L14).
         """
+        ...
 
     def save(self, record: SessionRecord) -> SessionRecord | None:
         """Replace the body if alive and still at `record.revision`; return the record as it now stands, else None.
 
         The revision goes up by one. The pulse (see `SessionRecord`) and handles stay as the store holds them (L14).
         """
+        ...
 
     def renew(self, key: bytes, generation: int, to: int, at: float) -> SessionRecord | None:
         """If alive and at `generation`, set generation to `to`, renewed_at to `at`, presented_at to None (L11).
 
         Returns the record as it now stands; None if ended, missing or at another generation. Of many callers one wins.
         """
+        ...
 
     def end(self, key: bytes, reason: str, at: float, keep_until: float) -> bool:
         """End the session, durably, keeping only `SessionRecord.ended(...)` of it (L13, L16).
 
         Returns True if it was alive. Ending what has ended or is missing returns False and changes nothing.
         """
+        ...
 
     def list(self, handle: str, now: float) -> Sequence[SessionRecord]:
         """Return the live records that carry the handle, in any order; may skip rows with `now >= keep_until`."""
+        ...
 
 
 class AsyncStore(Protocol):
@@ -145,6 +152,7 @@ class Recognises(Protocol):
         The record is one that this store returned earlier. False is always allowed; so is raising, which counts as a
         fault of the store.
         """
+        ...
 
 
 @runtime_checkable
@@ -157,6 +165,7 @@ class EndsBefore(Protocol):
         load returns such records with `ended_at` set; touch, save and renew find them not alive; list leaves them out.
         An earlier instant than one given before changes nothing.
         """
+        ...
 
 
 @runtime_checkable
@@ -165,6 +174,7 @@ class AddsOnce(Protocol):
 
     def add_once(self, key: str, until: float, now: float) -> bool:
         """Return True for the first caller with this key, False for others until `until` has passed."""
+        ...
 
 
 @runtime_checkable
@@ -173,6 +183,7 @@ class Prunes(Protocol):
 
     def prune(self, now: float, limit: int = 1000) -> int:
         """Delete at most `limit` records with `now >= keep_until`; return how many were deleted."""
+        ...
 
 
 def saved(held: SessionRecord, new: SessionRecord) -> SessionRecord:
