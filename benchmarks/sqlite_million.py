@@ -106,7 +106,7 @@ def prune(store: SQLiteStore, sessions: int) -> tuple[float, float, float]:
         thread.start()
     now = reference_record(sessions // 3).keep_until
     began, gone = time.perf_counter(), 0
-    while count := store.prune(now):
+    while count := store.prune(now, 10_000):
         gone += count
     took = time.perf_counter() - began
     stop.set()

@@ -135,9 +135,6 @@ class SQLiteFile:
             connection.execute("PRAGMA synchronous=NORMAL")
             # What ended must not linger in free space (L16); FAST overwrites only pages that are written anyway.
             connection.execute("PRAGMA secure_delete=FAST")
-            # Sessions lie at random in the indexes, so a longer log writes a page back once for several changes; the
-            # default of 1000 pages pruned a fifth slower, and more would hold up the writer that writes back.
-            connection.execute("PRAGMA wal_autocheckpoint=2500")
         except BaseException:
             connection.close()
             raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import sqlite3
@@ -25,6 +24,7 @@ __all__ = ["SQLiteStore"]
 # * Rows are appended under a small id, so that pages are full; only 8 bytes of each random key are in an index, which
 #   random order leaves a third empty. Whoever looks up compares the whole key.
 # * AUTOINCREMENT: an id never comes back, so (id, version) says for ever which write a record came from.
+# * `handles` repeats what the index has, 8 bytes each, so that the sweep need not read bodies.
 # * `sweep_at` may be early and never moves with a touch, so a touch writes one row and no index; the sweep looks at a
 #   row then, and puts it off if it is still needed.
 _SCHEMA: Final = """
@@ -43,6 +43,7 @@ CREATE TABLE sessions (
     ended_at REAL,
     end_reason TEXT,
     sweep_at INTEGER NOT NULL,
+    handles BLOB NOT NULL,
     body BLOB NOT NULL
 );
 CREATE INDEX sessions_key ON sessions (substr(key, 1, 8));
@@ -69,22 +70,22 @@ _LIST: Final = (
     f"SELECT {_COLUMNS}, s.key FROM handles h CROSS JOIN sessions s ON s.id = h.session CROSS JOIN epoch e "  # noqa: S608  # constants only
     "WHERE h.handle = ? AND s.ended_at IS NULL AND s.authenticated_at >= e.instant AND s.keep_until > ?"
 )
-_DUE: Final = f"SELECT {_COLUMNS}, s.key, s.sweep_at FROM sessions s WHERE s.sweep_at <= ? ORDER BY s.sweep_at LIMIT ?"  # noqa: S608  # constants only
+_DUE: Final = "SELECT id, keep_until, sweep_at, handles FROM sessions WHERE sweep_at <= ? ORDER BY sweep_at LIMIT ?"
 _FORGET_HANDLE: Final = "DELETE FROM handles WHERE handle = ? AND session = ?"
-_INSERT: Final = f"INSERT INTO sessions VALUES (NULL, ?, 0, {', '.join('?' * 12)})"  # noqa: S608  # constants only
+_INSERT: Final = f"INSERT INTO sessions VALUES (NULL, ?, 0, {', '.join('?' * 13)})"  # noqa: S608  # constants only
 _PULSE: Final = (
     "UPDATE sessions SET version = version + 1, last_seen_at = ?, inactivity_deadline = ?, keep_until = ?, "
     "renewed_at = ?, generation = ?, presented_at = ?, revision = ?"
 )
 _TOUCHED: Final = f"{_PULSE} WHERE id = ?"
 _REPLACED: Final = f"{_PULSE}, authenticated_at = ?, body = ? WHERE id = ?"
-_ENDED: Final = f"{_PULSE}, body = ?, ended_at = ?, end_reason = ?, sweep_at = ? WHERE id = ?"
+_ENDED: Final = f"{_PULSE}, body = ?, ended_at = ?, end_reason = ?, sweep_at = ?, handles = x'' WHERE id = ?"
 
 #: Rubbish rows looked at per create, so that a file that grows by logins also shrinks by them.
 _SWEEP_PER_CREATE: Final = 4
 #: Rows deleted in one go by `prune`, and the seconds it then leaves to other writers.
-_SWEEP_BATCH: Final = 200
-_SWEEP_PAUSE: Final = 0.002
+_SWEEP_BATCH: Final = 100
+_SWEEP_PAUSE: Final = 0.001
 
 
 class _Held(SessionRecord):
@@ -152,6 +153,7 @@ class SQLiteStore:
 
     def create(self, record: SessionRecord) -> None:
         body = packed(record.encode_body())
+        handles = [_short(handle) for handle in record.handles] if record.ended_at is None else []
         with self._file.transaction(durable=True) as connection:
             if connection.execute(_LOAD, (record.key[:8], record.key)).fetchone() is not None:
                 raise sqlite3.IntegrityError("a session with this key exists; ids are random, so this is a fault")
@@ -165,12 +167,13 @@ class SQLiteStore:
                     record.ended_at,
                     record.end_reason,
                     _second(record.keep_until),
+                    b"".join(handles),
                     body,
                 ),
             ).lastrowid
-            if record.ended_at is None:
+            if handles:
                 connection.executemany(
-                    "INSERT OR IGNORE INTO handles VALUES (?, ?)", [(_short(handle), row) for handle in record.handles]
+                    "INSERT OR IGNORE INTO handles VALUES (?, ?)", [(handle, row) for handle in handles]
                 )
 
     def load(self, key: bytes) -> SessionRecord | None:
@@ -210,7 +213,7 @@ class SQLiteStore:
             connection.execute(
                 _ENDED, (*_pulse(end), packed(end.encode_body()), at, reason, _second(keep_until), alive.row)
             )
-            connection.executemany(_FORGET_HANDLE, _handles(alive))
+            connection.executemany(_FORGET_HANDLE, [(_short(handle), alive.row) for handle in alive.handles])
             return True
 
     def list(self, handle: str, now: float) -> Sequence[SessionRecord]:
@@ -247,7 +250,7 @@ class SQLiteStore:
 
     def prune(self, now: float, limit: int = 1000) -> int:
         gone = 0
-        while gone < limit:
+        while True:
             with self._file.transaction(durable=False) as connection:
                 deleted, postponed = _sweep(connection, now, min(_SWEEP_BATCH, limit - gone))
                 connection.execute(
@@ -255,7 +258,7 @@ class SQLiteStore:
                     (now, _SWEEP_BATCH),
                 )
             gone += deleted
-            if not deleted and not postponed:
+            if gone >= limit or not (deleted or postponed):
                 break
             # A lock that is given back and taken again in the same breath is seen free by nobody else.
             time.sleep(_SWEEP_PAUSE)
@@ -357,25 +360,18 @@ def _alive(connection: sqlite3.Connection, key: bytes) -> _Held | None:
     return record if isinstance(record, _Held) and record.ended_at is None else None
 
 
-def _handles(record: _Held) -> list[tuple[bytes, int]]:
-    """Return the record's rows of the handle index."""
-    return [(_short(handle), record.row) for handle in record.handles]
-
-
 def _sweep(connection: sqlite3.Connection, now: float, limit: int) -> tuple[int, int]:
     """Look at `limit` rows that may be rubbish; return how many were deleted and how many put off."""
     due = connection.execute(_DUE, (_second(now), limit)).fetchall()
     rubbish: list[tuple[int]] = []
     handles: list[tuple[bytes, int]] = []
     later: list[tuple[int, int]] = []
-    for row in due:
-        if row[4] <= now:
-            rubbish.append((row[0],))
-            if row[9] is None:  # an ended one has lost its handles already
-                with contextlib.suppress(RecordUnreadable):
-                    handles += _handles(_record(row[12], row))
-        elif _second(row[4]) > row[13]:
-            later.append((_second(row[4]), row[0]))
+    for row, keep_until, sweep_at, shorts in due:
+        if keep_until <= now:
+            rubbish.append((row,))
+            handles += [(shorts[at : at + 8], row) for at in range(0, len(shorts), 8)]
+        elif _second(keep_until) > sweep_at:
+            later.append((_second(keep_until), row))
     connection.executemany(_FORGET_HANDLE, handles)
     connection.executemany("DELETE FROM sessions WHERE id = ?", rubbish)
     connection.executemany("UPDATE sessions SET sweep_at = ? WHERE id = ?", later)

@@ -435,6 +435,18 @@ class StoreContract:
         assert len(store.list(a_record().handles[0], BEGAN)) == 1
         assert store.end(a_record().key, "logout", BEGAN + 60, LONG_AFTER) is True
 
+    def test_an_epoch_goes_by_what_was_saved(self, store: Driven) -> None:
+        """An epoch compares the authentication time of the last save, for every method alike."""
+        _needs(store, EndsBefore)
+        store.create(a_record())
+        saved = store.save(a_record(authenticated_at=BEGAN + 30))
+        store.end_before(BEGAN + 20, BEGAN + 40)
+        assert store.load(saved.key) == saved
+        assert list(store.list(saved.handles[0], BEGAN)) == [saved]
+        store.end_before(BEGAN + 31, BEGAN + 40)
+        assert store.load(saved.key).end_reason == "revoked"
+        assert list(store.list(saved.handles[0], BEGAN)) == []
+
     def test_an_epoch_leaves_the_reason_of_earlier_ends(self, store: Driven) -> None:
         """What had ended before keeps its own reason and time."""
         _needs(store, EndsBefore)
@@ -453,6 +465,13 @@ class StoreContract:
         assert store.add_once("other", BEGAN + 60, BEGAN + 59.5) is True
         assert store.add_once("state", BEGAN + 120, BEGAN + 60) is True
         assert store.add_once("state", BEGAN + 999, BEGAN + 61) is False
+
+    def test_a_value_is_new_again_however_many_others_have_run_out(self, store: Driven) -> None:
+        """A value whose time has passed is new at that instant, also behind others that ran out earlier."""
+        _needs(store, AddsOnce)
+        for n in range(20):
+            assert store.add_once(f"jti {n}", BEGAN + 10 + n, BEGAN) is True
+        assert store.add_once("jti 19", BEGAN + 99, BEGAN + 29) is True
 
     def test_one_adds_a_value_in_a_race(self, store: Driven) -> None:
         """Of many callers with one value exactly one gets True."""

@@ -317,6 +317,13 @@ def test_a_body_of_plain_json_is_read(store, path):
     assert store.load(KEY) == reference_record(0)
 
 
+def test_an_end_takes_the_session_out_of_the_handle_index(store):
+    """The index of handles holds live sessions only, so that the lists of a busy subject stay short."""
+    store.create(reference_record(0))
+    store.end(KEY, "logout", 1.0, 9e9)
+    assert store._read("SELECT count(*) FROM handles", ()) == (0,)
+
+
 def test_what_ended_leaves_nothing_in_the_file(store, path):
     """After an end no byte of the claims is left in the file, not even in free space (L16)."""
     incompressible = "".join(map(chr, range(0x4E00, 0x4E00 + 200)))
