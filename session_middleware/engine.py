@@ -7,7 +7,7 @@ Everything that is decided is decided in `core/`; this file asks, writes and rem
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -148,13 +148,15 @@ class Engine(Verbs):
         if not x.authenticated and not self.quiet(x):
             await self.authenticate(x)
         x.protected = policy == "required"
-        if x.verdict is Verdict.ACTIVE and x.created is None and not x.quiet:
-            await self._record_activity(x)
         if x.verdict is Verdict.ACTIVE:
+            # Refused before it is recorded: a refused request is no activity (L6).
             if x.protected and x.facts.websocket and is_foreign(x.facts, self.settings):
                 return self.refusal(x, "signed_out")
             if rules.fresh_within is not None and not self.is_fresh(x, rules.fresh_within):
                 return self.refusal(x, "fresh_login")
+            if x.created is None and not x.quiet:
+                await self._record_activity(x)
+        if x.verdict is Verdict.ACTIVE:
             return None
         if x.verdict is Verdict.UNAVAILABLE:
             outage = rules.on_unavailable or self.settings.on_unavailable
@@ -468,7 +470,7 @@ class Engine(Verbs):
             return []
         x.record = record
         x.deadlines = lifetime.deadlines(record, x.configured, self.settings.timing)
-        if x.now >= x.deadlines.ends_at:
+        if x.now >= x.deadlines.ends_at or not await self._carries_on(x, record):
             return []
         age = cookies.max_age(x.deadlines.absolute, x.now) if record.persistent else None
         lines = []
@@ -487,6 +489,19 @@ class Engine(Verbs):
             await self.end(key, "replaced", x.now, x.now)
         x.replaced = []
         return lines
+
+    async def _carries_on(self, x: Exchange, record: SessionRecord) -> bool:
+        """End the session that step_up carries on; if somebody else has ended it meanwhile, dead wins (L13)."""
+        before = x.stepped_from
+        if before is None:
+            return True
+        owed = before in self.reach.unended
+        if await self.reach.end_now(before, "replaced", x.now) and not owed:
+            self.issuer.forget(before)
+            return True
+        await self.end(record.key, "replaced", x.now, x.now)
+        x.verdict = Verdict.REVOKED
+        return False
 
     def _jwt_due(self, x: Exchange) -> bool:
         """Say whether the JWT that came with a live session must be replaced, or none of ours came."""
@@ -546,15 +561,17 @@ class Engine(Verbs):
             self.announce("session_ended", now, public_id, detail={"reason": reason})
         return ended
 
-    async def end_all(self, subject: str, now: float, except_key: bytes | None = None, reason: str = "revoked") -> int:
-        """End every session of a subject but one; return how many were alive.
+    async def end_all(
+        self, subject: str, now: float, except_keys: Collection[bytes] = (), reason: str = "revoked"
+    ) -> int:
+        """End every session of a subject but some; return how many were alive.
 
         Raises:
             StoreUnavailable: an end could not be stored; some sessions may have ended.
         """
         count = 0
         for record in await self.reach.read("list", handle_of("subject", subject), now):
-            if record.key == except_key or record.subject != subject:
+            if record.key in except_keys or record.subject != subject:
                 continue
             if await self.reach.end_now(record.key, reason, now):
                 count += 1
