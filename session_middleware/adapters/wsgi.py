@@ -87,7 +87,8 @@ class WSGIFacts:
         return self._environ.get("REMOTE_ADDR") or None
 
     def header(self, name: str) -> str | None:
-        value: str | None = self._environ.get("HTTP_" + name.upper().replace("-", "_"))
+        key = "CONTENT_TYPE" if name == "content-type" else "HTTP_" + name.upper().replace("-", "_")
+        value: str | None = self._environ.get(key)
         return value
 
 
