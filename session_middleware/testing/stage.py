@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 from urllib.parse import urlencode
 
+from session_middleware.core.tokens import key_of
 from session_middleware.events import SessionEvent
 from session_middleware.settings import Settings
 from session_middleware.testing.browser import Answer, Browser, Driver
 from session_middleware.testing.clock import FakeClock
-from session_middleware.testing.watched_store import WatchedStore
+from session_middleware.testing.watched_store import Meanwhile, WatchedStore
 
 __all__ = ["JWT", "KEY", "OTHER_KEY", "TOKEN", "Stage"]
 
@@ -73,6 +74,14 @@ class Stage:
         answer = login(browser, subject)
         assert answer.status == 200, f"the login was answered with {answer.status}: {answer.body[:200]!r}"
         return browser
+
+    def ends_meanwhile(self, session_id: str) -> Meanwhile:
+        """Return what ends a session in another process, for `store.interrupt`."""
+
+        def end() -> Generator[tuple[Any, ...], Any, None]:  # Any: the store's methods, by name
+            yield "end", key_of(session_id), "revoked", self.clock(), self.clock() + 86_400.0
+
+        return end
 
     def event_names(self) -> list[str]:
         """Return the names of all events so far."""

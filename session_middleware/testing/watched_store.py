@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Generator
 from typing import Any
 
-__all__ = ["StoreDown", "WatchedStore"]
+__all__ = ["Meanwhile", "StoreDown", "WatchedStore"]
 
 READS = ("load", "list", "holds")
 WRITES = ("create", "touch", "save", "renew", "end", "end_before", "add_once", "prune")
