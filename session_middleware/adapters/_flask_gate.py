@@ -1,0 +1,310 @@
+"""What stands between a server and one Flask app: judges in `before_request`, finishes where the response starts."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import suppress
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask, Request, Response, current_app, got_request_exception, has_request_context, request
+from flask import session as flask_session
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from session_middleware.adapters._attach import refusal_reply, unavailable
+from session_middleware.adapters._flask_login import FlaskLogin, manager_of
+from session_middleware.adapters._flask_routes import Routes
+from session_middleware.adapters.wsgi import KEY, Environ, ExcInfo, StartResponse, WSGIFacts
+from session_middleware.core.caching import PRIVATE, finished
+from session_middleware.core.exchange import Exchange, RequestFacts, RouteRules
+from session_middleware.core.lifetime import Verdict
+from session_middleware.core.origin import is_preflight
+from session_middleware.core.refusal import Refusal, Reply
+from session_middleware.endpoints import Endpoints
+from session_middleware.errors import SettingsError, StoreUnavailable
+from session_middleware.runtime import mutex, run_sync
+from session_middleware.session import Sessions
+
+if TYPE_CHECKING:
+    from session_middleware.engine import Engine
+
+__all__ = ["Gate"]
+
+Headers = list[tuple[str, str]]
+
+_CACHING = frozenset({"vary", "cache-control"})
+
+
+class Gate:
+    """Takes the place of `app.wsgi_app`; one for each app.
+
+    Attributes:
+        sessions: all sessions in the store, for work outside a request.
+    """
+
+    def __init__(self, app: Flask, engine: Engine) -> None:
+        self.app = app
+        self.engine = engine
+        self.sessions = Sessions(engine)
+        self._endpoints = Endpoints(engine)
+        self._own_paths = self._endpoints.prefix.encode().decode("latin-1")  # as PEP 3333 writes a path
+        self._routes = Routes(app)
+        self._bridge: FlaskLogin | None = None
+        self._checked = False
+        self._mutex = mutex()
+        self._inner = app.wsgi_app
+        app.wsgi_app = self  # type: ignore[method-assign]  # the place Flask's documentation names for it
+        # Before the app's own hooks, those registered earlier included, and so before its blueprints'.
+        app.before_request_funcs.setdefault(None, []).insert(0, self._before)
+        app.error_handler_spec[None][None].setdefault(StoreUnavailable, self._unavailable)
+        got_request_exception.connect(self._abandon, app)
+        self._bridge_login()
+
+    # --- a request ---------------------------------------------------------------------------------------------
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        if not self._checked:
+            self.check()
+        engine = self.engine
+        x = engine.begin(WSGIFacts(environ))
+        environ[KEY] = (engine, x)
+        start = _Start(self, x, start_response, environ)
+        try:
+            body = self._inner(environ, start)
+        except StoreUnavailable:
+            if start.started:
+                raise
+            with self.app.request_context(environ):  # its URLs may need one, and Flask's own is gone
+                start.replace(unavailable(engine, x))
+            return start.body(())
+        except BaseException:
+            run_sync(engine.abandon(x))  # nothing that the view began may stand (L25)
+            raise
+        return start.body(body) if start.started else self._watched(x, body, start)
+
+    def _watched(self, x: Exchange, body: Iterable[bytes], start: _Start) -> Iterator[bytes]:
+        """Pass on the body of a WSGI app inside ours that answers only when its body is asked for."""
+        try:
+            try:
+                for chunk in body:
+                    if start.reply is not None:
+                        break
+                    yield chunk
+            except BaseException:
+                run_sync(self.engine.abandon(x))
+                raise
+        finally:
+            close = getattr(body, "close", None)
+            if close is not None:
+                close()
+        if start.reply is not None:
+            yield from start.body(())
+
+    def _before(self) -> Response | None:
+        """Judge the request by the endpoint that Flask is about to run (L21)."""
+        current: Request = request._get_current_object()  # type: ignore[attr-defined]  # one look-up instead of many
+        engine, x = self.exchange(current)
+        if current.environ.get("PATH_INFO", "").startswith(self._own_paths):
+            return self._answer(x, current)
+        refusal = run_sync(engine.open(x, self._routes.rules_for(current)))
+        bridge = self._bridge
+        if bridge is not None and x.verdict is Verdict.ANONYMOUS and x.authenticated and bridge.adopt(x):
+            refusal = run_sync(engine.open(x, x.rules))
+        return None if refusal is None else self._response(refusal_reply(engine, x, refusal))
+
+    def _answer(self, x: Exchange, current: Request) -> Response:
+        """Answer at one of our own endpoints; the app's `after_request` hooks see it, so its CORS headers are added."""
+        if x.facts.method == "OPTIONS" and is_preflight(x.facts):
+            x.judged = True
+            return self._response(Reply(204, ()))
+        reply = run_sync(self._endpoints.answer(x, _body_reader(current)))
+        x.judged = True
+        return self._response(reply)
+
+    def exchange(self, current: Request) -> tuple[Engine, Exchange]:
+        """Return engine and exchange of a request; one that did not come from a server begins here (a test's)."""
+        pair: tuple[Engine, Exchange] | None = current.environ.get(KEY)
+        if pair is None:
+            if not self._checked:
+                self.check()
+            pair = current.environ[KEY] = (self.engine, self.engine.begin(WSGIFacts(current.environ)))
+        pair[1].clear_framework = self._clear_framework
+        return pair
+
+    def judge_late(self, x: Exchange) -> Refusal | None:
+        """Judge a response that came before `_before`: from a preprocessor of URL values, or an app within (L21)."""
+        rules: RouteRules | None = None
+        if has_request_context() and current_app._get_current_object() is self.app:  # type: ignore[attr-defined]
+            rules = self._routes.rules_for(request)
+        return run_sync(self.engine.open(x, rules))
+
+    def close(self, x: Exchange, *, failed: bool) -> list[str]:
+        """Finish the exchange; return the Set-Cookie values that go out.
+
+        Raises:
+            StoreUnavailable: claims or data could not be saved.
+        """
+        if failed and x.created is not None:
+            run_sync(self.engine.abandon(x))  # an error page answers, not the view that logged in (L25)
+        return run_sync(self.engine.close(x))
+
+    # --- what Flask calls ----------------------------------------------------------------------------------------
+
+    def _unavailable(self, fault: StoreUnavailable) -> Response:
+        """A verb needed the store and it was down: 503, not the app's error page (L17)."""
+        engine, x = self.exchange(request)
+        return self._response(unavailable(engine, x))
+
+    def _abandon(self, sender: Flask, **detail: object) -> None:
+        if has_request_context():
+            run_sync(self.engine.abandon(self.exchange(request)[1]))
+
+    def _clear_framework(self) -> Awaitable[None] | None:
+        if not has_request_context():
+            return None  # the session is used outside its request: there is no Flask session to clear
+        if self._bridge is not None:
+            self._bridge.clear(self.exchange(request)[1])
+        elif flask_session:
+            flask_session.clear()
+        return None
+
+    def _response(self, reply: Reply) -> Response:
+        response = self.app.response_class(reply.body, reply.status, list(reply.headers))
+        if reply.status in (204, 304):
+            response.headers.remove("Content-Type")
+        return response
+
+    # --- what the developer wrote ----------------------------------------------------------------------------------
+
+    def login_url(self, facts: RequestFacts, url: str) -> str:
+        """Return where to sign in: a path below the mount, a whole URL, or the URL of a route (L21)."""
+        if self._bridge is not None:
+            url = self._bridge.login_url(url)
+        if url.startswith("/"):
+            return facts.mount + url
+        return url if "://" in url else self.app.url_for(url, _external=False)
+
+    def check(self) -> None:
+        """Look at the whole app once, before its first request is served.
+
+        Raises:
+            SettingsError: a route lies under `endpoint_prefix`, markers contradict each other, or `login_url` names no
+                route.
+        """
+        with self._mutex:
+            if self._checked:
+                return
+            self._bridge_login()
+            self._check_login_url()
+            app_wide = self.app.error_handler_spec[None][None].get(StoreUnavailable)
+            if app_wide == self._unavailable:
+                # A blueprint's errorhandler(Exception) would go before it.
+                for name in self.app.blueprints:
+                    self.app.error_handler_spec[name][None].setdefault(StoreUnavailable, self._unavailable)
+            for lost in self._routes.check(self.engine.settings.endpoint_prefix):
+                detail = {"endpoint": lost.endpoint, "marked": lost.marked, "problem": lost.problem}
+                self.engine.announce("marker_unreachable", self.engine.clock(), detail=detail)
+            self._checked = True
+
+    def _bridge_login(self) -> None:
+        """Bridge Flask-Login if the app has it; it may be set up before or after us."""
+        if self._bridge is None:
+            manager = manager_of(self.app)
+            if manager is not None:
+                self._bridge = FlaskLogin(self.app, manager, self.engine, lambda: self.exchange(request)[1])
+
+    def _check_login_url(self) -> None:
+        url = self.engine.settings.login_url
+        if self._bridge is not None and isinstance(url, str):
+            url = self._bridge.login_url(url)
+        if callable(url) or url.startswith(("/", ".")) or "://" in url or url in self.app.view_functions:
+            return
+        near = difflib.get_close_matches(url, list(self.app.view_functions), n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else "Write a path like '/login', or the endpoint of a route."
+        raise SettingsError("login_url", url, "is no route of this app.", hint)
+
+
+class _Start:
+    """The start_response that Flask is given."""
+
+    __slots__ = ("_cookies", "_environ", "_gate", "_start", "_x", "reply", "started")
+
+    def __init__(self, gate: Gate, x: Exchange, start: StartResponse, environ: Environ) -> None:
+        self._gate = gate
+        self._x = x
+        self._start = start
+        self._environ = environ
+        self._cookies: list[str] = []
+        self.started = False
+        self.reply: Reply | None = None  # what is sent instead of the app's answer
+
+    def __call__(self, status: str, headers: Headers, exc_info: ExcInfo | None = None) -> Callable[[bytes], object]:
+        self.started = True
+        x, engine = self._x, self._gate.engine
+        if not x.judged or exc_info is not None or x.closed or not engine.is_settled(x):
+            return self._finish(status, headers, exc_info)
+        x.closed = True
+        if x.authenticated:
+            for name, _ in headers:
+                if name.lower() in _CACHING:
+                    headers = finished(headers, vary=engine.vary_on, protected=x.protected, cookies=())
+                    break
+            else:
+                headers.append(("Vary", engine.vary_on))
+                if x.protected:
+                    headers.append(("Cache-Control", PRIVATE))
+        return self._start(status, headers)
+
+    def _finish(self, status: str, headers: Headers, exc_info: ExcInfo | None) -> Callable[[bytes], object]:
+        gate, x = self._gate, self._x
+        if not x.judged:
+            refusal = gate.judge_late(x)
+            if refusal is not None:
+                self.replace(refusal_reply(gate.engine, x, refusal))
+                return _discard
+        if not x.closed:
+            try:
+                self._cookies = gate.close(x, failed=exc_info is not None or status.startswith("5"))
+            except StoreUnavailable:
+                self.replace(unavailable(gate.engine, x))
+                return _discard
+        headers = finished(headers, vary=gate.engine.vary(x), protected=x.protected, cookies=self._cookies)
+        return self._start(status, headers) if exc_info is None else self._start(status, headers, exc_info)
+
+    def replace(self, reply: Reply) -> None:
+        """Send a reply of ours instead of what the app says."""
+        gate, x = self._gate, self._x
+        self.started, self.reply = True, reply
+        cookies: list[str] = []
+        with suppress(StoreUnavailable):
+            cookies = gate.close(x, failed=reply.status >= 500)
+        headers = finished(reply.headers, vary=gate.engine.vary(x), protected=False, cookies=cookies)
+        headers.append(("Content-Length", str(len(reply.body))))
+        self._start(f"{reply.status} {HTTPStatus(reply.status).phrase}", headers)
+
+    def body(self, standing: Iterable[bytes]) -> Iterable[bytes]:
+        """Return the body that goes out; one that is not sent is closed."""
+        if self.reply is None:
+            return standing
+        close = getattr(standing, "close", None)
+        if close is not None:
+            close()
+        return [] if self._environ["REQUEST_METHOD"] == "HEAD" else [self.reply.body]
+
+
+def _discard(chunk: bytes) -> None:
+    """Take what the app would write (PEP 3333) and send none of it."""
+
+
+def _body_reader(current: Request) -> Callable[[int], Any]:
+    async def read_body(limit: int) -> bytes:
+        try:
+            body: bytes = current.stream.read(limit + 1)
+        except RequestEntityTooLarge:
+            raise ValueError("the body is too long") from None
+        if len(body) > limit:
+            raise ValueError("the body is too long")
+        return body
+
+    return read_body

@@ -1,0 +1,246 @@
+"""Flask-Login, bridged: its logins begin and end our sessions, and it never knows more than we do (L23).
+
+`login_user` and `logout_user` say what they do by signals, so an app's login views stay as they are. The Flask session
+keeps the public id of our session beside the user's id, the *link*. `current_user` is signed in only while our session
+is ACTIVE, has the same subject, and is the one that is linked; a remember cookie is never a login.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask, Response, request
+from flask import session as flask_session
+
+from session_middleware.core.exchange import Exchange
+from session_middleware.core.lifetime import Verdict
+from session_middleware.errors import SessionError, SettingsError, StoreUnavailable
+from session_middleware.runtime import run_sync
+
+if TYPE_CHECKING:
+    from session_middleware.engine import Engine
+
+__all__ = ["LINK", "FlaskLogin", "manager_of"]
+
+#: Where the Flask session keeps the public id of the session of ours that it belongs to.
+LINK = "_session_lifetime"
+
+#: Where the environ keeps the link that was made in this request.
+LINKED = "session_middleware.linked"
+
+#: Under this plugin an app's own tests may sign in without a login: Flask-Login's test client sends no signal.
+PYTEST_PLUGIN = "session_middleware.testing.plugin"
+
+#: What we replace or call in LoginManager, beside its documented names; checked, so that another release of
+#: Flask-Login without them is refused and not silently unguarded.
+NEEDED = ("_load_user", "_update_request_context_with_user", "_session_protection_failed", "unauthorized")
+
+
+def manager_of(app: Flask) -> Any:  # flask_login.LoginManager | None; Flask-Login has no types
+    """Return the app's LoginManager, None if the app does not use Flask-Login."""
+    manager = getattr(app, "login_manager", None)
+    flask_login = sys.modules.get("flask_login")  # whoever made a LoginManager has imported it
+    if manager is None or flask_login is None or not isinstance(manager, flask_login.LoginManager):
+        return None
+    return manager
+
+
+class FlaskLogin:
+    """Binds one LoginManager to one engine."""
+
+    def __init__(self, app: Flask, manager: Any, engine: Engine, exchange: Callable[[], Exchange]) -> None:
+        import flask_login  # an extra that only apps which use it have
+
+        missing = [name for name in NEEDED if not callable(getattr(manager, name, None))]
+        if missing:
+            raise SettingsError(
+                "login_manager",
+                type(manager).__name__,
+                f"has no {', '.join(missing)}.",
+                "Use Flask-Login 0.6.3 or 0.7.",
+            )
+        self._app = app
+        self._manager = manager
+        self._engine = engine
+        self._exchange = exchange
+        self._keys = frozenset(flask_login.config.SESSION_KEYS)
+        self._user_accessed = flask_login.user_accessed
+        self._loaded_from_request = flask_login.user_loaded_from_request
+        self._unauthorized = manager.unauthorized
+        until = engine.settings.adopt_existing_until
+        self._adopts_until = 0.0
+        if until is not None:
+            last_day = datetime.strptime(until, "%Y-%m-%d").replace(tzinfo=UTC)
+            self._adopts_until = (last_day + timedelta(days=1)).timestamp()
+        engine.default_policy = engine.settings.default_policy or "optional"  # the app's own @login_required decides
+        engine.return_param = engine.settings.return_param or "next"
+        manager._load_user = self._load_user
+        manager.unauthorized = self._refuse
+        flask_login.user_logged_in.connect(self._begin, app)
+        flask_login.user_logged_out.connect(self._end, app)
+        flask_login.user_login_confirmed.connect(self._confirm, app)
+        # Last of all hooks, so that it sees what the others did, and before Flask saves its session.
+        app.after_request_funcs.setdefault(None, []).insert(0, self._relink)
+
+    # --- who is signed in ------------------------------------------------------------------------------------------
+
+    def _load_user(self) -> None:
+        """Find `current_user`: in place of LoginManager's own way, which also believes a remember cookie."""
+        manager = self._manager
+        if manager.user_callback is None and manager.request_callback is None:
+            raise SettingsError(
+                "login_manager", None, "has neither a user_loader nor a request_loader.", "Register one of them."
+            )
+        self._user_accessed.send(self._app)
+        user = None
+        if manager.user_callback is not None and self._holds():
+            if manager._session_protection_failed():
+                manager._update_request_context_with_user()
+                return
+            user = manager.user_callback(flask_session["_user_id"])
+        if user is None:
+            user = self._from_request()
+        manager._update_request_context_with_user(user)
+
+    def _holds(self) -> bool:
+        """Say whether the Flask session's user is signed in with us (L23)."""
+        x = self._exchange()
+        run_sync(self._engine.authenticate(x))  # not yet done on exempt routes
+        if x.verdict is Verdict.ANONYMOUS:
+            self.adopt(x)
+        record = x.record
+        return (
+            x.verdict is Verdict.ACTIVE
+            and record is not None
+            and str(flask_session.get("_user_id")) == record.subject
+            and self._is_linked(x)
+        )
+
+    def _is_linked(self, x: Exchange) -> bool:
+        link = flask_session.get(LINK)
+        if link is None:
+            return False
+        assert x.record is not None
+        # After step_up() or a login of the same user in this request, the link still names the session before it.
+        before = x.presented if x.created is not None else None
+        return link == x.record.public_id or (before is not None and link == before.public_id)
+
+    def _from_request(self) -> Any:
+        """Ask the app's request loader, as LoginManager does: such users are not ours to judge."""
+        manager = self._manager
+        if manager.request_callback is not None:
+            user = manager.request_callback(request)
+            if user is not None:
+                self._loaded_from_request.send(self._app, user=user)
+            return user
+        if getattr(manager, "_header_callback", None) is not None:  # Flask-Login 0.6
+            name = self._app.config.get("AUTH_HEADER_NAME", "Authorization")
+            if name in request.headers:
+                return manager._load_user_from_header(request.headers[name])
+        return None
+
+    def adopt(self, x: Exchange) -> bool:
+        """Give a Flask session from before our time a session of ours, once; True if there was one.
+
+        Until the day `adopt_existing_until`, and in tests of the app under our pytest plugin.
+        """
+        if x.created is not None or x.closed or x.deletes or x.facts.method == "OPTIONS":
+            return False
+        if x.now >= self._adopts_until and not (self._app.testing and PYTEST_PLUGIN in sys.modules):
+            return False
+        user_id, find = flask_session.get("_user_id"), self._manager.user_callback
+        if user_id is None or LINK in flask_session or find is None or find(user_id) is None:
+            return False
+        try:
+            run_sync(self._engine.login(x, str(user_id)))
+        except SessionError as problem:
+            if isinstance(problem, StoreUnavailable):
+                raise
+            return False  # another site asks (L20): nothing begins here, the next request of our own may
+        self._link(x)
+        return True
+
+    # --- what Flask-Login tells ------------------------------------------------------------------------------------
+
+    def _begin(self, sender: Flask, user: Any, **detail: object) -> None:
+        x = self._exchange()
+        subject = str(getattr(user, self._manager.id_attribute)())
+        kept = {name: flask_session[name] for name in self._keys if name in flask_session}
+        remember = kept.get("_remember") == "set"
+        try:
+            if x.created is None or x.created.subject != subject:  # else the view has begun it, with claims perhaps
+                run_sync(self._engine.login(x, subject, persistent=True if remember else None))
+        except BaseException:
+            self._forget()
+            raise
+        flask_session.update(kept)  # another subject's session was cleared (L26)
+        self._link(x)
+        if remember and self._protection() != "strong":  # which protects less where the session is permanent
+            flask_session.permanent = True  # "remember me" now means: our session, and its link, outlive the browser
+        self._manager._update_request_context_with_user(user)
+
+    def _end(self, sender: Flask, **detail: object) -> None:
+        run_sync(self._engine.logout(self._exchange()))
+
+    def _confirm(self, sender: Flask, **detail: object) -> None:
+        """`confirm_login()` says that the user has proved again who they are."""
+        x = self._exchange()
+        if x.created is None and self._holds():
+            run_sync(self._engine.step_up(x, ()))
+            self._link(x)
+
+    def _refuse(self) -> Any:
+        """Send away who is not signed in, in the app's way; where that cannot be known, never to the login (L17)."""
+        if self._exchange().verdict is Verdict.UNAVAILABLE:
+            raise StoreUnavailable("Whether somebody is signed in cannot be told: the session store does not answer.")
+        return self._unauthorized()
+
+    # --- the Flask session -----------------------------------------------------------------------------------------
+
+    def _link(self, x: Exchange) -> None:
+        assert x.record is not None
+        flask_session[LINK] = request.environ[LINKED] = x.record.public_id
+
+    def _relink(self, response: Response) -> Response:
+        """Have the link follow a session that got a new id in this request: by step_up(), or by our own login()."""
+        x = self._exchange()
+        created = x.created
+        if created is not None and str(flask_session.get("_user_id")) == created.subject and self._was_linked(x):
+            self._link(x)
+        return response
+
+    def _was_linked(self, x: Exchange) -> bool:
+        """Say whether the Flask session's link named this user's session when the request came, or was made in it."""
+        link = flask_session.get(LINK)
+        came = x.presented.public_id if x.presented is not None else None
+        return link is not None and link in (came, request.environ.get(LINKED))
+
+    def clear(self, x: Exchange) -> None:
+        """Empty the Flask session; at a logout, have the remember cookie removed too (L26)."""
+        if flask_session:
+            flask_session.clear()
+        if x.verdict is Verdict.ANONYMOUS and self._remember_cookie() in request.cookies:
+            flask_session["_remember"] = "clear"
+        self._manager._update_request_context_with_user()
+
+    def _forget(self) -> None:
+        for name in (*self._keys, LINK):
+            flask_session.pop(name, None)
+        self._manager._update_request_context_with_user()
+
+    def _remember_cookie(self) -> str:
+        return str(self._app.config.get("REMEMBER_COOKIE_NAME", "remember_token"))
+
+    def _protection(self) -> object:
+        return self._app.config.get("SESSION_PROTECTION", self._manager.session_protection)
+
+    def login_url(self, url: str) -> str:
+        """Return the login page: Flask-Login's `login_view`, that of the blueprint first, unless another is set."""
+        if url != "/login":
+            return url
+        views = self._manager.blueprint_login_views
+        view = views.get(request.blueprint) if views and request else None
+        return str(view or self._manager.login_view or url)

@@ -1,0 +1,250 @@
+"""Which rules hold for a Flask endpoint: markers on functions, classes and methods, and the ones that got lost (L21)."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from types import FunctionType, MethodType
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from flask import Flask, Request
+from flask.sansio.scaffold import Scaffold
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import RequestRedirect
+
+from session_middleware.core.exchange import NO_RULES, RULES_ATTRIBUTE, RouteRules, rules_of
+from session_middleware.errors import SettingsError
+
+__all__ = ["Lost", "Routes", "lost_marker"]
+
+#: Flask's own pages of files: open in any case (L21).
+STATIC: Final = RouteRules(policy="exempt")
+
+#: How many objects a search for a lost marker looks at; a chain of decorators is shorter.
+SEARCH_LIMIT: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A marker that does not reach Flask.
+
+    Attributes:
+        endpoint: where it was found.
+        marked: the name of the marked function.
+        problem: why it does not act.
+    """
+
+    endpoint: str
+    marked: str
+    problem: str
+
+
+@dataclass(slots=True)
+class _Judged:
+    """The rules of one endpoint; those of a method, where it has its own, go before."""
+
+    view: object
+    rules: RouteRules
+    by_method: dict[str, RouteRules] = field(default_factory=dict)
+    lost: Lost | None = None
+
+
+class Routes:
+    """Finds the rules for a request from the view function that Flask will run."""
+
+    def __init__(self, app: Flask) -> None:
+        self._app = app
+        self._judged: dict[str, _Judged] = {}
+
+    def rules_for(self, request: Request) -> RouteRules:
+        """Return the rules of the endpoint that this request reaches; the strictest where none is determined.
+
+        Raises:
+            SettingsError: the endpoint's markers contradict each other.
+        """
+        rule = request.url_rule
+        if rule is None:
+            return self._rules_of_redirect(request)
+        judged = self._of(rule.endpoint)
+        if judged.by_method:
+            return judged.by_method.get(request.method, judged.rules)
+        return judged.rules
+
+    def check(self, prefix: str) -> list[Lost]:
+        """Look at every route before the first request; return the markers that do not act.
+
+        Raises:
+            SettingsError: markers contradict each other, or a route lies under `endpoint_prefix`.
+        """
+        for rule in self._app.url_map.iter_rules():
+            if rule.rule == prefix or rule.rule.startswith(prefix + "/"):
+                raise SettingsError(
+                    "endpoint_prefix",
+                    prefix,
+                    f"covers the app's own route {rule.rule!r} ({rule.endpoint}), which could never be reached.",
+                    "Move that route, or set endpoint_prefix to a path of its own.",
+                )
+        judged = [self._of(endpoint) for endpoint in self._app.view_functions]
+        found = [each.lost for each in judged if each.lost is not None]
+        return found + [
+            Lost(place, _name(hook), f"the function is a {place} of the app, not a view; a marker acts on views only")
+            for place, hook in _hooks(self._app)
+            if rules_of(hook) is not None
+        ]
+
+    def _of(self, endpoint: str) -> _Judged:
+        view = self._app.view_functions.get(endpoint)
+        judged = self._judged.get(endpoint)
+        if judged is None or judged.view is not view:  # a test may have put another view in its place
+            judged = self._judged[endpoint] = self._read(endpoint, view)
+        return judged
+
+    def _read(self, endpoint: str, view: Any) -> _Judged:
+        if self._is_static(endpoint):
+            return _Judged(view, STATIC)
+        own = rules_of(view)
+        view_class = getattr(view, "view_class", None)
+        if view_class is not None:
+            own = _merged(own, rules_of(view_class))
+            own = _narrowed(own, rules_of(getattr(view_class, "dispatch_request", None)))
+        rules = own or NO_RULES
+        judged = _Judged(view, rules)
+        for method, handler in _handlers(view_class):
+            narrow = rules_of(handler)
+            if narrow is not None:
+                judged.by_method[method] = _narrowed(own, narrow) or narrow
+        if "GET" in judged.by_method and not hasattr(view_class, "head"):
+            judged.by_method["HEAD"] = judged.by_method["GET"]
+        if rules_of(view) is None:
+            self._look_for_lost(endpoint, view, judged)
+        return judged
+
+    def _look_for_lost(self, endpoint: str, view: object, judged: _Judged) -> None:
+        """Apply what a hidden marker forbids, never what it allows: the endpoint is not determined for sure (L21)."""
+        reachable = {id(each) for each in self._app.view_functions.values()}
+        lost = lost_marker(view, reachable)
+        if lost is None:
+            return
+        function, hidden = lost
+        strict = RouteRules(
+            policy="required" if hidden.policy == "required" else None,
+            fresh_within=hidden.fresh_within,
+            touch=hidden.touch,
+            on_unavailable="refuse" if hidden.on_unavailable == "refuse" else None,
+        )
+        judged.rules = _narrowed(judged.rules, strict) or strict
+        judged.by_method = {m: _narrowed(rules, strict) or strict for m, rules in judged.by_method.items()}
+        judged.lost = Lost(
+            endpoint,
+            _name(function),
+            "a decorator without functools.wraps hides the marked function; only what the marker forbids is applied",
+        )
+
+    def _is_static(self, endpoint: str) -> bool:
+        if endpoint == "static":
+            return self._app.has_static_folder
+        blueprint, _, name = endpoint.rpartition(".")
+        return (
+            name == "static" and blueprint in self._app.blueprints and self._app.blueprints[blueprint].has_static_folder
+        )
+
+    def _rules_of_redirect(self, request: Request) -> RouteRules:
+        """Judge a redirect to the canonical address (`/about` to `/about/`) by the rules of where it leads."""
+        redirect = request.routing_exception
+        if not isinstance(redirect, RequestRedirect):
+            return NO_RULES
+        parts = urlsplit(redirect.new_url)
+        mount = request.root_path
+        if parts.netloc != request.host or not parts.path.startswith(mount):
+            return NO_RULES
+        adapter = self._app.create_url_adapter(request)
+        if adapter is None:
+            return NO_RULES
+        try:
+            endpoint, _ = adapter.match(path_info=parts.path[len(mount) :])
+        except HTTPException:
+            return NO_RULES
+        judged = self._of(endpoint)
+        return judged.by_method.get(request.method, judged.rules)
+
+
+def lost_marker(view: object, reachable: Iterable[int] = ()) -> tuple[object, RouteRules] | None:
+    """Return the marked function that a view hides and its rules, None if there is none.
+
+    Args:
+        view: what is registered; it carries no marker itself.
+        reachable: ids of functions whose markers act, because they are registered themselves.
+    """
+    seen = {id(view), *reachable}
+    queue = [view]
+    looked = 0
+    while queue and looked < SEARCH_LIMIT:
+        looked += 1
+        for inner in _held_by(queue.pop(0)):
+            if id(inner) in seen:
+                continue
+            seen.add(id(inner))
+            rules = getattr(inner, "__dict__", {}).get(RULES_ATTRIBUTE)
+            if isinstance(rules, RouteRules):
+                return inner, rules
+            queue.append(inner)
+    return None
+
+
+def _held_by(holder: object) -> Iterator[object]:
+    """Yield the callables that a function closes over, or that an object made to be called holds."""
+    if isinstance(holder, MethodType):
+        yield holder.__func__
+        holder = holder.__self__
+    held: list[object] = [getattr(holder, "__wrapped__", None), getattr(holder, "func", None)]
+    if isinstance(holder, FunctionType):
+        for cell in holder.__closure__ or ():
+            try:
+                held.append(cell.cell_contents)
+            except ValueError:  # not filled yet
+                continue
+    elif not isinstance(holder, (type, Scaffold)):
+        held += list(getattr(holder, "__dict__", {}).values())
+    # The app and its blueprints are callable or hold all there is: what they reach is not hidden by this view.
+    yield from (each for each in held if callable(each) and not isinstance(each, (type, Scaffold)))
+
+
+def _merged(one: RouteRules | None, other: RouteRules | None) -> RouteRules | None:
+    return one.merged(other) if one is not None and other is not None else one or other
+
+
+def _narrowed(broad: RouteRules | None, narrow: RouteRules | None) -> RouteRules | None:
+    """Return both; where they differ on who may come in, the one on the method goes before the one on the class."""
+    if broad is not None and narrow is not None and narrow.policy not in (None, broad.policy):
+        broad = replace(broad, policy=None, fresh_within=None)
+    return _merged(broad, narrow)
+
+
+def _handlers(view_class: Any) -> Iterator[tuple[str, object]]:
+    if view_class is None:
+        return
+    for method in getattr(view_class, "methods", None) or ():
+        handler = getattr(view_class, method.lower(), None)
+        if handler is not None:
+            yield method.upper(), handler
+
+
+def _hooks(app: Flask) -> Iterator[tuple[str, object]]:
+    by_blueprint: tuple[tuple[str, Mapping[Any, Iterable[Callable[..., Any]]]], ...] = (
+        ("before_request", app.before_request_funcs),
+        ("after_request", app.after_request_funcs),
+        ("teardown_request", app.teardown_request_funcs),
+    )
+    for place, functions in by_blueprint:
+        for group in functions.values():
+            yield from ((place, function) for function in group)
+    for by_code in app.error_handler_spec.values():
+        for handlers in by_code.values():
+            yield from (("errorhandler", handler) for handler in handlers.values())
+
+
+def _name(function: object) -> str:
+    named = inspect.unwrap(function) if callable(function) else function
+    return str(getattr(named, "__qualname__", type(named).__name__))

@@ -1,0 +1,240 @@
+"""Flask: `SessionLifetime(app)`, and `session_from()` in a view.
+
+app.config["SECRET_KEY"] = ...
+lifetime = SessionLifetime(app)
+
+@app.post("/login")
+@session_optional
+def login():
+    session_from().login(subject)
+    return redirect(safe_return_to())
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+from flask import Flask, Request, current_app, has_app_context, has_request_context
+from flask import request as current_request
+
+from session_middleware.adapters._attach import attach
+from session_middleware.adapters._flask_gate import Gate
+from session_middleware.authorities.base import Authority
+from session_middleware.core.exchange import Exchange, RequestFacts
+from session_middleware.core.origin import safe_path
+from session_middleware.engine import Engine
+from session_middleware.errors import SessionNotAttached, SettingsError
+from session_middleware.events import Hook
+from session_middleware.runtime import ThreadRuntime
+from session_middleware.session import Session, Sessions
+from session_middleware.settings import Settings
+
+__all__ = ["SessionLifetime", "safe_return_to", "session_from"]
+
+EXTENSION = "session_lifetime"
+
+
+class SessionLifetime:
+    """Gives a Flask app signed-in sessions that end when they should.
+
+    Args:
+        app: the app; without it, call `init_app` later.
+        settings: by default the keys of `app.config` that begin with SESSION_LIFETIME_. Without `secret_keys`, Flask's
+            SECRET_KEY signs and its SECRET_KEY_FALLBACKS verify.
+        store: a blocking store, or its URL; by default SESSION_STORE_URL, else `sessions.db` in `app.instance_path`.
+        authority: who vouches for a session; the app itself by default.
+        clock: a callable returning seconds since the epoch.
+        on_event: a callable, or several, that get each `SessionEvent`.
+
+    If the app uses Flask-Login, its logins begin and end our sessions with no change in the app, `current_user` is
+    signed in only while our session lives (L23), and the default policy is "optional": the app's own
+    `@login_required` decides who may come in.
+
+    Raises:
+        SettingsError: something given makes no sense, or SECRET_KEY is missing or too weak.
+
+    Example:
+        >>> from session_middleware.stores.memory import MemoryStore
+        >>> app = Flask("shop")
+        >>> app.config["SECRET_KEY"] = "0f6a1b2c3d4e5f60718293a4b5c6d7e8f9"
+        >>> app.config["SESSION_LIFETIME_INACTIVITY_TIMEOUT"] = 900
+        >>> lifetime = SessionLifetime(app, store=MemoryStore())
+        >>> @app.get("/")
+        ... def page():
+        ...     return f"Hello {session_from().subject}"
+        >>> app.test_client().get("/").status_code
+        401
+        >>> lifetime.sessions.list("alice")
+        []
+    """
+
+    def __init__(
+        self,
+        app: Flask | None = None,
+        settings: Settings | None = None,
+        store: Any = None,  # Store | str | None
+        *,
+        authority: Authority | None = None,
+        clock: Callable[[], float] | None = None,
+        on_event: Hook | Iterable[Hook] = (),
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._authority = authority
+        self._clock = clock
+        self._on_event = on_event
+        self._gates: list[Gate] = []
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Wrap an app; its configuration must be complete by now, its routes and Flask-Login may follow.
+
+        Raises:
+            SettingsError: something given makes no sense, or the app is wrapped already.
+        """
+        if EXTENSION in app.extensions:
+            raise SettingsError("app", app.name, "has a SessionLifetime already.", "Wrap an app once.")
+        settings = _settings_of(app, self._settings)
+
+        def resolve_login(facts: RequestFacts, url: str) -> str:
+            return gate.login_url(facts, url)
+
+        engine = attach(
+            settings,
+            self._store,
+            runtime=ThreadRuntime(),
+            authority=self._authority,
+            clock=self._clock,
+            on_event=self._on_event,
+            folder=_folder(app, self._store),
+            resolve_login=resolve_login,
+        )
+        gate = Gate(app, engine)
+        app.extensions[EXTENSION] = gate
+        self._gates.append(gate)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine behind the current app, or behind the only one."""
+        return self._gate.engine
+
+    @property
+    def sessions(self) -> Sessions:
+        """All sessions in the store: for a password reset, a ban, a shell; usable outside a request."""
+        return self._gate.sessions
+
+    @property
+    def _gate(self) -> Gate:
+        if has_app_context():
+            gate: Gate | None = current_app.extensions.get(EXTENSION)
+            if gate in self._gates:
+                return gate
+        if len(self._gates) != 1:
+            raise SessionNotAttached(
+                f"This SessionLifetime wraps {len(self._gates)} apps, so which one is meant must be said: "
+                "call init_app(app) first, or use it inside `with app.app_context()`."
+            )
+        return self._gates[0]
+
+
+def _settings_of(app: Flask, settings: Settings | None) -> Settings:
+    if settings is None:
+        needed = "SESSION_LIFETIME_SECRET_KEYS" not in app.config
+        given = {"secret_keys": _flask_keys(app)} if needed else {}
+        settings = Settings.from_mapping(app.config, **given)
+    elif isinstance(settings, Settings) and not settings.secret_keys:
+        settings = settings.replace(secret_keys=_flask_keys(app))
+    taken = app.config["SESSION_COOKIE_NAME"]
+    if isinstance(settings, Settings) and taken in (settings.token_cookie, settings.jwt_cookie):
+        raise SettingsError(
+            "cookie_name",
+            settings.cookie_name,
+            f"makes a cookie called {taken!r}, which is Flask's own (SESSION_COOKIE_NAME).",
+            "Set cookie_name to another name, for example 'signed_in'.",
+        )
+    return settings
+
+
+def _flask_keys(app: Flask) -> list[str | bytes]:
+    """Return Flask's own keys, the signing one first.
+
+    Raises:
+        SettingsError: there is none, or one is too weak.
+    """
+    make = 'Make one with: python -c "import secrets; print(secrets.token_urlsafe(48))"'
+    if not app.secret_key:
+        raise SettingsError("SECRET_KEY", app.secret_key, "is not set, and sessions are signed with it.", make)
+    keys = [app.secret_key, *(app.config.get("SECRET_KEY_FALLBACKS") or ())]
+    for position, key in enumerate(keys):
+        try:
+            Settings(secret_keys=[key])
+        except SettingsError as weak:
+            name = "SECRET_KEY" if position == 0 else f"SECRET_KEY_FALLBACKS[{position - 1}]"
+            raise SettingsError(name, weak.value, "is too weak to sign sessions with.", make) from None
+    return keys
+
+
+def _folder(app: Flask, store: object) -> Path | None:
+    """Return where the default store's file goes, making the folder; None where no file is needed.
+
+    Raises:
+        SettingsError: the folder cannot be made.
+    """
+    if store is not None or os.environ.get("SESSION_STORE_URL"):
+        return None
+    folder = Path(app.instance_path)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as problem:
+        raise SettingsError(
+            "instance_path",
+            app.instance_path,
+            f"cannot be made ({problem.strerror}), and sessions are kept there by default.",
+            "Set SESSION_STORE_URL, for example sqlite:////var/lib/app/sessions.db, or give store=.",
+        ) from None
+    return folder
+
+
+def _attached(request: Request | None) -> tuple[Engine, Exchange]:
+    if request is None:
+        if not has_request_context():
+            raise SessionNotAttached(
+                "session_from() was called outside a request. For work outside requests use `sessions` of the "
+                "SessionLifetime object."
+            )
+        request = current_request
+    gate: Gate | None = current_app.extensions.get(EXTENSION) if has_app_context() else None
+    if gate is None:
+        raise SessionNotAttached("This app is not wrapped. Write SessionLifetime(app), or call init_app(app).")
+    return gate.exchange(request)
+
+
+def session_from(request: Request | None = None) -> Session:
+    """Return the session of a request, by default of the current one.
+
+    Raises:
+        SessionNotAttached: there is no request, or its app is not wrapped.
+    """
+    engine, x = _attached(request)
+    if x.session is None:
+        x.session = Session(engine, x)
+    session: Session = x.session
+    return session
+
+
+def safe_return_to(default: str = "/", request: Request | None = None) -> str:
+    """Return where to go after login: the return parameter if it is a path on this host, else `default` (L15).
+
+    Raises:
+        SessionNotAttached: there is no request, or its app is not wrapped.
+    """
+    engine, x = _attached(request)
+    query = x.facts.target.partition("?")[2]
+    values = parse_qs(query, keep_blank_values=True).get(engine.return_param, [])
+    path = safe_path(values[0]) if len(set(values)) == 1 else None
+    return default if path is None else path
