@@ -259,7 +259,7 @@ class Engine(Verbs):
     async def _refuse_record(self, x: Exchange, record: SessionRecord, judgement: lifetime.Judgement) -> None:
         """Write down that a session is over, once (L16), and say what happened."""
         verdict = judgement.verdict
-        if verdict is Verdict.REPLAYED:
+        if verdict is Verdict.REPLAYED and record.ended_at is None:
             self.tell("session_replayed", x)
             if self.settings.on_replay == "refuse":
                 return
