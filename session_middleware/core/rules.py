@@ -117,7 +117,7 @@ RULES: Final[dict[str, str]] = {
     ),
     "L13": (
         'Logout cannot be undone. Touch and save are "update only if alive"; renew "only if alive and same '
-        'generation"; end needs only the id; none creates a row. A response that would set a cookie of ours re- '
+        'generation"; end needs only the id; none creates a row. A response that would set a cookie of ours re-'
         "reads the record at its start and sets none if the session has ended. Held for every store, several "
         "processes, sync and async. `end` and login use the strongest durability the store has (SQLite "
         "`synchronous=FULL`, PostgreSQL `synchronous_commit=on`, Redis WAIT where there are replicas); what a "
@@ -132,9 +132,9 @@ RULES: Final[dict[str, str]] = {
     "L15": (
         "Refusal. Navigation of any method (`Sec-Fetch-Mode: navigate`; without it GET/HEAD that accept html): "
         "303 to the login URL with `reason` and, for GET/HEAD, the path and query as return parameter, for other "
-        "methods the path of a same-origin Referer. htmx: 401 + `HX-Redirect`, return parameter = path of `HX- "
+        "methods the path of a same-origin Referer. htmx: 401 + `HX-Redirect`, return parameter = path of `HX-"
         "Current-URL`. Anything else, prefetch included: 401 `application/problem+json` with reason and login "
-        'URL, without return parameter, `WWW-Authenticate: Session error="..."` (RFC 9110 §15.5.2). All `no- '
+        'URL, without return parameter, `WWW-Authenticate: Session error="..."` (RFC 9110 §15.5.2). All `no-'
         "store`. WebSocket is refused before accept. Never 307/308; a POST body is not replayed. The return "
         "parameter is called `next` where a bridged login reads `next` (Django, Flask-Login), else `return_to`; "
         "it is always a path on this host, read back by `safe_return_to()`. `refusal=` lets the app render any of "
@@ -165,7 +165,7 @@ RULES: Final[dict[str, str]] = {
     "L18": (
         "Caches. A response on which the session was looked at gets `Vary: Cookie` (merged; `Authorization` too "
         "where a header was read); on a protected route also `Cache-Control: private, no-cache` unless the app "
-        "set its own; one that sets a cookie gets `private, no-store` unless the app was as strict. One Set- "
+        "set its own; one that sets a cookie gets `private, no-store` unless the app was as strict. One Set-"
         "Cookie per name. No cookie on OPTIONS, nor on an exempt route whose view did not use the session."
     ),
     "L19": (
@@ -173,7 +173,7 @@ RULES: Final[dict[str, str]] = {
         "`login(persistent=True)` with its own limits): Max-Age = seconds to the absolute deadline, at most 400 "
         "days, so a touch needs no Set-Cookie. The bound cookie of a device-bound session has Max-Age = "
         "jwt_lifetime. `cookie_name` must differ between apps on one host (ports do not separate cookies); "
-        "`cookie_domain` switches to `__Secure-`; `cookie_samesite`, `cookie_partitioned` are checked at start- "
+        "`cookie_domain` switches to `__Secure-`; `cookie_samesite`, `cookie_partitioned` are checked at start-"
         "up. Secure is always set and the request's scheme is never consulted, except that a login over plain "
         'http off localhost is logged as "the browser will drop this cookie"; `insecure_dev=True` drops Secure '
         'and the prefix. `transport="header"` (off by default) accepts the token as `Authorization: Session ...` '
@@ -214,7 +214,7 @@ RULES: Final[dict[str, str]] = {
         "data, so that key cycling does not matter). Otherwise the request sees the anonymous user, whatever "
         "`sessionid`, `session` or `remember_token` says; a remember cookie is never a login. The framework "
         "session is flushed only on a verdict proven by the record. A framework session that was never linked "
-        "gets our session once: after a login signal outside our middleware (Django's `force_login` leaves a one- "
+        "gets our session once: after a login signal outside our middleware (Django's `force_login` leaves a one-"
         "time mark in its data), until the date `adopt_existing_until` (installation day), and under our pytest "
         "plugin (Flask-Login's test client sends no signal); once linked it is never again accepted without its "
         "session of ours. Users from a request loader or API token are not touched."

@@ -56,7 +56,8 @@ class Visitor:
                 if name == "Set-Cookie":
                     left, _, rest = value.partition(";")[0].partition("=")
                     self.cookies[left] = rest
-        return {"status": int(status[:3]), **json.loads(body)}
+        document = json.loads(body) if body[:1] == b"{" else {}
+        return {"status": int(status[:3]), **document}
 
 
 class Thief:

@@ -1,0 +1,152 @@
+"""The documents run: every Python block, every docstring example; tables say what the code says."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import os
+import pkgutil
+import re
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+import session_middleware
+from docs.generate import DOCUMENTS
+from session_middleware import Settings
+from session_middleware.core.rules import RULES
+from session_middleware.endpoints import ROUTES
+from session_middleware.events import LEVELS
+from session_middleware.stores.base import Store
+from tests.run_document import blocks
+
+ROOT = Path(__file__).parent.parent
+WRITTEN = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+KEY = "0f6a1b2c3d4e5f60718293a4b5c6d7e8f9"
+
+
+def _name(path: Path) -> str:
+    return path.name
+
+
+def _needs(path: Path) -> list[str]:
+    text = path.read_text("utf-8")
+    return [name for name in ("flask", "django", "starlette", "fastapi") if f"adapters.{name}" in text]
+
+
+@pytest.mark.parametrize("path", [p for p in WRITTEN if blocks(p.read_text("utf-8"))], ids=_name)
+def test_the_code_of_a_document_runs(path: Path, tmp_path: Path) -> None:
+    """Every Python block of the document runs, in order, with warnings as errors, and its hidden checks hold."""
+    for framework in _needs(path):
+        pytest.importorskip(framework)
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("SESSION_", "DJANGO_"))}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(ROOT / "tests" / "run_document.py"), str(path)],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("path", WRITTEN, ids=_name)
+def test_links_lead_somewhere(path: Path) -> None:
+    """Every relative link of a document names a file of the repository, and a heading that it has."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text("utf-8")):
+        if target.startswith(("http://", "https://", "mailto:")):
+            continue
+        name, _, anchor = target.partition("#")
+        linked = (path.parent / name) if name else path
+        assert linked.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", linked.read_text("utf-8"), re.MULTILINE)
+            assert anchor in {_anchor(heading) for heading in headings}, target
+
+
+def _anchor(heading: str) -> str:
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("path", WRITTEN, ids=_name)
+def test_rules_cited_exist(path: Path) -> None:
+    """A rule number in a document is one of the rules."""
+    cited = set(re.findall(r"\bL\d+\b", path.read_text("utf-8"))) - {"L1"}
+    assert cited <= set(RULES)
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_generated_documents_are_up_to_date(name: str) -> None:
+    """What `python docs/generate.py` would write is what the repository holds."""
+    assert (ROOT / "docs" / name).read_text("utf-8") == DOCUMENTS[name](), "run: python docs/generate.py"
+
+
+def _rows(name: str) -> dict[str, list[str]]:
+    """Return the rows of all tables of a document whose first cell is code, by that code."""
+    found: dict[str, list[str]] = {}
+    for line in (ROOT / "docs" / name).read_text("utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").replace("\\|", "\0").split("|")]
+        if line.startswith("| `") and len(cells) > 1:
+            found[cells[0].strip("`").replace("\0", "|")] = cells[1:]
+    return found
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    """settings.md has a row for each field of Settings, no other, and the default it states is the default."""
+    settings = Settings(secret_keys=[KEY])
+    rows = _rows("settings.md")
+    expected = {}
+    for field in fields(Settings):
+        if field.init:
+            value = () if field.name == "secret_keys" else getattr(settings, field.name)
+            expected[field.name] = f"`{value:g}`" if isinstance(value, float) else f"`{value!r}`"
+    assert {name: cells[0] for name, cells in rows.items()} == expected
+
+
+def test_every_event_is_documented_with_its_level() -> None:
+    """operations.md names every event at the level it is logged at."""
+    levels = {20: "INFO", 30: "WARNING", 40: "ERROR", 50: "CRITICAL"}
+    rows = _rows("operations.md")
+    assert {name: rows.get(name, [""])[0] for name in LEVELS} == {name: levels[n] for name, n in LEVELS.items()}
+
+
+def test_every_endpoint_is_documented() -> None:
+    """endpoints.md has a row for each endpoint and method, and no other."""
+    have = {f"{method} {name}" for name, methods in ROUTES.items() for method in methods}
+    assert set(_rows("endpoints.md")) == have
+
+
+def test_every_store_method_is_documented() -> None:
+    """stores.md names every method a store must have."""
+    methods = {name for name in vars(Store) if not name.startswith("_")}
+    assert methods <= set(re.findall(r"`(\w+)", (ROOT / "docs" / "stores.md").read_text("utf-8")))
+
+
+def test_tests_named_as_proof_exist() -> None:
+    """A test file that a document names as proof is there."""
+    for path in WRITTEN:
+        for named in re.findall(r"`(tests/[\w/.]+)`", path.read_text("utf-8")):
+            assert (ROOT / named).exists(), f"{path.name}: {named}"
+
+
+def _modules() -> list[str]:
+    found = pkgutil.walk_packages(session_middleware.__path__, "session_middleware.", onerror=lambda name: None)
+    return [module.name for module in found if not module.name.endswith("__main__")]
+
+
+@pytest.mark.parametrize("name", _modules())
+def test_docstring_examples_run(name: str) -> None:
+    """Every >>> example in a docstring of the package gives what it shows."""
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").startswith("session_middleware"):
+            raise
+        pytest.skip(f"needs the extra that brings {missing.name}")
+    outcome = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
+    assert outcome.failed == 0
