@@ -52,7 +52,7 @@ class FlaskLogin:
     """Binds one LoginManager to one engine."""
 
     def __init__(self, app: Flask, manager: Any, engine: Engine, exchange: Callable[[], Exchange]) -> None:
-        import flask_login  # an extra that only apps which use it have
+        import flask_login  # type: ignore[import-untyped]  # only apps that use it have it; it has no types
 
         missing = [name for name in NEEDED if not callable(getattr(manager, name, None))]
         if missing:

@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
-from flask import Flask, Request, current_app, has_app_context, has_request_context
+from flask import Flask, Request, current_app, has_app_context
 from flask import request as current_request
 
 from session_middleware.adapters._attach import attach
 from session_middleware.adapters._flask_gate import Gate
+from session_middleware.adapters.wsgi import KEY
 from session_middleware.authorities.base import Authority
 from session_middleware.core.exchange import Exchange, RequestFacts
 from session_middleware.core.origin import safe_path
@@ -145,7 +146,7 @@ class SessionLifetime:
 def _settings_of(app: Flask, settings: Settings | None) -> Settings:
     if settings is None:
         needed = "SESSION_LIFETIME_SECRET_KEYS" not in app.config
-        given = {"secret_keys": _flask_keys(app)} if needed else {}
+        given: dict[str, Any] = {"secret_keys": _flask_keys(app)} if needed else {}
         settings = Settings.from_mapping(app.config, **given)
     elif isinstance(settings, Settings) and not settings.secret_keys:
         settings = settings.replace(secret_keys=_flask_keys(app))
@@ -202,12 +203,16 @@ def _folder(app: Flask, store: object) -> Path | None:
 
 def _attached(request: Request | None) -> tuple[Engine, Exchange]:
     if request is None:
-        if not has_request_context():
+        try:
+            request = current_request._get_current_object()  # type: ignore[attr-defined]  # one look-up, not many
+        except RuntimeError:
             raise SessionNotAttached(
                 "session_from() was called outside a request. For work outside requests use `sessions` of the "
                 "SessionLifetime object."
-            )
-        request = current_request
+            ) from None
+    pair: tuple[Engine, Exchange] | None = request.environ.get(KEY)
+    if pair is not None:
+        return pair
     gate: Gate | None = current_app.extensions.get(EXTENSION) if has_app_context() else None
     if gate is None:
         raise SessionNotAttached("This app is not wrapped. Write SessionLifetime(app), or call init_app(app).")
