@@ -25,15 +25,24 @@ import pytest
 from session_middleware.testing.browser import Answer, Browser, Driver
 from session_middleware.testing.scenario_app import describe, login_arguments
 from session_middleware.testing.scenarios.activity import ActivityScenarios
+from session_middleware.testing.scenarios.credentials import CredentialScenarios
 from session_middleware.testing.scenarios.extend import ExtendScenarios
 from session_middleware.testing.scenarios.life import LifeScenarios
 from session_middleware.testing.scenarios.limits import LimitsScenarios
+from session_middleware.testing.scenarios.renewal import RenewalScenarios
 from session_middleware.testing.stage import Stage
 
 __all__ = ["AdapterContract", "Answer", "Browser", "Driver", "describe", "login_arguments"]
 
 
-class AdapterContract(LifeScenarios, ActivityScenarios, LimitsScenarios, ExtendScenarios):
+class AdapterContract(
+    LifeScenarios,
+    ActivityScenarios,
+    LimitsScenarios,
+    ExtendScenarios,
+    RenewalScenarios,
+    CredentialScenarios,
+):
     """Inherit it, override the fixtures `make` and `make_store`, done."""
 
     @pytest.fixture

@@ -79,6 +79,7 @@ class Browser:
     Attributes:
         jar: the cookies.
         answers: everything received, in order.
+        cookie_header: sent in place of what the jar holds, if it is not None.
     """
 
     def __init__(self, driver: Driver, clock: Callable[[], float], *, origin: str = "https://app.example") -> None:
@@ -87,6 +88,7 @@ class Browser:
         self.origin = origin
         self.jar = CookieJar(clock)
         self.answers: list[Answer] = []
+        self.cookie_header: str | None = None
 
     # --- what people do ----------------------------------------------------------------------------------------
 
@@ -170,7 +172,7 @@ class Browser:
         parts = urlsplit(self.origin)
         path = target.partition("?")[0]
         sent = [("Host", parts.netloc), ("User-Agent", AGENT)]
-        cookie = self.jar.header_for(self.origin, path)
+        cookie = self.jar.header_for(self.origin, path) if self.cookie_header is None else self.cookie_header
         if cookie:
             sent.append(("Cookie", cookie))
         answer = self.driver.request(method, target, [*sent, *headers], body)

@@ -83,6 +83,14 @@ class Stage:
 
         return end
 
+    def renews_meanwhile(self, session_id: str, generation: int, to: int) -> Meanwhile:
+        """Return what moves a session's generation in another process, for `store.interrupt`."""
+
+        def renew() -> Generator[tuple[Any, ...], Any, None]:  # Any: the store's methods, by name
+            yield "renew", key_of(session_id), generation, to, self.clock()
+
+        return renew
+
     def event_names(self) -> list[str]:
         """Return the names of all events so far."""
         return [event.name for event in self.events]
