@@ -256,7 +256,7 @@ class Endpoints:
 
     async def _end_others(self, call: Call) -> Reply:
         record = _own(call.x)
-        await self.engine.end_all(record.subject, call.x.now, except_key=record.key)
+        await self.engine.end_all(record.subject, call.x.now, except_keys=(record.key,))
         return done(call.x.facts, self._url(call.x, "list"))
 
     async def _mine(self, x: Exchange) -> list[SessionRecord]:

@@ -360,7 +360,9 @@ class AsyncSession(_View):
 
 async def _end_others(engine: Engine, x: Exchange) -> int:
     record = await engine.live(x, "end_others")
-    return await engine.end_all(record.subject, x.now, except_key=record.key)
+    # The session that step_up carries on is this one, and ends when the response starts (L12).
+    mine = (record.key,) if x.stepped_from is None else (record.key, x.stepped_from)
+    return await engine.end_all(record.subject, x.now, except_keys=mine)
 
 
 class _Outside:
@@ -376,8 +378,8 @@ class _Outside:
         return await self._engine.end_id(id, self._engine.clock())
 
     async def _end_all(self, subject: str, except_id: str | None) -> int:
-        keep = None if except_id is None else key_of(except_id)
-        return await self._engine.end_all(subject, self._engine.clock(), except_key=keep)
+        keep = () if except_id is None else (key_of(except_id),)
+        return await self._engine.end_all(subject, self._engine.clock(), except_keys=keep)
 
     async def _end_before(self, instant: datetime | float) -> None:
         await self._engine.end_before(_epoch(instant), self._engine.clock())

@@ -110,6 +110,7 @@ class Verbs:
             token_id=token_id,
         )
         await self._replace_with(x, record, configured)
+        x.stepped_from = None  # who proves who they are in full needs no earlier session
         if not same and standing is not None:
             await self.clear_framework(x)  # another subject logs in (L26)
         self.tell("session_created", x)
@@ -123,6 +124,11 @@ class Verbs:
         if x.closed:
             raise ResponseAlreadyStarted("step_up() came after the response had started; call it before you answer.")
         standing = await self.live(x, "step_up")
+        held = await self.reach.load(standing.key)  # others may have written to it, or ended it, since we opened
+        if held is None or held.ended_at is not None:
+            x.verdict = Verdict.REVOKED
+            raise SessionError("The session has ended; an ended session cannot be stepped up.", code="ended")
+        standing = x.record = held
         added = tuple(_json("factors", dict(factor)) for factor in factors)
         now = x.now
         record = self._new_record(
@@ -148,7 +154,9 @@ class Verbs:
             provider_session=standing.provider_session,
             extra=standing.extra,
         )
+        carries_on = standing.key if x.created is None else x.stepped_from
         await self._replace_with(x, record, x.configured)
+        x.stepped_from = carries_on
         self.tell("session_stepped_up", x)
 
     def _new_record(
@@ -228,7 +236,7 @@ class Verbs:
         if ended:
             self.tell("session_ended", x, reason="logout")
         x.verdict, x.record, x.created, x.replaced = Verdict.ANONYMOUS, None, None, []
-        x.claim_changes, x.data, x.reissue, x.stale = None, None, False, False
+        x.claim_changes, x.data, x.reissue, x.stale, x.stepped_from = None, None, False, False, None
         x.deletes = not x.closed  # whatever fails from here on
         await self.clear_framework(x)
         if x.closed:
@@ -243,6 +251,8 @@ class Verbs:
     async def extend(self, x: Exchange, minutes: float | None) -> None:
         """Set the inactivity deadline to now + minutes (L7)."""
         record = await self.live(x, "extend")
+        if minutes is None:
+            return  # blank leaves it unchanged; even a touch would move the deadline of a cut (L2)
         await self._extend(x, lifetime.extend_touch(record, minutes, x.now, x.configured, self.settings.timing))
 
     async def continue_(self, x: Exchange, minutes: float | None) -> None:

@@ -167,6 +167,7 @@ class Exchange:
         "rules",
         "session",
         "stale",
+        "stepped_from",
         "verdict",
     )
 
@@ -187,6 +188,7 @@ class Exchange:
         self.known: Any = None  # the engine's cache entry for this Cookie header
         self.reissue = False  # the token goes out with the response
         self.replaced: list[bytes] = []  # keys of sessions that end when the response starts (L12)
+        self.stepped_from: bytes | None = None  # the key in `replaced` whose authentication step_up carries on
         self.created: SessionRecord | None = None  # made by login or step_up during this request (L25)
         self.created_id = b""  # the token id of `created`
         self.deletes = False  # logout: our cookies are removed
