@@ -351,7 +351,7 @@ class Engine(Verbs):
             or record.key in self.reach.unsaved
         ):
             return
-        until = lifetime.quiet_until(record, x.deadlines, int(known.jwt_expires), self.settings.timing)
+        until = lifetime.quiet_until(record, x.deadlines, int(known.jwt_expires), x.configured, self.settings.timing)
         if self._verify_interval is not None:
             until = min(until, known.verified_at + self._verify_interval)
         if x.now < until:

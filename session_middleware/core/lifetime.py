@@ -356,7 +356,7 @@ def jwt_due(expires: int, now: float, ends_at: float, timing: Timing) -> bool:
     return expires - now < half and jwt_expiry(now, ends_at, timing) > expires
 
 
-def quiet_until(record: SessionRecord, force: Deadlines, jwt_expires: int, timing: Timing) -> float:
+def quiet_until(record: SessionRecord, force: Deadlines, jwt_expires: int, configured: Limits, timing: Timing) -> float:
     """Return the instant before which no rule of this file would answer otherwise for this record.
 
     That is: ACTIVE, no touch due, no renewal due, no JWT due. It holds for the record's own generation, already
@@ -365,6 +365,10 @@ def quiet_until(record: SessionRecord, force: Deadlines, jwt_expires: int, timin
     until = min(force.ends_at, record.keep_until, record.last_seen_at + timing.touch_interval)
     if timing.renewal_interval is not None:
         until = min(until, record.renewed_at + timing.renewal_interval)
+    silence, recorded = record.limits.capped(configured).inactivity_timeout, record.inactivity_deadline
+    if timing.rolling and silence is not None and recorded is not None and recorded < force.absolute:
+        # An exact deadline has no touch interval to spare: activity moves it from the moment it falls short (L5).
+        until = min(until, recorded - silence)
     if jwt_expires > force.ends_at:
         return -math.inf
     if jwt_expires < math.floor(force.ends_at):

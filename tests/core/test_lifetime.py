@@ -249,11 +249,13 @@ def test_quiet_until_is_the_earliest_instant_at_which_something_is_due() -> None
     rec = record(last_seen_at=T + 1, inactivity_deadline=T + 3661)
     force = lifetime.deadlines(rec, LIMITS, USUAL)
     exp = int(T + 300)
-    assert lifetime.quiet_until(rec, force, exp, USUAL) == T + 61
-    assert lifetime.quiet_until(rec.evolve(last_seen_at=T + 200), force, exp, USUAL) == T + 150
-    assert lifetime.quiet_until(rec.evolve(renewed_at=T - 3570), force, exp, USUAL) == T + 30
-    assert lifetime.quiet_until(rec, Deadlines(T + 20, T + 9), exp, USUAL) == -math.inf
-    assert lifetime.quiet_until(rec, Deadlines(None, T + 300.5), exp, timing(renewal_interval=None)) == T + 61
+    assert lifetime.quiet_until(rec, force, exp, LIMITS, USUAL) == T + 61
+    assert lifetime.quiet_until(rec.evolve(inactivity_deadline=T + 3601), force, exp, LIMITS, USUAL) == T + 1
+    rec = rec.evolve(inactivity_deadline=T + 3860)
+    assert lifetime.quiet_until(rec.evolve(last_seen_at=T + 200), force, exp, LIMITS, USUAL) == T + 150
+    assert lifetime.quiet_until(rec.evolve(renewed_at=T - 3570), force, exp, LIMITS, USUAL) == T + 30
+    assert lifetime.quiet_until(rec, Deadlines(T + 20, T + 9), exp, LIMITS, USUAL) == -math.inf
+    assert lifetime.quiet_until(rec, Deadlines(None, T + 300.5), exp, LIMITS, timing(renewal_interval=None)) == T + 61
 
 
 def test_freshness_counts_from_authentication_or_step_up() -> None:

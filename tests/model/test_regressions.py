@@ -1,0 +1,128 @@
+"""What the model test found, each as the shortest life that shows it."""
+
+from __future__ import annotations
+
+import pytest
+from model_browser import JWT, TOKEN, Browser, Facts, closed, opened, settings_of
+
+from session_middleware.core.exchange import RouteRules
+from session_middleware.core.lifetime import Verdict
+from session_middleware.engine import Engine
+from session_middleware.errors import SessionError
+from session_middleware.session import Session, Sessions
+from session_middleware.settings import Limits
+from session_middleware.stores.memory import MemoryStore
+from session_middleware.testing.clock import FakeClock
+
+OPEN = RouteRules(policy="optional")
+POLL = RouteRules(touch=False)
+
+
+class Life:
+    """One browser, one store, and as many processes as a test asks for."""
+
+    def __init__(self, **given: object) -> None:
+        self.clock = FakeClock()
+        self.store = MemoryStore()
+        self.engine = self.process(**given)
+        self.browser = Browser()
+
+    def process(self, **given: object) -> Engine:
+        return Engine(settings_of(("k1",), **given), self.store, clock=self.clock)
+
+    def begin(self, rules: RouteRules = RouteRules(), engine: Engine | None = None) -> Session:  # noqa: B008  # frozen
+        engine = engine or self.engine
+        x, _ = opened(engine, Facts(self.browser.cookies(), "POST"), rules)
+        return Session(engine, x)
+
+    def end(self, session: Session) -> dict[str, str | None]:
+        lines = closed(session._engine, session._x)
+        self.browser.take(lines)
+        return lines
+
+    def visit(self, rules: RouteRules = RouteRules(), engine: Engine | None = None) -> Session:  # noqa: B008  # frozen
+        session = self.begin(rules, engine)
+        self.end(session)
+        return session
+
+    def sign_in(self, **given: object) -> None:
+        session = self.begin(OPEN)
+        session.login("alice", **given)  # type: ignore[arg-type]  # the arguments of login
+        self.end(session)
+
+
+def test_a_step_up_under_way_does_not_survive_a_logout() -> None:
+    """L13: a session that ended between step_up and its response is not carried on under the new id."""
+    life = Life()
+    life.sign_in()
+    slow = life.begin()
+    slow.step_up([{"type": "otp"}])
+    other = life.begin()
+    other.logout()
+    assert life.end(slow) == {}
+    assert slow.verdict is Verdict.REVOKED
+    assert Sessions(life.engine).list("alice") == []
+
+
+def test_a_session_that_has_ended_cannot_be_stepped_up() -> None:
+    """L13: a slow request that opened before the logout cannot make a new session out of the old one."""
+    life = Life()
+    life.sign_in()
+    slow = life.begin()
+    life.begin().logout()
+    with pytest.raises(SessionError) as refused:
+        slow.step_up([{"type": "otp"}])
+    assert refused.value.code == "ended"
+    assert life.end(slow) == {}
+    assert Sessions(life.engine).list("alice") == []
+
+
+def test_step_up_carries_on_what_others_wrote_meanwhile() -> None:
+    """L14: a slow request that steps up does not take the claims back to what it read when it opened."""
+    life = Life()
+    life.sign_in(claims={"tier": "silver"})
+    slow = life.begin()
+    other = life.begin()
+    other.update_claims(tier="gold")
+    life.end(other)
+    slow.step_up([{"type": "otp"}])
+    life.end(slow)
+    assert life.visit().claims == {"tier": "gold"}
+
+
+def test_end_others_after_step_up_leaves_this_session() -> None:
+    """L12: the session that step_up carries on is no other one; it ends when the response starts."""
+    life = Life()
+    life.sign_in()
+    session = life.begin()
+    session.step_up([{"type": "otp"}])
+    assert session.end_others() == 0
+    assert set(life.end(session)) == {TOKEN, JWT}
+    assert life.visit().is_active
+    assert len(Sessions(life.engine).list("alice")) == 1
+
+
+def test_a_blank_extend_leaves_the_deadline_of_a_cut() -> None:
+    """L7, L2: blank leaves the deadline unchanged, also where it is counted from last_seen_at."""
+    life = Life(inactivity_timeout=3_600)
+    life.sign_in()
+    strict = life.process(inactivity_timeout=900)
+    before = life.visit(POLL, strict).inactivity_deadline
+    life.clock.advance(minutes=10)
+    session = life.begin(POLL, strict)
+    session.extend(None)
+    assert session.inactivity_deadline == before
+    life.end(session)
+    assert life.visit(POLL, strict).inactivity_deadline == before
+
+
+@pytest.mark.parametrize("late", [0.0, 59.0])
+def test_activity_after_a_visit_at_the_instant_of_login_counts(late: float) -> None:
+    """L5: never earlier than inactivity_timeout after the last activity, whatever the quiet path remembered before."""
+    life = Life(inactivity_timeout=1_200, limits=lambda subject, claims: Limits(1_200, 86_400))
+    life.sign_in()
+    life.visit()  # at the very instant of the login: nothing is due yet
+    life.clock.advance(seconds=late)
+    assert life.visit().is_active
+    life.clock.advance(seconds=1_199)
+    assert life.visit(POLL).is_active
