@@ -1,0 +1,313 @@
+"""contrib.auth, bridged: its login begins a session of ours, its logout ends it, and it never knows more than we do (L23).
+
+Django's session carries the public id of ours (the link). `request.user` is a user only while our verdict is ACTIVE, the
+link names that very session, and the subjects are equal; whoever is turned away here is anonymous to every view, the
+admin and `@login_required` included, and they send people to their own login page.
+"""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from typing import Any, Final
+from urllib.parse import parse_qs, urlsplit
+
+from django.contrib.auth import REDIRECT_FIELD_NAME, SESSION_KEY
+from django.contrib.auth.signals import user_logged_in, user_logged_out
+from django.core.exceptions import SynchronousOnlyOperation
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils.functional import SimpleLazyObject
+
+from session_middleware.adapters._django_setup import Side, current, is_bridged
+from session_middleware.core.exchange import Exchange
+from session_middleware.core.lifetime import Verdict
+from session_middleware.core.tokens import ID_BYTES, b64decode, b64encode, key_of, public_id_of
+from session_middleware.errors import SessionError, StoreUnavailable
+from session_middleware.runtime import on_loop
+
+__all__ = ["KEY", "LINK", "ONCE", "Attached", "attach", "flush", "is_denial", "relink", "settle"]
+
+#: The attribute of a request under which we keep what we know of it.
+KEY: Final = "_session_lifetime"
+
+#: The link, in the data of Django's session: the public id of ours. Moving the data to a new key does not matter.
+LINK: Final = "_session_lifetime"
+
+#: Beside the link after a login outside our middleware (`client.force_login`): the id drawn for it, and when.
+ONCE: Final = "_session_lifetime_once"
+
+
+class Attached:
+    """What is kept of one request.
+
+    Attributes:
+        failed: the app raised instead of answering (L25).
+        settled: whether it has been found out who Django's user is.
+        user: Django's user, once settled.
+        unknown: nothing can be known of the user, because the store does not answer (L17).
+        linked: the public id that Django's session is known to carry.
+        adopted: the session of ours was begun by this middleware, not by the view.
+    """
+
+    __slots__ = ("adopted", "failed", "find_auser", "find_user", "linked", "settled", "side", "unknown", "user", "x")
+
+    def __init__(self, side: Side, x: Exchange) -> None:
+        self.side = side
+        self.x = x
+        self.failed = False
+        self.settled = False
+        self.unknown = False
+        self.adopted = False
+        self.linked: str | None = None
+        self.user: Any = None  # AbstractBaseUser | AnonymousUser
+        self.find_user: Any = None  # what AuthenticationMiddleware put into request.user
+        self.find_auser: Any = None
+
+
+def attach(request: HttpRequest, state: Attached) -> None:
+    """Stand between a request and the user that AuthenticationMiddleware would give it."""
+    state.find_user, state.find_auser = request.user, request.auser
+    request.user = SimpleLazyObject(partial(_user, request, state))  # type: ignore[assignment]  # as Django does
+    request.auser = partial(_auser, request, state)
+
+
+def _user(request: HttpRequest, state: Attached) -> Any:  # Any: AbstractBaseUser | AnonymousUser
+    if not state.settled:
+        if on_loop():
+            raise SynchronousOnlyOperation("request.user may have to be loaded: write `await request.auser()` here.")
+        state.side.run(settle(request, state))
+    return state.user
+
+
+async def _auser(request: HttpRequest, state: Attached) -> Any:  # Any: AbstractBaseUser | AnonymousUser
+    if not state.settled:
+        await settle(request, state)
+    return state.user
+
+
+async def settle(request: HttpRequest, state: Attached) -> None:
+    """Find out who Django's user is (L23); a user that Django no longer accepts ends our session too (L8)."""
+    if state.settled:
+        return
+    engine, x = state.side.engine, state.x
+    if not x.authenticated and not engine.quiet(x):
+        await engine.authenticate(x)
+    user = None
+    if x.verdict is Verdict.UNAVAILABLE:
+        state.unknown = True
+    elif request.session.session_key is not None:
+        user = await _user_of(request, state)
+    if user is None:
+        from django.contrib.auth.models import AnonymousUser  # needs the app registry
+
+        user = AnonymousUser()
+    state.user, state.settled = user, True
+
+
+async def _user_of(request: HttpRequest, state: Attached) -> Any:  # Any: AbstractBaseUser | None
+    session, x = request.session, state.x
+    looping = on_loop()
+    link = await session.aget(LINK) if looping else session.get(LINK)
+    if (await session.aget(SESSION_KEY) if looping else session.get(SESSION_KEY)) is None:
+        return None
+    if x.verdict is Verdict.ACTIVE and x.record is not None and link is not None and link in _ids(x, state):
+        user = await _found(state, looping)
+        if user is None:  # the password was changed, the user was deactivated or deleted
+            await state.side.engine.revoke(x)
+            return None
+        state.linked = link
+        return user if str(user.pk) == x.record.subject else None
+    once = await session.aget(ONCE) if looping else session.get(ONCE)
+    if once is not None:
+        return await _adopt_marked(state, link, once, looping)
+    if link is None and x.verdict is Verdict.ANONYMOUS and _still_adopts(state):
+        return await _adopt_existing(request, state, looping)
+    return None
+
+
+def _ids(x: Exchange, state: Attached) -> tuple[str | None, ...]:
+    """Return the public ids under which this request's session may be linked: its own, and the one it came with."""
+    assert x.record is not None
+    came = x.presented.public_id if x.created is not None and x.presented is not None else None
+    return x.record.public_id, state.linked, came
+
+
+async def _found(state: Attached, looping: bool) -> Any:  # Any: AbstractBaseUser | None
+    """Return the user that Django finds, or None; Django compares the password's hash with its session's here."""
+    if looping:
+        user = await state.find_auser()
+    else:
+        user = state.find_user
+    if not user.is_authenticated:
+        return None
+    return user._wrapped if isinstance(user, SimpleLazyObject) else user
+
+
+# --- logins that we did not see ----------------------------------------------------------------------------------------
+
+
+async def _adopt_marked(state: Attached, link: Any, once: Any, looping: bool) -> Any:  # Any: what a session may hold
+    """Begin the session for which `_mark` drew the id: once, because a record under that id is never made twice."""
+    engine, x = state.side.engine, state.x
+    try:
+        token_id, at = b64decode(once[0]), float(once[1])
+    except (ValueError, TypeError, LookupError):
+        return None
+    # Later than that, the record of a session that was adopted and ended may have been forgotten (L16).
+    if public_id_of(token_id) != link or not -1.0 <= x.now - at < engine.settings.timing.ended_retention:
+        return None
+    try:
+        if await engine.reach.load(key_of(link)) is not None:
+            return None
+    except StoreUnavailable:
+        state.unknown = True
+        return None
+    user = await _found(state, looping)
+    if user is not None and await _login(state, str(user.pk), token_id=token_id, authenticated_at=min(at, x.now)):
+        state.adopted, state.linked = True, link
+        return user
+    return None
+
+
+def _still_adopts(state: Attached) -> bool:
+    until = state.side.engine.settings.adopt_existing_until
+    if until is None:
+        return False
+    end = datetime.combine(date.fromisoformat(until) + timedelta(days=1), datetime.min.time(), UTC)
+    return state.x.now < end.timestamp()
+
+
+async def _adopt_existing(request: HttpRequest, state: Attached, looping: bool) -> Any:  # Any: AbstractBaseUser | None
+    """Begin our session for somebody who was signed in before this package was installed.
+
+    Their login counts from `last_login` (L3): whoever signed in longer ago than the absolute lifetime signs in again.
+    """
+    user = await _found(state, looping)
+    if user is None:
+        return None
+    x, last = state.x, getattr(user, "last_login", None)
+    at = x.now if last is None else min(last.timestamp(), x.now)
+    if at + state.side.engine.limits_for(str(user.pk), {}, False).absolute_lifetime <= x.now:
+        return None
+    if not await _login(state, str(user.pk), authenticated_at=at):
+        return None
+    assert x.created is not None
+    state.adopted, state.linked = True, x.created.public_id
+    if looping:
+        await request.session.aset(LINK, state.linked)
+    else:
+        request.session[LINK] = state.linked
+    return user
+
+
+async def _login(state: Attached, subject: str, **given: Any) -> bool:  # Any: arguments of Engine.login
+    x = state.x
+    # Another subject's session may stand in our cookie; Django's session is already this user's, so it stays.
+    clear, x.clear_framework = x.clear_framework, None
+    try:
+        await state.side.engine.login(x, subject, **given)
+    except StoreUnavailable:
+        state.unknown, x.verdict = True, Verdict.UNAVAILABLE
+    except SessionError:
+        return False  # another site's request, or too late: whoever it is stays anonymous
+    finally:
+        x.clear_framework = clear
+    return not state.unknown
+
+
+# --- Django's own login and logout -------------------------------------------------------------------------------------
+
+
+def _begin(sender: object, request: Any, user: Any, **_: object) -> None:  # Any: whatever sends the signal
+    """Begin our session for the user whom `django.contrib.auth.login` has just signed in."""
+    session = getattr(request, "session", None)
+    if session is None or session.get(SESSION_KEY) != user._meta.pk.value_to_string(user):
+        return  # an API token or the like: nobody was signed in here
+    state: Attached | None = getattr(request, KEY, None)
+    if state is None:
+        if is_bridged():
+            _mark(session)
+        return
+    x = state.x
+    clear, x.clear_framework = x.clear_framework, None  # Django has just written its session for this very user
+    try:
+        state.side.run(state.side.engine.login(x, str(user.pk)))
+    except BaseException:
+        session.flush()  # it must not know a user whose session we refused to begin
+        raise
+    finally:
+        x.clear_framework = clear
+    assert x.record is not None
+    session[LINK] = state.linked = x.record.public_id
+    session.pop(ONCE, None)
+    state.user, state.settled, state.adopted, state.unknown = user, True, False, False
+
+
+def _mark(session: Any) -> None:  # Any: SessionBase
+    """Leave a one-time mark for a login that no response of ours can answer: `client.force_login`, `client.login`."""
+    token_id = secrets.token_bytes(ID_BYTES)
+    session[LINK] = public_id_of(token_id)
+    session[ONCE] = [b64encode(token_id), current().now()]
+
+
+def _end(sender: object, request: Any, user: Any, **_: object) -> None:  # Any: whatever sends the signal
+    """End our session with Django's."""
+    state: Attached | None = getattr(request, KEY, None)
+    if state is None:
+        link = request.session.get(LINK) if hasattr(request, "session") else None
+        if link is not None and is_bridged():
+            side = current().any_side()
+            side.run(side.engine.end_id(link, side.engine.clock(), "logout"))
+        return
+    from django.contrib.auth.models import AnonymousUser
+
+    x = state.x
+    clear, x.clear_framework = x.clear_framework, None  # Django flushes next; other receivers may still want to read
+    try:
+        state.side.run(state.side.engine.logout(x))
+    except BaseException:
+        request.session.flush()
+        raise
+    finally:
+        x.clear_framework = clear
+        state.user, state.settled, state.linked = AnonymousUser(), True, None
+
+
+user_logged_in.connect(_begin, dispatch_uid="session_middleware.begin")
+user_logged_out.connect(_end, dispatch_uid="session_middleware.end")
+
+
+# --- at the response ----------------------------------------------------------------------------------------------------
+
+
+async def relink(request: HttpRequest, state: Attached) -> None:
+    """Let Django's session follow ours to the new id that a step-up or a second login gave it (L12)."""
+    x, session = state.x, request.session
+    if x.created is None or session.session_key is None or state.linked == x.created.public_id:
+        return
+    looping = on_loop()
+    link = await session.aget(LINK) if looping else session.get(LINK)
+    if link is None or link not in (state.linked, x.presented.public_id if x.presented is not None else None):
+        return
+    if looping:
+        await session.aset(LINK, x.created.public_id)
+    else:
+        session[LINK] = x.created.public_id
+
+
+def is_denial(request: HttpRequest, response: HttpResponseBase) -> bool:
+    """Say whether Django turned somebody away for being anonymous; during an outage nobody can be called that (L17)."""
+    if response.status_code in (401, 403):
+        return True
+    location = response.headers.get("Location")
+    if response.status_code not in (302, 303) or location is None:
+        return False
+    back = parse_qs(urlsplit(location).query).get(REDIRECT_FIELD_NAME, [])
+    return any(target.endswith(request.get_full_path()) for target in back)
+
+
+def flush(session: Any) -> Any:  # Any: SessionBase; an awaitable on a loop, else None
+    """Clear Django's session, in the way that the place allows (L26)."""
+    return session.aflush() if on_loop() else session.flush()

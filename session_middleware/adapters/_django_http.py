@@ -1,0 +1,237 @@
+"""Django's requests as facts, its views as rules, and its responses as places for headers and cookies of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from http.cookies import Morsel
+from typing import Any
+from urllib.parse import quote
+
+from django.conf import settings as conf
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+
+from session_middleware.core.caching import PRIVATE, finished, merge_vary
+from session_middleware.core.exchange import NO_RULES, RouteRules, rules_of
+from session_middleware.core.refusal import Reply
+
+__all__ = ["DjangoFacts", "body_reader", "cookie", "finish", "response_of", "rules_for"]
+
+
+class DjangoFacts:
+    """RequestFacts of a Django request. It holds no reference to the request, so that no cycle outlives the response."""
+
+    __slots__ = ("_meta", "_scope", "cookies")
+
+    websocket = False
+
+    def __init__(self, request: HttpRequest) -> None:
+        meta: dict[str, Any] = request.META
+        self._meta = meta
+        self._scope: dict[str, Any] | None = getattr(request, "scope", None)
+        cookies: str = meta.get("HTTP_COOKIE", "")
+        if "," in cookies and self._scope is not None:
+            # Django joins header lines by commas; HTTP/2 may split cookies over lines (RFC 9113 §8.2.3).
+            lines = [value.decode("latin-1") for name, value in self._scope["headers"] if name == b"cookie"]
+            cookies = "; ".join(line for line in lines if line)
+        self.cookies = cookies
+
+    @property
+    def method(self) -> str:
+        return str(self._meta["REQUEST_METHOD"]).upper()
+
+    @property
+    def path(self) -> str:
+        return self._meta.get("PATH_INFO") or "/"
+
+    @property
+    def mount(self) -> str:
+        return str(self._meta.get("SCRIPT_NAME", "")).rstrip("/")
+
+    @property
+    def target(self) -> str:
+        whole = (self.mount + self.path).encode("utf-8", "surrogatepass")
+        path, query = quote(whole, safe="/:;,@&=+$!*'()~"), self._meta.get("QUERY_STRING", "")
+        return f"{path}?{query}" if query else path
+
+    @property
+    def scheme(self) -> str:
+        trusted = conf.SECURE_PROXY_SSL_HEADER
+        if trusted:
+            said = self._meta.get(trusted[0])
+            if said is not None:
+                return "https" if said.split(",", 1)[0].strip() == trusted[1] else "http"
+        if self._scope is not None:
+            return str(self._scope.get("scheme") or "http")
+        return str(self._meta.get("wsgi.url_scheme", "http"))
+
+    @property
+    def host(self) -> str:
+        if conf.USE_X_FORWARDED_HOST and "HTTP_X_FORWARDED_HOST" in self._meta:
+            return str(self._meta["HTTP_X_FORWARDED_HOST"])
+        return str(self._meta.get("HTTP_HOST", ""))
+
+    @property
+    def client(self) -> str | None:
+        return self._meta.get("REMOTE_ADDR") or None
+
+    def header(self, name: str) -> str | None:
+        key = name.upper().replace("-", "_")
+        value: str | None = self._meta.get(key if key in _BARE else "HTTP_" + key)
+        return value
+
+
+#: Request headers that CGI, and so Django, keeps under their own names.
+_BARE = frozenset({"CONTENT_TYPE", "CONTENT_LENGTH"})
+
+
+def body_reader(request: HttpRequest) -> Callable[[int], Any]:
+    """Return what reads at most so many bytes of the body for an endpoint of ours."""
+
+    async def read_body(limit: int) -> bytes:
+        try:
+            body: bytes = request.read(limit + 1)
+        except OSError:
+            raise ValueError("the client went away") from None
+        if len(body) > limit:
+            raise ValueError("the body is too long")
+        return body
+
+    return read_body
+
+
+# --- markers ---------------------------------------------------------------------------------------------------------
+
+_by_class: dict[tuple[object, str], RouteRules] = {}
+_OPEN = RouteRules(policy="exempt")
+
+
+def rules_for(view: Any, request: HttpRequest, *, bridged: bool) -> RouteRules:  # Any: a callable with attributes
+    """Return what the markers say of the view that is about to run.
+
+    On class-based views the one nearer to what runs wins: class, then `dispatch` and decorators around `as_view()`, then
+    the method. Django's own `login_not_required` opens a view where its login is bridged (L21).
+    """
+    holder = getattr(view, "view_class", None) or getattr(view, "cls", None)  # `cls`: view sets of REST framework
+    if holder is None:
+        rules = rules_of(view)
+    else:
+        method = (request.method or "GET").lower()
+        rules = _by_class.get((view, method))
+        if rules is None:
+            if len(_by_class) > 4096:  # only tests make ever new URLconfs
+                _by_class.clear()
+            rules = _by_class[view, method] = class_rules(view, holder, method)
+    if rules is None:
+        rules = NO_RULES
+    if rules.policy is None:
+        if bridged and getattr(view, "login_required", True) is False:
+            return replace(rules, policy="optional")
+        if _is_static(view, request):
+            return _OPEN
+    return rules
+
+
+def class_rules(view: Any, holder: type, method: str) -> RouteRules:  # Any: a callable with attributes
+    """Return the rules of one method of a class-based view."""
+    actions: dict[str, str] = getattr(view, "actions", None) or {}
+    handler = getattr(holder, actions.get(method, method), None)
+    if handler is None and method == "head":
+        handler = getattr(holder, actions.get("get", "get"), None)
+    found = NO_RULES
+    for marked in (holder, view, handler):
+        rules = rules_of(marked)
+        if rules is None:
+            continue
+        if rules.policy not in (None, found.policy):
+            found = replace(found, policy=None, fresh_within=None)  # the nearer one says who may come in
+        found = found.merged(rules)
+    return found
+
+
+def _is_static(view: Any, request: HttpRequest) -> bool:  # Any: a callable with attributes
+    module = getattr(view, "__module__", "")
+    if module == "django.contrib.staticfiles.views":
+        return True
+    # This one serves uploads too, in development; only the style sheets of the login page are open.
+    prefix = conf.STATIC_URL
+    return module == "django.views.static" and bool(prefix) and request.path.startswith(str(prefix))
+
+
+# --- responses -------------------------------------------------------------------------------------------------------
+
+
+class RawCookie(Morsel[str]):
+    """A Set-Cookie line of ours, sent exactly as the core wrote it; Django's test client reads it as any other.
+
+    http.cookies orders attributes its own way, and before Python 3.14 it knows no Partitioned.
+    """
+
+    def __init__(self, line: str = "=") -> None:
+        super().__init__()
+        self._line = line
+        pair, *attributes = line.split(";")
+        name, _, value = pair.partition("=")
+        if name:
+            self.set(name, value, value)
+        for attribute in attributes:
+            key, equals, text = attribute.strip().partition("=")
+            if self.isReservedKey(key):
+                self[key] = text if equals else True  # type: ignore[assignment]  # as http.cookies keeps flags
+
+    def output(self, attrs: list[str] | None = None, header: str = "Set-Cookie:") -> str:
+        return f"{header} {self._line}" if header else self._line
+
+    def OutputString(self, attrs: list[str] | None = None) -> str:  # the name in http.cookies
+        return self._line
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "line": self._line}  # type: ignore[misc,dict-item]  # not in typeshed
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._line = state.pop("line")
+        super().__setstate__(state)  # type: ignore[misc]  # not in typeshed
+
+
+def cookie(response: HttpResponseBase, line: str) -> None:
+    """Send one of our Set-Cookie lines with a response, in place of any the app set under that name (L18)."""
+    morsel = RawCookie(line)
+    response.cookies[morsel.key] = morsel
+
+
+def finish(response: HttpResponseBase, *, vary: str, protected: bool, cookies: Sequence[str] = ()) -> None:
+    """Give a response its cookies and what L18 asks of its cache headers."""
+    if not vary:
+        return
+    headers = response.headers
+    standing_vary, standing_control = headers.get("Vary"), headers.get("Cache-Control")
+    if not cookies and standing_control is None:
+        headers["Vary"] = vary if standing_vary is None else merge_vary(standing_vary, *vary.split(", "))
+        if protected:
+            headers["Cache-Control"] = PRIVATE
+        return
+    standing = [(n, v) for n, v in (("Vary", standing_vary), ("Cache-Control", standing_control)) if v is not None]
+    for name, value in finished(standing, vary=vary, protected=protected, cookies=cookies):
+        if name == "Set-Cookie":
+            cookie(response, value)
+        else:
+            headers[name] = value
+
+
+def response_of(reply: Reply, method: str) -> HttpResponse:
+    """Return a whole reply of ours as a response of Django."""
+    bodiless = reply.status in (204, 304)
+    response = HttpResponse(b"" if bodiless or method == "HEAD" else reply.body, status=reply.status)
+    if bodiless:
+        del response.headers["Content-Type"]
+    for name, value in reply.headers:
+        if name.lower() == "set-cookie":
+            cookie(response, value)
+        elif name.lower() == "vary":
+            response.headers["Vary"] = merge_vary(response.headers.get("Vary"), *value.split(", "))
+        else:
+            response.headers[name] = value
+    if not bodiless:
+        response.headers["Content-Length"] = str(len(reply.body))
+    return response

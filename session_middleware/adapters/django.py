@@ -1,0 +1,320 @@
+"""Django 5.2 and later, under WSGI and ASGI: one line in MIDDLEWARE, and `session_from(request)` in a view.
+
+MIDDLEWARE = [
+    ...
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "session_middleware.adapters.django.SessionLifetimeMiddleware",  # directly after it
+]
+INSTALLED_APPS += ["session_middleware.adapters.django_app.SessionLifetimeConfig"]  # system checks, client.force_login
+SESSION_LIFETIME = {"inactivity_timeout": 900, "store": "sqlite:////var/lib/shop/sessions.db"}  # all of it optional
+
+SESSION_LIFETIME is one dict: `store` (a store, its URL or the dotted path of one or of what makes it), `authority`,
+`on_event`, `clock` (objects or dotted paths), and any option of `Settings` by its name; finished `Settings`, or a dict of
+options, may stand under `settings` instead. Where it says nothing: `secret_keys` are SECRET_KEY and its fallbacks,
+`login_url` is LOGIN_URL, the store is the file `sessions.db` in BASE_DIR, and the return parameter is `next`.
+
+A request is judged in `process_view`, where Django knows the view. With contrib.auth in MIDDLEWARE its login begins our
+sessions and its logout ends them (`_django_auth.py`); views are then open to all unless they say otherwise. Under ASGI
+the user is loaded before the view, as there is no later place that could wait for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import got_request_exception
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+
+from session_middleware.adapters import _django_auth as auth
+from session_middleware.adapters._django_auth import KEY, Attached
+from session_middleware.adapters._django_http import DjangoFacts, body_reader, finish, response_of, rules_for
+from session_middleware.adapters._django_setup import Side, current, positions
+from session_middleware.core.exchange import RouteRules
+from session_middleware.core.origin import safe_path
+from session_middleware.core.refusal import Reply
+from session_middleware.errors import SessionNotAttached, StoreUnavailable
+from session_middleware.runtime import on_loop
+from session_middleware.session import AsyncSession, AsyncSessions, Session, Sessions
+
+__all__ = ["SessionLifetimeMiddleware", "asession_from", "asessions", "safe_return_to", "session_from", "sessions"]
+
+Answer = HttpResponseBase | Awaitable[HttpResponseBase]
+View = Callable[..., Any]  # Any: what a view answers
+
+
+class SessionLifetimeMiddleware:
+    """Django's middleware; everything about it is set by SESSION_LIFETIME.
+
+    Raises:
+        SettingsError: SESSION_LIFETIME makes no sense.
+        ImproperlyConfigured: it stands before contrib.auth's AuthenticationMiddleware, which would undo its work.
+    """
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        self.get_response = get_response
+        self._setup = current()
+        self._bridged = self._setup.bridged
+        if self._bridged:
+            theirs, ours = positions()
+            if min(ours) < max(theirs):
+                raise ImproperlyConfigured(
+                    "SessionLifetimeMiddleware stands before AuthenticationMiddleware in MIDDLEWARE, so request.user "
+                    "would be signed in whatever it says. Put it directly after."
+                )
+        self._asynchronous = iscoroutinefunction(get_response)
+        self.process_view: Callable[..., Any]
+        if self._asynchronous:
+            markcoroutinefunction(self)
+            self.process_view = self._ajudge  # a plain one would cost a thread on each request
+        else:
+            if not self._setup.is_asynchronous:
+                _ = self._setup.blocking  # an impossible combination is a fault of start-up, not of the first request
+            self.process_view = self._judge
+
+    # --- the request ---------------------------------------------------------------------------------------------
+
+    def __call__(self, request: HttpRequest) -> Answer:
+        """Answer a request, or have it answered."""
+        if self._asynchronous:
+            return self._acall(request)
+        # Under ASGI too, where a middleware inside ours is blocking; then there is a loop, and the views may be async.
+        state = self._attach(request, self._setup.looping if hasattr(request, "scope") else self._setup.blocking)
+        x, side = state.x, state.side
+        if side.endpoints.owns(x.facts.path):
+            reply = side.run(side.endpoints.answer(x, body_reader(request)))
+            ours: HttpResponse = side.run(self._replied(state, reply))
+            return ours
+        try:
+            response: HttpResponseBase = self.get_response(request)
+        except BaseException:  # under DEBUG_PROPAGATE_EXCEPTIONS; else Django has made it a response
+            side.run(side.engine.abandon(x))
+            raise
+        if self._is_quiet(state):
+            return self._quietly(state, response)
+        finished: HttpResponseBase = side.run(self._finish(request, state, response))
+        return finished
+
+    async def _acall(self, request: HttpRequest) -> HttpResponseBase:
+        state = self._attach(request, self._setup.looping)
+        x, side = state.x, state.side
+        if side.endpoints.owns(x.facts.path):
+            reply = await side.endpoints.answer(x, body_reader(request))
+            return await self._replied(state, reply)
+        try:
+            response: HttpResponseBase = await self.get_response(request)
+        except BaseException:  # the client went away, or DEBUG_PROPAGATE_EXCEPTIONS
+            await side.engine.abandon(x)
+            raise
+        if self._is_quiet(state):
+            return self._quietly(state, response)
+        return await self._finish(request, state, response)
+
+    def _attach(self, request: HttpRequest, side: Side) -> Attached:
+        x = side.engine.begin(DjangoFacts(request))
+        state = Attached(side, x)
+        kept = request.__dict__
+        kept[KEY] = state
+        if "session" in kept:
+            x.clear_framework = partial(auth.flush, kept["session"])
+        if self._bridged:
+            auth.attach(request, state)
+        return state
+
+    # --- the view --------------------------------------------------------------------------------------------------
+
+    def _judge(self, request: HttpRequest, view: View, args: object, kwargs: object) -> HttpResponse | None:
+        state: Attached = request.__dict__[KEY]
+        refused: HttpResponse | None = state.side.run(
+            self._open(request, state, rules_for(view, request, bridged=self._bridged))
+        )
+        return refused
+
+    async def _ajudge(self, request: HttpRequest, view: View, args: object, kwargs: object) -> HttpResponse | None:
+        state: Attached = request.__dict__[KEY]
+        return await self._open(request, state, rules_for(view, request, bridged=self._bridged))
+
+    async def _open(self, request: HttpRequest, state: Attached, rules: RouteRules | None) -> HttpResponse | None:
+        """Judge a request to a view with these rules; a response means that the view must not run."""
+        engine, x = state.side.engine, state.x
+        if self._bridged:
+            policy = (rules.policy if rules is not None else None) or engine.default_policy
+            # Who is signed in depends on Django's user too. Optional views in blocking code find out when they ask.
+            early = policy == "required" or (self._asynchronous and policy == "optional")
+            if early and not engine.is_exempt(x.facts):
+                await auth.settle(request, state)
+        refusal = await engine.open(x, rules)
+        return None if refusal is None else response_of(engine.render(x, refusal), x.facts.method)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        """Note that the view raised (L25); a store that was down is a 503, not the app's 500 (L17)."""
+        state: Attached = request.__dict__[KEY]
+        state.failed = True
+        if isinstance(exception, StoreUnavailable):
+            return response_of(state.side.engine.unavailable(state.x), state.x.facts.method)
+        return None
+
+    # --- the response ----------------------------------------------------------------------------------------------
+
+    def _is_quiet(self, state: Attached) -> bool:
+        return state.x.judged and not state.unknown and state.side.engine.is_settled(state.x)
+
+    def _quietly(self, state: Attached, response: HttpResponseBase) -> HttpResponseBase:
+        x = state.x
+        x.closed = True
+        finish(response, vary=state.side.engine.vary(x), protected=x.protected)
+        return response
+
+    async def _finish(self, request: HttpRequest, state: Attached, response: HttpResponseBase) -> HttpResponseBase:
+        engine, x = state.side.engine, state.x
+        if not x.judged:
+            # Answered without our having seen the view: a 404, or another middleware. The strictest rule holds (L21).
+            match = request.resolver_match
+            rules = None if match is None else rules_for(match.func, request, bridged=self._bridged)
+            refused = await self._open(request, state, rules)
+            if refused is not None:
+                response = _instead(response, refused)
+        if state.unknown and auth.is_denial(request, response):
+            response = _instead(response, response_of(engine.unavailable(x), x.facts.method))
+        if state.failed and x.created is not None and not state.adopted:
+            await engine.abandon(x)
+        try:
+            cookies = await engine.close(x)
+            if self._bridged:
+                await auth.relink(request, state)
+        except StoreUnavailable:
+            cookies = []
+            response = _instead(response, response_of(engine.unavailable(x), x.facts.method))
+        finish(response, vary=engine.vary(x), protected=x.protected, cookies=cookies)
+        return response
+
+    async def _replied(self, state: Attached, reply: Reply) -> HttpResponse:
+        """Answer with a whole reply of ours."""
+        engine, x = state.side.engine, state.x
+        try:
+            cookies = await engine.close(x)
+        except StoreUnavailable:
+            cookies, reply = [], engine.unavailable(x)
+        response = response_of(reply, x.facts.method)
+        finish(response, vary=engine.vary(x), protected=False, cookies=cookies)
+        return response
+
+
+def _instead(response: HttpResponseBase, other: HttpResponse) -> HttpResponse:
+    """Return another response than the app's, which is closed with it: an open file, say."""
+    other._resource_closers.extend(response._resource_closers)  # type: ignore[attr-defined]  # not in the stubs
+    return other
+
+
+def _note_failure(*, request: Any = None, **_: object) -> None:  # Any: HttpRequest | None
+    """Note that something raised which is no view: a middleware inside ours, a template."""
+    state: Attached | None = getattr(request, KEY, None)
+    if state is not None:
+        state.failed = True
+
+
+got_request_exception.connect(_note_failure, dispatch_uid="session_middleware.failed")
+
+
+# --- what a view calls -------------------------------------------------------------------------------------------------
+
+
+def _attached(request: HttpRequest) -> Attached:
+    state: Attached | None = getattr(request, KEY, None)
+    if state is None:
+        raise SessionNotAttached(
+            "This request did not pass through SessionLifetimeMiddleware. Add "
+            "'session_middleware.adapters.django.SessionLifetimeMiddleware' to MIDDLEWARE; code that runs in a "
+            "middleware must stand after it."
+        )
+    return state
+
+
+def session_from(request: HttpRequest) -> Session:
+    """Return the session of a request, in blocking code: a `def` view, under WSGI and under ASGI.
+
+    Raises:
+        SessionNotAttached: the request did not pass through the middleware, or this is asynchronous code.
+    """
+    state = _attached(request)
+    if on_loop():
+        raise SessionNotAttached(
+            "session_from(request) blocks, and this is asynchronous code: write asession_from(request) here, and await "
+            "what it can do."
+        )
+    if state.find_user is not None and not state.settled:
+        state.side.run(auth.settle(request, state))
+    session = state.x.session
+    if not isinstance(session, Session):
+        session = state.x.session = Session(state.side.engine, state.x, state.side.run)
+    return session
+
+
+def asession_from(request: HttpRequest) -> AsyncSession:
+    """Return the session of a request, in asynchronous code: an `async def` view, under ASGI and under WSGI.
+
+    On an exempt route it is opened first: `await asession_from(request).open()`.
+
+    Raises:
+        SessionNotAttached: the request did not pass through the middleware, or this is blocking code.
+    """
+    state = _attached(request)
+    if not on_loop():
+        raise SessionNotAttached(
+            "asession_from(request) must be awaited, and this is blocking code: write session_from(request) here."
+        )
+    session = state.x.session
+    if not isinstance(session, AsyncSession):
+        kind = _Bridged if state.find_user is not None else AsyncSession
+        session = state.x.session = kind(state.side.engine, state.x)
+        if isinstance(session, _Bridged):
+            session._request = request
+    return session
+
+
+class _Bridged(AsyncSession):
+    """The session of a request to a project whose users are bridged: opening it also asks whether Django knows them."""
+
+    __slots__ = ("_request",)
+
+    _request: HttpRequest
+
+    async def open(self) -> AsyncSession:
+        """As `AsyncSession.open`."""
+        await auth.settle(self._request, _attached(self._request))
+        return self
+
+
+def safe_return_to(request: HttpRequest, default: str = "/") -> str:
+    """Return where to go after login: the return parameter if it is a path on this host, else `default` (L15).
+
+    As in Django's LoginView it may come with the form or with the URL.
+    """
+    name = _attached(request).side.engine.return_param
+    values = (request.POST.getlist(name) if request.method == "POST" else []) or request.GET.getlist(name)
+    path = safe_path(values[0]) if len(set(values)) == 1 else None
+    return default if path is None else path
+
+
+def sessions() -> Sessions:
+    """Return all sessions of this project, for blocking code outside a request: a shell, a command, a task.
+
+    Raises:
+        SessionNotAttached: this is asynchronous code.
+        SettingsError: the store can only be awaited.
+    """
+    if on_loop():
+        raise SessionNotAttached("sessions() blocks, and this is asynchronous code: write asessions() here.")
+    return Sessions(current().blocking.engine)
+
+
+def asessions() -> AsyncSessions:
+    """Return all sessions of this project, for asynchronous code outside a request."""
+    return AsyncSessions(current().looping.engine)

@@ -1,0 +1,160 @@
+"""The Django app: system checks that say what is misplaced before a request does, and `client.force_login` in tests.
+
+INSTALLED_APPS += ["session_middleware.adapters.django_app.SessionLifetimeConfig"]
+
+| id | what is reported |
+|---|---|
+| session_middleware.E001 | the middleware stands before contrib.auth's AuthenticationMiddleware |
+| session_middleware.E002 | SESSION_LIFETIME makes no sense |
+| session_middleware.E003 | our cookie has the name of Django's session cookie |
+| session_middleware.E004 | markers on one route contradict each other |
+| session_middleware.W001 | something stands between AuthenticationMiddleware and the middleware |
+| session_middleware.W002 | a route of the project lies under `endpoint_prefix`, where we answer |
+| session_middleware.W003 | a marker is hidden by a decorator that does not use functools.wraps |
+| session_middleware.W004 | CORS headers are added inside the middleware, so its refusals go without them |
+| session_middleware.W005 | the app is installed and the middleware is not |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.apps import AppConfig
+from django.conf import settings as conf
+from django.core import checks
+from django.core.exceptions import ImproperlyConfigured, ViewDoesNotExist
+from django.urls import URLPattern, URLResolver, get_resolver
+
+from session_middleware.adapters._django_http import class_rules
+from session_middleware.adapters._django_setup import OURS, Setup, positions
+from session_middleware.core.exchange import RULES_ATTRIBUTE, RouteRules, rules_of
+from session_middleware.errors import SettingsError
+
+__all__ = ["SessionLifetimeConfig", "check_project"]
+
+CORS = "corsheaders.middleware.CorsMiddleware"
+
+METHODS = ("get", "post", "put", "patch", "delete", "options")
+
+
+class SessionLifetimeConfig(AppConfig):
+    """The app's configuration; it has no models."""
+
+    name = "session_middleware.adapters.django_app"
+    label = "session_middleware"
+    verbose_name = "Session lifetime"
+
+    def ready(self) -> None:
+        """Register the checks, and listen to contrib.auth's logins."""
+        checks.register(check_project, checks.Tags.security)
+        from session_middleware.adapters import _django_auth  # noqa: F401  # connects its receivers
+
+
+def check_project(app_configs: object = None, **_: object) -> list[checks.CheckMessage]:
+    """Report what is misplaced (L21, L23)."""
+    try:
+        theirs, ours = positions()
+    except ImportError:
+        return []  # Django says so itself
+    if not ours:
+        return [
+            checks.Warning(
+                "SessionLifetimeMiddleware is not in MIDDLEWARE, so no session ends.",
+                hint=f"Add '{OURS}' directly after AuthenticationMiddleware.",
+                id="session_middleware.W005",
+            )
+        ]
+    try:
+        setup = Setup()
+    except (SettingsError, ImproperlyConfigured) as problem:
+        return [checks.Error(str(problem), id="session_middleware.E002")]
+    found = list(_order(theirs, ours))
+    if setup.settings.token_cookie == conf.SESSION_COOKIE_NAME:
+        found.append(
+            checks.Error(
+                f"cookie_name and SESSION_COOKIE_NAME are both {conf.SESSION_COOKIE_NAME!r}.",
+                hint="Rename one of them.",
+                id="session_middleware.E003",
+            )
+        )
+    if getattr(conf, "ROOT_URLCONF", None):
+        found += _views(setup.settings.endpoint_prefix)
+    return found
+
+
+def _order(theirs: list[int], ours: list[int]) -> Iterator[checks.CheckMessage]:
+    if theirs and min(ours) < max(theirs):
+        yield checks.Error(
+            "SessionLifetimeMiddleware stands before AuthenticationMiddleware, so request.user would be signed in "
+            "whatever it says.",
+            hint="Put it directly after.",
+            id="session_middleware.E001",
+        )
+    elif theirs and min(ours) != max(theirs) + 1:
+        yield checks.Warning(
+            f"{conf.MIDDLEWARE[max(theirs) + 1]} stands between AuthenticationMiddleware and SessionLifetimeMiddleware, "
+            "and sees users whose sessions have ended.",
+            hint="Put SessionLifetimeMiddleware directly after AuthenticationMiddleware.",
+            id="session_middleware.W001",
+        )
+    if CORS in conf.MIDDLEWARE and list(conf.MIDDLEWARE).index(CORS) > min(ours):
+        yield checks.Warning(
+            "CorsMiddleware stands inside SessionLifetimeMiddleware: scripts of other origins cannot read its refusals.",
+            hint="Put CorsMiddleware first.",
+            id="session_middleware.W004",
+        )
+
+
+def _views(prefix: str) -> Iterator[checks.CheckMessage]:
+    for route, view in _routes(get_resolver().url_patterns, "/"):
+        if (route + "/").startswith(prefix + "/"):
+            yield checks.Warning(
+                f"The route {route!r} is never reached: requests under {prefix + '/'!r} are answered by the middleware.",
+                hint="Move it, or set endpoint_prefix.",
+                id="session_middleware.W002",
+            )
+        if _hidden(view):
+            yield checks.Warning(
+                f"The view of {route!r} has a marker, but a decorator around it hides it.",
+                hint="Use functools.wraps in the decorator, or put the marker outermost.",
+                id="session_middleware.W003",
+            )
+        yield from _contradictions(route, view)
+
+
+def _contradictions(route: str, view: Any) -> Iterator[checks.CheckMessage]:  # Any: a callable with attributes
+    holder = getattr(view, "view_class", None) or getattr(view, "cls", None)
+    for method in METHODS if holder is not None else ():
+        try:
+            class_rules(view, holder, method)
+        except SettingsError as problem:
+            yield checks.Error(f"{method.upper()} {route}: {problem}", id="session_middleware.E004")
+
+
+def _routes(patterns: list[Any], so_far: str) -> Iterator[tuple[str, Any]]:  # Any: patterns of any kind, views
+    for pattern in patterns:
+        route = so_far + str(pattern.pattern).removeprefix("^")
+        if isinstance(pattern, URLResolver):
+            yield from _routes(pattern.url_patterns, route)
+        elif isinstance(pattern, URLPattern):
+            try:
+                yield route.rstrip("$"), pattern.callback
+            except (ViewDoesNotExist, ImportError):
+                continue  # Django's own check names it
+
+
+def _hidden(view: Any, depth: int = 3) -> bool:  # Any: a callable with attributes
+    """Say whether a marker lies on a function inside this one, and not on it."""
+    if rules_of(view) is not None or getattr(view, "view_class", None) or not depth:
+        return False
+    for cell in getattr(view, "__closure__", None) or ():
+        try:
+            inner = cell.cell_contents
+        except ValueError:
+            continue
+        if callable(inner) and not isinstance(inner, type):
+            marked = isinstance(getattr(inner, RULES_ATTRIBUTE, None), RouteRules)
+            if marked or _hidden(inner, depth - 1):
+                return True
+    return False
