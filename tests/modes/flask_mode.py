@@ -8,7 +8,6 @@ from wsgiref.validate import validator
 
 from flask import Blueprint, Flask, Response, jsonify, make_response, request
 from flask.views import MethodView
-from modes.wsgi_mode import WSGIDriver
 
 from session_middleware import (
     SessionError,
@@ -21,6 +20,7 @@ from session_middleware import (
 )
 from session_middleware.adapters.flask import SessionLifetime, safe_return_to, session_from
 from session_middleware.testing.adapter_contract import describe, login_arguments
+from tests.modes.wsgi_mode import WSGIDriver
 
 NAME = "flask"
 SUPPORTS_MOUNT = True
