@@ -26,10 +26,18 @@ from session_middleware.testing.browser import Answer, Browser, Driver
 from session_middleware.testing.scenario_app import describe, login_arguments
 from session_middleware.testing.scenarios.activity import ActivityScenarios
 from session_middleware.testing.scenarios.credentials import CredentialScenarios
+from session_middleware.testing.scenarios.csrf import CsrfScenarios
+from session_middleware.testing.scenarios.endpoints import EndpointScenarios
 from session_middleware.testing.scenarios.extend import ExtendScenarios
+from session_middleware.testing.scenarios.headers import HeaderScenarios
+from session_middleware.testing.scenarios.identity import IdentityScenarios
 from session_middleware.testing.scenarios.life import LifeScenarios
 from session_middleware.testing.scenarios.limits import LimitsScenarios
+from session_middleware.testing.scenarios.mounted import MountedScenarios
+from session_middleware.testing.scenarios.outage import OutageScenarios
+from session_middleware.testing.scenarios.refusal import RefusalScenarios
 from session_middleware.testing.scenarios.renewal import RenewalScenarios
+from session_middleware.testing.scenarios.routes import RouteScenarios
 from session_middleware.testing.stage import Stage
 
 __all__ = ["AdapterContract", "Answer", "Browser", "Driver", "describe", "login_arguments"]
@@ -42,6 +50,14 @@ class AdapterContract(
     ExtendScenarios,
     RenewalScenarios,
     CredentialScenarios,
+    IdentityScenarios,
+    RefusalScenarios,
+    OutageScenarios,
+    HeaderScenarios,
+    CsrfScenarios,
+    RouteScenarios,
+    EndpointScenarios,
+    MountedScenarios,
 ):
     """Inherit it, override the fixtures `make` and `make_store`, done."""
 
