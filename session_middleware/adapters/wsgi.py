@@ -36,6 +36,9 @@ WSGIApp = Callable[[Environ, Any], Iterable[bytes]]  # Any: start_response, whos
 
 KEY = "session_middleware.exchange"
 
+#: A `refusal=` of the app's own may answer any status, 419 for example, and PEP 3333 wants a phrase behind each.
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
+
 
 def _native(text: str) -> str:
     """Decode what PEP 3333 calls a native string: bytes in the guise of Latin-1."""
@@ -247,7 +250,7 @@ def _send(
     bodiless = reply.status in (204, 304)
     if not bodiless:
         headers.append(("Content-Length", str(len(reply.body))))
-    start_response(f"{reply.status} {HTTPStatus(reply.status).phrase}", headers)
+    start_response(f"{reply.status} {_PHRASES.get(reply.status, 'Unknown')}", headers)
     return [] if bodiless or environ["REQUEST_METHOD"] == "HEAD" else [reply.body]
 
 
