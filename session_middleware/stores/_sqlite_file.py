@@ -119,6 +119,16 @@ class SQLiteFile:
         finally:
             writer.release()
 
+    def write_back(self) -> None:
+        """Move what is in the log into the file while others read and write."""
+        connection = self.take()
+        try:
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except BaseException:
+            self.discard(connection)
+            raise
+        self.give(connection)
+
     def close(self) -> None:
         """Close the idle connections; the next call opens new ones."""
         while self._idle:
@@ -135,6 +145,9 @@ class SQLiteFile:
             connection.execute("PRAGMA synchronous=NORMAL")
             # What ended must not linger in free space (L16); FAST overwrites only pages that are written anyway.
             connection.execute("PRAGMA secure_delete=FAST")
+            # Whoever commits beyond this many pages writes the log back while the process's other writers wait; so
+            # whoever writes much calls `write_back` well before.
+            connection.execute("PRAGMA wal_autocheckpoint=2000")
         except BaseException:
             connection.close()
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import sqlite3
@@ -84,8 +85,10 @@ _ENDED: Final = f"{_PULSE}, body = ?, ended_at = ?, end_reason = ?, sweep_at = ?
 #: Rubbish rows looked at per create, so that a file that grows by logins also shrinks by them.
 _SWEEP_PER_CREATE: Final = 4
 #: Rows deleted in one go by `prune`, and the seconds it then leaves to other writers.
-_SWEEP_BATCH: Final = 100
+_SWEEP_BATCH: Final = 50
 _SWEEP_PAUSE: Final = 0.001
+#: Such goes after which `prune` writes the log back, so that no request has to: without it p99 of touches doubled.
+_WRITE_BACK_EVERY: Final = 4
 
 
 class _Held(SessionRecord):
@@ -250,7 +253,7 @@ class SQLiteStore:
 
     def prune(self, now: float, limit: int = 1000) -> int:
         gone = 0
-        while True:
+        for stroke in itertools.count(1):
             with self._file.transaction(durable=False) as connection:
                 deleted, postponed = _sweep(connection, now, min(_SWEEP_BATCH, limit - gone))
                 connection.execute(
@@ -260,6 +263,8 @@ class SQLiteStore:
             gone += deleted
             if gone >= limit or not (deleted or postponed):
                 break
+            if stroke % _WRITE_BACK_EVERY == 0:
+                self._file.write_back()
             # A lock that is given back and taken again in the same breath is seen free by nobody else.
             time.sleep(_SWEEP_PAUSE)
         return gone
