@@ -16,6 +16,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from asgiref.sync import async_to_sync
+from django.apps import apps
 from django.conf import settings as conf
 from django.core.signals import setting_changed
 from django.shortcuts import resolve_url
@@ -158,16 +159,19 @@ setting_changed.connect(_forget, dispatch_uid="session_middleware.setup")
 
 def positions() -> tuple[list[int], list[int]]:
     """Return where in MIDDLEWARE contrib.auth's AuthenticationMiddleware and ours stand, subclasses included."""
-    from django.contrib.auth.middleware import AuthenticationMiddleware
-
     from session_middleware.adapters.django import SessionLifetimeMiddleware
 
+    authentication: tuple[type, ...] = ()
+    if apps.is_installed("django.contrib.auth"):  # importing it loads models, which fails where it is not installed
+        from django.contrib.auth.middleware import AuthenticationMiddleware
+
+        authentication = (AuthenticationMiddleware,)
     theirs: list[int] = []
     ours: list[int] = []
     for position, path in enumerate(conf.MIDDLEWARE):
         middleware = import_string(path)
         if isinstance(middleware, type):
-            if issubclass(middleware, AuthenticationMiddleware):
+            if issubclass(middleware, authentication):
                 theirs.append(position)
             if issubclass(middleware, SessionLifetimeMiddleware):
                 ours.append(position)
