@@ -51,8 +51,8 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument(
         "--settings",
         metavar="MODULE:NAME",
-        help="where the Settings are, or an app or middleware that has them; by default the SESSION_LIFETIME_* "
-        "variables of the environment",
+        help="where the Settings are, or a wrapped app that has them; `django` for the project of "
+        "DJANGO_SETTINGS_MODULE; by default the SESSION_LIFETIME_* variables of the environment",
     )
     check.set_defaults(run=_check)
 

@@ -101,6 +101,42 @@ def test_settings_are_found_by_module_and_name(
         assert "after 10 min" in capsys.readouterr().out
 
 
+def test_settings_of_a_flask_app_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--settings takes a Flask app that SessionLifetime wraps."""
+    pytest.importorskip("flask")
+    (tmp_path / "checked_flask.py").write_text(
+        "from flask import Flask\n"
+        "from session_middleware.adapters.flask import SessionLifetime\n"
+        "app = Flask('checked')\n"
+        f"app.config.update(SECRET_KEY='{KEY}', SESSION_LIFETIME_INACTIVITY_TIMEOUT=660)\n"
+        "SessionLifetime(app, store='memory://')\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    assert main(["check", "--settings", "checked_flask:app"]) == 0
+    assert "after 11 min" in capsys.readouterr().out
+
+
+def test_settings_of_a_django_project_are_found(tmp_path: Path) -> None:
+    """--settings django reads SESSION_LIFETIME of the project; without a project it is an error, not a traceback."""
+    pytest.importorskip("django")
+    (tmp_path / "checked_project.py").write_text(
+        f"SECRET_KEY = '{KEY}'\nINSTALLED_APPS = []\nSESSION_LIFETIME = {{'inactivity_timeout': 720}}\n"
+    )
+    command = [sys.executable, "-m", "session_middleware", "check", "--settings", "django"]
+    environment = {key: value for key, value in os.environ.items() if key != "DJANGO_SETTINGS_MODULE"}
+    without = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert without.returncode == 1
+    assert "Set DJANGO_SETTINGS_MODULE" in without.stderr
+    assert "Traceback" not in without.stderr
+    environment["DJANGO_SETTINGS_MODULE"] = "checked_project"
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "after 12 min" in done.stdout
+
+
 @pytest.mark.parametrize("source", ["", "json", "json:", ":x", "no_such_module_here:x", "json:nothing", "json:dumps"])
 def test_settings_that_are_not_there_are_refused(source: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A --settings that leads nowhere is an error with its value and a form that works."""

@@ -11,26 +11,29 @@ from session_middleware.settings import Settings
 
 __all__ = ["settings_from"]
 
-_FORMS = "Name Settings, or an app or middleware of ours, as module:name, for example myapp.sessions:settings."
+_FORMS = "Name Settings, or an app or middleware that has them, as module:name, for example myapp.sessions:settings; or django."
 
 
 def settings_from(source: str | None) -> Settings:
     """Return the settings that a command is to look at.
 
     Args:
-        source: "module:name" of Settings, or of anything with an `engine` of ours (a wrapped WSGI or ASGI app, Flask's
-            SessionLifetime). None reads the SESSION_LIFETIME_* variables of the environment.
+        source: "module:name" of Settings, of anything with an `engine` of ours (a wrapped WSGI or ASGI app, Flask's
+            SessionLifetime), or of a Flask app; "django" reads the project that DJANGO_SETTINGS_MODULE names. None reads
+            the SESSION_LIFETIME_* variables of the environment.
 
     Raises:
         SettingsError: there are none, or they make no sense.
     """
     if source is None:
         return Settings.from_mapping(os.environ)
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # a console script does not see the working directory, `python -m` does
+    if source == "django":
+        return _of_django_project()
     module_name, separator, path = source.partition(":")
     if not separator or not module_name or not path:
         raise SettingsError("--settings", source, "names no object.", _FORMS)
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # a console script does not see the working directory, `python -m` does
     try:
         found: object = importlib.import_module(module_name)
     except ImportError as problem:
@@ -39,7 +42,25 @@ def settings_from(source: str | None) -> Settings:
         if not hasattr(found, name):
             raise SettingsError("--settings", source, f"has no {name!r}.", _FORMS)
         found = getattr(found, name)
+    found = getattr(found, "extensions", {}).get("session_lifetime", found)  # a Flask app
     settings = found if isinstance(found, Settings) else getattr(getattr(found, "engine", None), "settings", None)
     if not isinstance(settings, Settings):
         raise SettingsError("--settings", source, f"is {type(found).__name__}, which holds no Settings.", _FORMS)
     return settings
+
+
+def _of_django_project() -> Settings:
+    try:
+        import django
+        from django.core.exceptions import ImproperlyConfigured
+    except ImportError as problem:
+        raise SettingsError("--settings", "django", "needs Django, which is not installed.", _FORMS) from problem
+    try:
+        django.setup()
+        from session_middleware.adapters._django_setup import current
+
+        return current().settings
+    except (ImproperlyConfigured, ImportError) as problem:
+        raise SettingsError(
+            "--settings", "django", f"cannot be read ({problem}).", "Set DJANGO_SETTINGS_MODULE."
+        ) from problem
