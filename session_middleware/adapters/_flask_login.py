@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask, Response, request
+from flask import Flask, Response, g, request
 from flask import session as flask_session
 
 from session_middleware.core.exchange import Exchange
@@ -224,7 +224,9 @@ class FlaskLogin:
             flask_session.clear()
         if x.verdict is Verdict.ANONYMOUS and self._remember_cookie() in request.cookies:
             flask_session["_remember"] = "clear"
-        self._manager._update_request_context_with_user()
+        g.pop(
+            "_login_user", None
+        )  # found again when asked for: it may be a request loader's, which is not ours to judge
 
     def _forget(self) -> None:
         for name in (*self._keys, LINK):

@@ -425,6 +425,28 @@ def test_users_of_a_request_loader_are_untouched() -> None:
     assert wiki.lifetime.sessions.list("robot") == []
 
 
+def test_an_ended_session_does_not_hide_a_token() -> None:
+    """A token beside the cookies of a session that is over still signs in."""
+    wiki = Wiki()
+    wiki.manager.request_loader(lambda request: User("robot") if request.headers.get("X-Token") == "42" else None)
+    client = wiki.client("alice")
+    wiki.clock.advance(hours=2)
+    assert who(client, "/private", headers={"X-Token": "42"}) == "private of robot"
+
+
+def test_our_logout_shows_at_once() -> None:
+    """After session.logout() the rest of the view sees nobody, though `current_user` was known before."""
+    wiki = Wiki()
+
+    @wiki.app.post("/out")
+    def out() -> str:
+        before = current_user.get_id()
+        session_from().logout()
+        return f"{before} {current_user.get_id()}"
+
+    assert wiki.client("alice").post("/out", base_url=HTTPS).text == "alice None"
+
+
 def test_users_of_a_header_loader_are_untouched() -> None:
     """Flask-Login 0.6 has a deprecated loader for one header; it goes on."""
     wiki = Wiki()
