@@ -309,6 +309,7 @@ def test_the_demo_catches_a_late_thief() -> None:
     assert stage.me.ask("POST", "/thief?do=replay")["status"] == 401
     assert "session_replayed" in stage.names()
     assert stage.me.ask("GET", "/page")["reason"] == "signed_out"
+    assert stage.names().count("session_replayed") == 1
 
 
 def test_the_demo_refuses_a_forged_token_and_an_old_login() -> None:
