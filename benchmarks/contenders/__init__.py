@@ -1,0 +1,184 @@
+"""The apps that are compared: for each framework the bare app, ours, and what people use today.
+
+A contender is made by name in a process of its own, since some change the framework for the whole process: our Starlette
+adapter places a gate in the route classes, which a bare app must not carry, and Django has one configuration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from benchmarks.clients import Client
+
+__all__ = ["GROUPS", "Contender", "Group", "make"]
+
+#: The secret of every contender.
+SECRET = "benchmarks-benchmarks-benchmarks-benchmarks-benchmarks"  # a constant: runs are to be comparable
+
+
+@dataclass(slots=True)
+class Contender:
+    """An app with a client that is to sign in.
+
+    Attributes:
+        client: calls it.
+        path: the page that shows who is signed in.
+        traffic: returns (store calls, writes) so far; only where counting was asked for.
+        app: the app itself, for a server.
+    """
+
+    client: Client
+    path: str = "/me"
+    traffic: Callable[[], tuple[int, int]] = lambda: (0, 0)
+    app: Any = None  # Any: a WSGI or an ASGI app
+
+    def sign_in(self) -> None:
+        """Sign in, and see that the page shows it.
+
+        Raises:
+            RuntimeError: it does not.
+        """
+        status, body = self.client.call("POST", "/login")
+        if status != 200:
+            raise RuntimeError(f"the login was answered {status}: {body[:300]!r}")
+        status, body = self.client.call("GET", self.path)
+        if (status, body) != (200, b"alice"):
+            raise RuntimeError(f"the page was answered {status}: {body[:300]!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Contenders of one framework in one situation.
+
+    Attributes:
+        title: how the table calls it.
+        module: where they are made.
+        bare: what the others are compared with.
+        others: name in the module -> name in the table.
+        options: given to every one of them.
+    """
+
+    title: str
+    module: str
+    others: dict[str, str]
+    bare: str = "bare"
+    options: str = ""
+
+
+_STARLETTE = {
+    "ours-memory": "**ours**, MemoryStore",
+    "ours-sqlite": "**ours**, SQLiteStore",
+    "session-middleware": "Starlette SessionMiddleware",
+}
+GROUPS: dict[str, Group] = {
+    "starlette": Group(
+        "Starlette, one route",
+        "starlette",
+        {
+            **_STARLETTE,
+            "starsessions-memory": "starsessions, InMemoryStore",
+            "starsessions-redis": "starsessions, Redis",
+        },
+    ),
+    "starlette200": Group(
+        "Starlette, last of 200 routes in four mounted routers",
+        "starlette",
+        {name: _STARLETTE[name] for name in ("ours-memory", "session-middleware")},
+        options="200",
+    ),
+    "fastapi": Group(
+        "FastAPI, one route",
+        "fastapi",
+        {name: _STARLETTE[name] for name in ("ours-memory", "session-middleware")},
+    ),
+    "fastapi200": Group(
+        "FastAPI, last of 200 routes in four included routers",
+        "fastapi",
+        {name: _STARLETTE[name] for name in ("ours-memory", "session-middleware")},
+        options="200",
+    ),
+    "plain": Group(
+        "plain ASGI",
+        "plain",
+        {"asgi-ours-memory": "**ours**, MemoryStore", "asgi-ours-sqlite": "**ours**, SQLiteStore"},
+        bare="asgi-bare",
+    ),
+    "plainwsgi": Group(
+        "plain WSGI",
+        "plain",
+        {"wsgi-ours-memory": "**ours**, MemoryStore", "wsgi-ours-sqlite": "**ours**, SQLiteStore"},
+        bare="wsgi-bare",
+    ),
+    "flask": Group(
+        "Flask",
+        "flask",
+        {
+            "ours-memory": "**ours**, MemoryStore",
+            "ours-sqlite": "**ours**, SQLiteStore",
+            "cookie": "Flask's cookie session",
+            "cookie-permanent": "Flask's cookie session, permanent (rolling)",
+            "flask-session-cachelib": "Flask-Session, cachelib files",
+            "flask-session-redis": "Flask-Session, Redis",
+        },
+    ),
+    "django": Group(
+        "Django, WSGI",
+        "django",
+        {
+            "ours-memory": "**ours**, MemoryStore",
+            "ours-sqlite": "**ours**, SQLiteStore",
+            "signed_cookies": "signed_cookies",
+            "signed_cookies-save": "signed_cookies, saved every request",
+            "cache": "cache (locmem)",
+            "cache-save": "cache (locmem), saved every request",
+            "db": "db (SQLite, WAL, NORMAL)",
+            "db-save": "db (SQLite, WAL, NORMAL), saved every request",
+        },
+        options="wsgi",
+    ),
+    "djangoasgi": Group(
+        "Django, ASGI",
+        "django",
+        {
+            "ours-memory": "**ours**, MemoryStore",
+            "ours-sqlite": "**ours**, SQLiteStore",
+            "cache": "cache (locmem)",
+            "cache-save": "cache (locmem), saved every request",
+        },
+        options="asgi",
+    ),
+    "djangoauth": Group(
+        "Django, WSGI, above SessionMiddleware + AuthenticationMiddleware",
+        "django",
+        {"auth-ours-memory": "**ours**, bridge, MemoryStore", "auth-ours-sqlite": "**ours**, bridge, SQLiteStore"},
+        bare="auth",
+        options="wsgi",
+    ),
+    "djangoauthasgi": Group(
+        "Django, ASGI, above SessionMiddleware + AuthenticationMiddleware",
+        "django",
+        {"auth-ours-memory": "**ours**, bridge, MemoryStore", "auth-ours-sqlite": "**ours**, bridge, SQLiteStore"},
+        bare="auth",
+        options="asgi",
+    ),
+}
+
+
+def make(group: str, name: str, *, counting: bool = False) -> Contender:
+    """Make a contender.
+
+    Args:
+        group: a key of `GROUPS`.
+        name: its name in that group's module.
+        counting: whether its store calls are to be counted, which costs time.
+
+    Raises:
+        ImportError: what it needs is not installed.
+    """
+    chosen = GROUPS[group]
+    module = import_module(f"benchmarks.contenders.{chosen.module}")
+    contender: Contender = module.make(name, chosen.options, counting)
+    return contender

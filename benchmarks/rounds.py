@@ -1,0 +1,147 @@
+"""Interleaved rounds: every contender in a process of its own, one at a time, in an order that changes each round.
+
+The machine's other work comes and goes in stretches much longer than a round, so what is compared is what was measured
+in the same round: microseconds added are the difference of two medians of one round, and a ratio is of two such
+differences. Processes are started anew several times, since where one process's memory lies shifts its times by percents.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+
+__all__ = ["Counts", "Effort", "Spread", "Worker", "added", "counts", "measure", "ratio"]
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is measured: how often processes are started, rounds of each, requests of a contender in a round."""
+
+    launches: int = 5
+    rounds: int = 16
+    requests: int = 150
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A median with its quartiles."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Spread:
+        """Return the spread of at least two values."""
+        low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+        return cls(median, low, high)
+
+    def text(self, digits: int) -> str:
+        """Return it as a table shows it."""
+        return f"{self.median:.{digits}f} ({self.low:.{digits}f}–{self.high:.{digits}f})"  # noqa: RUF001 # a range
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Per request: calls to the store, writes among them, Set-Cookie headers."""
+
+    calls: float
+    writes: float
+    cookies: float
+
+
+class Worker:
+    """A contender's process.
+
+    Raises:
+        ModuleNotFoundError: what the contender needs is not installed.
+        RuntimeError: it failed in another way.
+    """
+
+    def __init__(self, group: str, name: str, *how: str) -> None:
+        self.name = name
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.worker", group, name, *how],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "SESSION_STORE_URL": ""},
+        )
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.communicate()
+
+    def answer(self) -> str:
+        """Return its next line."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if line:
+            return line.strip()
+        errors = self._process.communicate()[1].strip()
+        last = errors.rpartition("\n")[2]
+        if last.startswith("ModuleNotFoundError"):
+            raise ModuleNotFoundError(last.partition(": ")[2])
+        raise RuntimeError(f"{self.name}: {errors[-2000:]}")
+
+    def burst(self, requests: int) -> float:
+        """Return the median microseconds of some requests."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{requests}\n")
+        self._process.stdin.flush()
+        return float(self.answer())
+
+
+@contextmanager
+def _launched(group: str, names: Sequence[str]) -> Iterator[list[Worker]]:
+    with ExitStack() as stack:
+        workers = [stack.enter_context(Worker(group, name)) for name in names]
+        for worker in workers:
+            worker.answer()  # "ready"
+        yield workers
+
+
+def measure(group: str, names: Sequence[str], effort: Effort) -> dict[str, list[float]]:
+    """Return the median microseconds of a request, for each contender and round."""
+    times: dict[str, list[float]] = {name: [] for name in names}
+    order = random.Random(1)
+    for _ in range(effort.launches):
+        with _launched(group, names) as workers:
+            for _ in range(effort.rounds):
+                order.shuffle(workers)
+                for worker in workers:
+                    times[worker.name].append(worker.burst(effort.requests))
+    return times
+
+
+def counts(group: str, name: str) -> Counts:
+    """Return what a contender asks of its store and its client."""
+    with Worker(group, name, "count") as worker:
+        return Counts(*json.loads(worker.answer()))
+
+
+def added(times: Mapping[str, Sequence[float]], name: str, bare: str) -> list[float]:
+    """Return the microseconds that a contender adds to another, round by round."""
+    return [mine - theirs for mine, theirs in zip(times[name], times[bare], strict=True)]
+
+
+def ratio(times: Mapping[str, Sequence[float]], name: str, peer: str, bare: str) -> list[float]:
+    """Return what one contender adds, as a share of what another adds, round by round.
+
+    A round in which the peer seems to add nothing was disturbed and says nothing; it is left out.
+    """
+    pairs = zip(added(times, name, bare), added(times, peer, bare), strict=True)
+    return [mine / theirs for mine, theirs in pairs if theirs > 0]
