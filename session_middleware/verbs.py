@@ -128,6 +128,8 @@ class Verbs:
         if held is None or held.ended_at is not None:
             x.verdict = Verdict.REVOKED
             raise SessionError("The session has ended; an ended session cannot be stepped up.", code="ended")
+        written, removed = _data_changes(x, standing)
+        data = {k: v for k, v in {**held.data, **written}.items() if k not in removed}
         standing = x.record = held
         added = tuple(_json("factors", dict(factor)) for factor in factors)
         now = x.now
@@ -141,7 +143,7 @@ class Verbs:
                 standing.inactivity_deadline, lifetime.deadlines(standing, x.configured, self.settings.timing).absolute
             ),
             claims=_json("claims", dict(x.claims)),
-            data=_json("data", dict(x.data if x.data is not None else standing.data)),
+            data=_json("data", data),
             factors=standing.factors + added,
             persistent=standing.persistent,
             stamp=standing.stamp,
@@ -323,13 +325,7 @@ class Verbs:
         if record is None or x.verdict is not Verdict.ACTIVE:
             return
         claim_changes, x.claim_changes = x.claim_changes or {}, None
-        written: dict[str, Any] = {}
-        removed: set[str] = set()
-        if x.data is not None:
-            before = record.data
-            _json("data", x.data)
-            written = {k: deepcopy(v) for k, v in x.data.items() if k not in before or before[k] != v}
-            removed = set(before) - set(x.data)
+        written, removed = _data_changes(x, record)
         if not (claim_changes or written or removed):
             return
         for _ in range(SAVE_TRIES):
@@ -355,6 +351,16 @@ class Verbs:
             await self.end(x.created.key, "abandoned", x.now, x.now)
             x.created, x.verdict, x.record = None, Verdict.ANONYMOUS, None
         x.closed = True
+
+
+def _data_changes(x: Exchange, record: SessionRecord) -> tuple[dict[str, Any], set[str]]:  # Any: JSON values
+    """Return what the app wrote to its working copy of the record's data, and the names it removed."""
+    if x.data is None:
+        return {}, set()
+    before = record.data
+    _json("data", x.data)
+    written = {k: deepcopy(v) for k, v in x.data.items() if k not in before or before[k] != v}
+    return written, set(before) - set(x.data)
 
 
 def _is_localhost(host: str) -> bool:
