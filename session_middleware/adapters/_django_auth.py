@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from django.contrib.auth import REDIRECT_FIELD_NAME, SESSION_KEY
 from django.contrib.auth.signals import user_logged_in, user_logged_out
-from django.core.exceptions import SynchronousOnlyOperation
+from django.core.exceptions import PermissionDenied, SynchronousOnlyOperation
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.functional import SimpleLazyObject
@@ -234,8 +234,10 @@ def _begin(sender: object, request: Any, user: Any, **_: object) -> None:  # Any
     clear, x.clear_framework = x.clear_framework, None  # Django has just written its session for this very user
     try:
         state.side.run(state.side.engine.login(x, str(user.pk)))
-    except BaseException:
+    except BaseException as problem:
         session.flush()  # it must not know a user whose session we refused to begin
+        if isinstance(problem, SessionError) and problem.code == "cross_site_login":
+            raise PermissionDenied(str(problem)) from problem  # 403, as for a missing CSRF token
         raise
     finally:
         x.clear_framework = clear

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 from http.cookies import Morsel
 from typing import Any
@@ -103,7 +103,8 @@ def body_reader(request: HttpRequest) -> Callable[[int], Any]:
 
 # --- markers ---------------------------------------------------------------------------------------------------------
 
-_by_class: dict[tuple[object, str], RouteRules] = {}
+#: Rules by view and, for class-based views, method; they stand in the URLconf for as long as the process runs.
+_known: dict[tuple[object, str | None, bool], RouteRules] = {}
 _OPEN = RouteRules(policy="exempt")
 
 
@@ -114,23 +115,41 @@ def rules_for(view: Any, request: HttpRequest, *, bridged: bool) -> RouteRules: 
     the method. Django's own `login_not_required` opens a view where its login is bridged (L21).
     """
     holder = getattr(view, "view_class", None) or getattr(view, "cls", None)  # `cls`: view sets of REST framework
-    if holder is None:
-        rules = rules_of(view)
-    else:
-        method = (request.method or "GET").lower()
-        rules = _by_class.get((view, method))
-        if rules is None:
-            if len(_by_class) > 4096:  # only tests make ever new URLconfs
-                _by_class.clear()
-            rules = _by_class[view, method] = class_rules(view, holder, method)
+    key = (view, None if holder is None else request.method, bridged)
+    try:
+        rules = _known.get(key)
+    except TypeError:  # a view without a hash
+        return _rules_for(view, holder, request, bridged) or _static_rules(view, request)
     if rules is None:
-        rules = NO_RULES
+        rules = _rules_for(view, holder, request, bridged)
+        if rules is None:  # depends on the path
+            return _static_rules(view, request)
+        if len(_known) > 4096:  # only tests make ever new URLconfs
+            _known.clear()
+        _known[key] = rules
+    return rules
+
+
+def _rules_for(view: Any, holder: Any, request: HttpRequest, bridged: bool) -> RouteRules | None:  # Any: as above
+    """Return the rules of a view; None if it is one that serves static files."""
+    if holder is None:
+        rules = rules_of(view) or NO_RULES
+    else:
+        rules = class_rules(view, holder, (request.method or "GET").lower())
     if rules.policy is None:
         if bridged and getattr(view, "login_required", True) is False:
             return replace(rules, policy="optional")
-        if _is_static(view, request):
-            return _OPEN
+        if getattr(view, "__module__", "") in ("django.contrib.staticfiles.views", "django.views.static"):
+            return None
     return rules
+
+
+def _static_rules(view: Any, request: HttpRequest) -> RouteRules:  # Any: a callable with attributes
+    """Open Django's own view of static files; `django.views.static` serves uploads too, and those stay as they are."""
+    if view.__module__ == "django.contrib.staticfiles.views":
+        return _OPEN
+    prefix = conf.STATIC_URL
+    return _OPEN if prefix and request.path.startswith(str(prefix)) else NO_RULES
 
 
 def class_rules(view: Any, holder: type, method: str) -> RouteRules:  # Any: a callable with attributes
@@ -148,15 +167,6 @@ def class_rules(view: Any, holder: type, method: str) -> RouteRules:  # Any: a c
             found = replace(found, policy=None, fresh_within=None)  # the nearer one says who may come in
         found = found.merged(rules)
     return found
-
-
-def _is_static(view: Any, request: HttpRequest) -> bool:  # Any: a callable with attributes
-    module = getattr(view, "__module__", "")
-    if module == "django.contrib.staticfiles.views":
-        return True
-    # This one serves uploads too, in development; only the style sheets of the login page are open.
-    prefix = conf.STATIC_URL
-    return module == "django.views.static" and bool(prefix) and request.path.startswith(str(prefix))
 
 
 # --- responses -------------------------------------------------------------------------------------------------------
@@ -178,16 +188,16 @@ class RawCookie(Morsel[str]):
         for attribute in attributes:
             key, equals, text = attribute.strip().partition("=")
             if self.isReservedKey(key):
-                self[key] = text if equals else True  # type: ignore[assignment]  # as http.cookies keeps flags
+                self[key] = text if equals else True  # flags are kept as http.cookies does
 
-    def output(self, attrs: list[str] | None = None, header: str = "Set-Cookie:") -> str:
+    def output(self, attrs: Container[str] | None = None, header: str = "Set-Cookie:") -> str:
         return f"{header} {self._line}" if header else self._line
 
-    def OutputString(self, attrs: list[str] | None = None) -> str:  # the name in http.cookies
+    def OutputString(self, attrs: Container[str] | None = None) -> str:  # the name in http.cookies
         return self._line
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "line": self._line}  # type: ignore[misc,dict-item]  # not in typeshed
+        return {**super().__getstate__(), "line": self._line}  # type: ignore[dict-item]  # more than typeshed's
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._line = state.pop("line")
@@ -200,19 +210,24 @@ def cookie(response: HttpResponseBase, line: str) -> None:
     response.cookies[morsel.key] = morsel
 
 
+_PRIVATE = ("Cache-Control", PRIVATE)
+
+
 def finish(response: HttpResponseBase, *, vary: str, protected: bool, cookies: Sequence[str] = ()) -> None:
     """Give a response its cookies and what L18 asks of its cache headers."""
     if not vary:
         return
     headers = response.headers
-    standing_vary, standing_control = headers.get("Vary"), headers.get("Cache-Control")
-    if not cookies and standing_control is None:
-        headers["Vary"] = vary if standing_vary is None else merge_vary(standing_vary, *vary.split(", "))
+    # Setting a header the public way checks its encoding for about 3 us; these two are constants of ours.
+    store = headers._store
+    if not cookies and "cache-control" not in store:
+        standing = store.get("vary")
+        store["vary"] = ("Vary", vary if standing is None else merge_vary(standing[1], *vary.split(", ")))
         if protected:
-            headers["Cache-Control"] = PRIVATE
+            store["cache-control"] = _PRIVATE
         return
-    standing = [(n, v) for n, v in (("Vary", standing_vary), ("Cache-Control", standing_control)) if v is not None]
-    for name, value in finished(standing, vary=vary, protected=protected, cookies=cookies):
+    held = [(name, headers[name]) for name in ("Vary", "Cache-Control") if name in headers]
+    for name, value in finished(held, vary=vary, protected=protected, cookies=cookies):
         if name == "Set-Cookie":
             cookie(response, value)
         else:

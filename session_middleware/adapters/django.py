@@ -132,9 +132,8 @@ class SessionLifetimeMiddleware:
 
     def _judge(self, request: HttpRequest, view: View, args: object, kwargs: object) -> HttpResponse | None:
         state: Attached = request.__dict__[KEY]
-        refused: HttpResponse | None = state.side.run(
-            self._open(request, state, rules_for(view, request, bridged=self._bridged))
-        )
+        rules = rules_for(view, request, bridged=self._bridged)
+        refused: HttpResponse | None = state.side.run(self._open(request, state, rules))
         return refused
 
     async def _ajudge(self, request: HttpRequest, view: View, args: object, kwargs: object) -> HttpResponse | None:

@@ -124,7 +124,7 @@ def _views(prefix: str) -> Iterator[checks.CheckMessage]:
 
 
 def _contradictions(route: str, view: Any) -> Iterator[checks.CheckMessage]:  # Any: a callable with attributes
-    holder = getattr(view, "view_class", None) or getattr(view, "cls", None)
+    holder: Any = getattr(view, "view_class", None) or getattr(view, "cls", None)
     for method in METHODS if holder is not None else ():
         try:
             class_rules(view, holder, method)

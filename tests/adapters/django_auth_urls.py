@@ -1,0 +1,115 @@
+"""A project that signs people in as Django does: contrib.auth's views, its decorators, its admin."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.contrib.auth import aauthenticate, alogin, alogout, aupdate_session_auth_hash
+from django.contrib.auth import views as auth_views
+from django.contrib.auth.decorators import login_not_required, login_required
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.urls import path
+from django.utils.decorators import method_decorator
+from django.views import View
+
+from session_middleware import fresh_login_required, session_exempt, session_required
+from session_middleware.adapters.django import asession_from, session_from
+
+
+def who(request: HttpRequest) -> HttpResponse:
+    return JsonResponse({"user": request.user.get_username(), "subject": session_from(request).subject})
+
+
+def user_only(request: HttpRequest) -> HttpResponse:
+    return JsonResponse({"user": request.user.get_username()})
+
+
+def public(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("for everybody")
+
+
+@session_exempt
+def exempt_user(request: HttpRequest) -> HttpResponse:
+    return JsonResponse({"user": request.user.get_username()})
+
+
+@login_required
+def private(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("private")
+
+
+@session_required
+def ours(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(f"hello {session_from(request).subject}")
+
+
+@fresh_login_required(within=300)
+def fresh(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("fresh")
+
+
+@login_not_required
+def landing(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("landing")
+
+
+def boom(request: HttpRequest) -> HttpResponse:
+    assert request.user.is_authenticated
+    raise RuntimeError("as asked")
+
+
+def step_up(request: HttpRequest) -> HttpResponse:
+    session_from(request).step_up([{"type": "otp"}])
+    return who(request)
+
+
+@method_decorator(login_required, name="dispatch")
+class Page(View):
+    def get(self, request: HttpRequest) -> HttpResponse:
+        return HttpResponse("page")
+
+
+async def awho(request: HttpRequest) -> HttpResponse:
+    user = await request.auser()
+    return JsonResponse({"user": user.get_username(), "subject": asession_from(request).subject})
+
+
+async def alogin_view(request: HttpRequest) -> HttpResponse:
+    user = await aauthenticate(request, username=request.POST["username"], password=request.POST["password"])
+    await alogin(request, user)
+    return await awho(request)
+
+
+async def alogout_view(request: HttpRequest) -> HttpResponse:
+    await alogout(request)
+    return await awho(request)
+
+
+async def apassword(request: HttpRequest) -> HttpResponse:
+    user = await request.auser()
+    user.set_password(request.POST["password"])
+    await user.asave()
+    await aupdate_session_auth_hash(request, user)
+    return await awho(request)
+
+
+urlpatterns = [
+    path("who", who),
+    path("user", user_only),
+    path("public", public),
+    path("exempt-user", exempt_user),
+    path("private", private),
+    path("ours", ours),
+    path("fresh", fresh),
+    path("landing", landing),
+    path("boom", boom),
+    path("step-up", step_up),
+    path("page", Page.as_view()),
+    path("awho", awho),
+    path("alogin", alogin_view),
+    path("alogout", alogout_view),
+    path("apassword", apassword),
+    path("accounts/login/", auth_views.LoginView.as_view(template_name="admin/login.html", next_page="/who")),
+    path("accounts/logout/", auth_views.LogoutView.as_view(next_page="/public")),
+    path("accounts/password/", auth_views.PasswordChangeView.as_view(success_url="/who")),
+    path("admin/", admin.site.urls),
+]

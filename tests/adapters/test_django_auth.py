@@ -1,0 +1,454 @@
+"""contrib.auth under our middleware: its login and logout are ours, and it never knows more than we do (L23)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+import pytest
+
+from tests.modes.django_settings import AUTH, MESSAGES, OURS, SESSIONS, configure
+
+configure()
+
+from django.contrib.auth import login  # noqa: E402
+from django.contrib.auth.models import User  # noqa: E402
+from django.contrib.auth.signals import user_logged_in  # noqa: E402
+from django.contrib.sessions.models import Session as DjangoSession  # noqa: E402
+from django.http import HttpRequest, HttpResponse  # noqa: E402
+from django.test import AsyncClient, Client, TestCase  # noqa: E402
+from django.test.utils import override_settings, setup_databases, teardown_databases  # noqa: E402
+from django.urls import path  # noqa: E402
+
+from session_middleware.adapters.django import asessions, sessions  # noqa: E402
+from session_middleware.stores.memory import MemoryStore  # noqa: E402
+from session_middleware.testing import FakeClock  # noqa: E402
+from session_middleware.testing.watched_store import WatchedStore  # noqa: E402
+
+LOGIN = "/accounts/login/"
+TOKEN = "__Host-session"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def database() -> Iterator[None]:
+    """A database of this module's own, in memory."""
+    names = setup_databases(verbosity=0, interactive=False)
+    yield
+    teardown_databases(names, verbosity=0)
+
+
+class Bridged(TestCase):
+    """A project with contrib.auth, our middleware directly after its own, and a clock that stands."""
+
+    lifetime: ClassVar[dict[str, Any]] = {}
+    middleware = (SESSIONS, AUTH, OURS, MESSAGES)
+
+    def setUp(self) -> None:
+        self.clock = FakeClock()
+        self.store = WatchedStore(MemoryStore())
+        self.events: list[str] = []
+        given = {
+            "store": self.store,
+            "clock": self.clock,
+            "on_event": lambda event: self.events.append(event.name),
+            "inactivity_timeout": 900,
+            **self.lifetime,
+        }
+        override = override_settings(
+            MIDDLEWARE=list(self.middleware), SESSION_LIFETIME=given, ROOT_URLCONF="tests.adapters.django_auth_urls"
+        )
+        override.enable()
+        self.addCleanup(override.disable)
+        self.alice = User.objects.create_superuser("alice", password="wonderland")
+        self.bob = User.objects.create_user("bob", password="builder")
+
+    def sign_in(self, name: str = "alice", password: str = "wonderland") -> Client:
+        client = Client()
+        answer = client.post(LOGIN, {"username": name, "password": password})
+        assert answer.status_code == 302, answer.content
+        return client
+
+    def user(self, client: Client) -> str:
+        return client.get("/who").json()["user"]
+
+
+class TestLogin(Bridged):
+    """What contrib.auth's own views do."""
+
+    def test_its_login_begins_a_session_of_ours(self) -> None:
+        """LoginView, unchanged, signs in with both; the subject is the user's primary key."""
+        client = self.sign_in()
+        assert client.get("/who").json() == {"user": "alice", "subject": str(self.alice.pk)}
+        assert self.events.count("session_created") == 1
+
+    def test_the_cookie_is_the_line_of_the_core(self) -> None:
+        """The attributes that Django's cookies have no words for arrive as they were written."""
+        answer = Client().post(LOGIN, {"username": "alice", "password": "wonderland"})
+        line = answer.cookies[TOKEN].output(header="")
+        assert line.endswith("; Path=/; Secure; HttpOnly; SameSite=Lax")
+        assert answer.cookies[TOKEN]["samesite"] == "Lax"
+
+    def test_its_logout_ends_ours(self) -> None:
+        """A copy of every cookie from before the logout is worth nothing after it."""
+        client = self.sign_in()
+        thief = Client()
+        thief.cookies = client.cookies.copy()
+        client.post("/accounts/logout/")
+        assert self.user(thief) == ""
+        assert self.user(client) == ""
+        assert sessions().list(str(self.alice.pk)) == []
+
+    def test_another_user_logs_in_over_the_first(self) -> None:
+        """The first session is over, and nobody is both."""
+        client = self.sign_in()
+        client.post(LOGIN, {"username": "bob", "password": "builder"})
+        assert client.get("/who").json() == {"user": "bob", "subject": str(self.bob.pk)}
+        assert sessions().list(str(self.alice.pk)) == []
+
+    def test_silence_ends_both_for_good(self) -> None:
+        """After the inactivity timeout `@login_required`, class-based pages and the admin send people to log in."""
+        client = self.sign_in()
+        assert [client.get(path).status_code for path in ("/private", "/page", "/admin/")] == [200, 200, 200]
+        self.clock.advance(minutes=16)
+        answers = [client.get(path) for path in ("/private", "/page", "/admin/")]
+        assert [(a.status_code, a.headers["Location"].partition("?")[0]) for a in answers] == [
+            (302, LOGIN),
+            (302, LOGIN),
+            (302, "/admin/login/"),
+        ]
+        assert DjangoSession.objects.count() == 0  # proven over, so Django's session is flushed (L26)
+
+    def test_a_view_that_logs_in_and_raises_signs_nobody_in(self) -> None:
+        """What a failed response promised does not stand (L25)."""
+        with self.settings(ROOT_URLCONF=__name__):
+            client = Client(raise_request_exception=False)
+            assert client.post("/login-then-fail").status_code == 500
+        assert sessions().list(str(self.alice.pk)) == []
+
+    def test_an_api_token_is_not_a_login(self) -> None:
+        """A login signal without a session behind it, as token libraries send it, begins none of ours."""
+        with self.settings(ROOT_URLCONF=__name__):
+            answer = Client().post("/token-login")
+        assert (answer.status_code, answer.cookies.keys()) == (200, {}.keys())
+        assert self.store.calls["create"] == 0
+
+    def test_another_sites_login_leaves_nobody_signed_in(self) -> None:
+        """A login that another site submits is refused, and Django's half of it does not stand (L20)."""
+        client = Client(headers={"sec-fetch-site": "cross-site"})
+        assert client.post(LOGIN, {"username": "alice", "password": "wonderland"}).status_code == 403
+        assert self.user(client) == ""
+        assert not any("_auth_user_id" in s.get_decoded() for s in DjangoSession.objects.all())
+
+
+class TestNeverMoreThanWe(Bridged):
+    """L23, as attacks."""
+
+    def test_without_our_cookie(self) -> None:
+        """Django's own session alone is nobody, wherever one looks, and on exempt routes too."""
+        client = self.sign_in()
+        del client.cookies[TOKEN]
+        assert [client.get(path).json()["user"] for path in ("/who", "/user", "/awho", "/exempt-user")] == [""] * 4
+        assert client.get("/admin/").status_code == 302
+        assert DjangoSession.objects.count() == 1  # nothing was proven, so nothing is flushed
+
+    def test_with_another_users_session_of_ours(self) -> None:
+        """Bob's session of ours beside alice's of Django makes neither of them in Django."""
+        alice, bob = self.sign_in(), self.sign_in("bob", "builder")
+        alice.cookies[TOKEN] = bob.cookies[TOKEN].value
+        del alice.cookies[f"{TOKEN}_jwt"]
+        assert self.user(alice) == ""
+
+    def test_with_another_session_of_the_same_user(self) -> None:
+        """The link names one session; another one of the same user does not open it."""
+        first, second = self.sign_in(), self.sign_in()
+        first.cookies[TOKEN] = second.cookies[TOKEN].value
+        del first.cookies[f"{TOKEN}_jwt"]
+        assert self.user(first) == ""
+
+    def test_with_only_our_cookie(self) -> None:
+        """Without Django's session there is no user of Django's."""
+        client = self.sign_in()
+        del client.cookies["sessionid"]
+        assert self.user(client) == ""
+
+    def test_a_session_that_was_never_linked(self) -> None:
+        """A session from before the installation is not accepted just like that."""
+        client = self.unlinked()
+        assert self.user(client) == ""
+
+    def unlinked(self) -> Client:
+        client = Client()
+        client.force_login(self.alice)
+        session = client.session
+        for key in [key for key in list(session.keys()) if key.startswith("_session_lifetime")]:
+            del session[key]
+        session.save()
+        User.objects.filter(pk=self.alice.pk).update(last_login=datetime.fromtimestamp(self.clock() - 60, UTC))
+        return client
+
+    def test_until_the_day_of_installation_it_is_adopted_once(self) -> None:
+        """On that day whoever is signed in stays so; a copy without our cookie does not, nor does anybody later."""
+        self.setting(adopt_existing_until="2027-01-15")  # the fake clock's day
+        client = self.unlinked()
+        copy = Client()
+        copy.cookies = client.cookies.copy()
+        assert self.user(client) == "alice"
+        assert self.user(client) == "alice"
+        assert self.user(copy) == ""
+        late = self.unlinked()
+        self.clock.advance(days=1)
+        assert self.user(late) == ""
+
+    def setting(self, **options: Any) -> None:
+        given = {"store": self.store, "clock": self.clock, **options}
+        override = override_settings(SESSION_LIFETIME=given)
+        override.enable()
+        self.addCleanup(override.disable)
+
+    def test_an_adopted_login_counts_from_when_it_was(self) -> None:
+        """Adopting is no login: whoever signed in longer ago than the absolute lifetime signs in again (L3)."""
+        self.setting(adopt_existing_until="2027-01-15")
+        client = self.unlinked()
+        User.objects.filter(pk=self.alice.pk).update(last_login=datetime.fromtimestamp(self.clock() - 90_000, UTC))
+        assert self.user(client) == ""
+
+    def test_key_cycling_and_step_up_keep_the_link(self) -> None:
+        """The link lies in the data and follows our session to its new id."""
+        client = self.sign_in()
+        before = client.cookies[TOKEN].value
+        assert client.get("/step-up").json()["user"] == "alice"
+        assert client.cookies[TOKEN].value != before
+        assert self.user(client) == "alice"
+
+
+class TestTheUserChanges(Bridged):
+    """What Django knows of the user is asked on each request (L8)."""
+
+    def test_a_password_change_keeps_this_session_and_ends_the_others(self) -> None:
+        """PasswordChangeView, unchanged."""
+        here, there = self.sign_in(), self.sign_in()
+        assert self.user(there) == "alice"
+        form = {"old_password": "wonderland", "new_password1": "looking-glass-7", "new_password2": "looking-glass-7"}
+        assert here.post("/accounts/password/", form).status_code == 302
+        assert self.user(here) == "alice"
+        assert there.get("/ours").status_code == 401
+        assert len(sessions().list(str(self.alice.pk))) == 1
+
+    def test_a_deactivated_user_is_out_at_the_next_request(self) -> None:
+        """On a page that asks Django, and on one that asks only us."""
+        one, two = self.sign_in(), self.sign_in()
+        User.objects.filter(pk=self.alice.pk).update(is_active=False)
+        assert self.user(one) == ""
+        assert two.get("/ours").status_code == 401
+        assert sessions().list(str(self.alice.pk)) == []
+
+    def test_a_deleted_user_is_out(self) -> None:
+        """There is nobody left to be signed in."""
+        client = self.sign_in("bob", "builder")
+        self.bob.delete()
+        assert client.get("/ours").status_code == 401
+
+
+class TestExistingSuites(Bridged):
+    """What a project's own tests do, unchanged."""
+
+    def test_force_login(self) -> None:
+        """`client.force_login` signs in with us too, once."""
+        client = Client()
+        client.force_login(self.alice)
+        copy = Client()
+        copy.cookies = client.cookies.copy()
+        assert client.get("/who").json() == {"user": "alice", "subject": str(self.alice.pk)}
+        assert client.get("/ours").status_code == 200
+        assert self.user(copy) == ""
+
+    def test_force_login_of_one_after_another(self) -> None:
+        """The second takes the place of the first, whether or not the first was seen."""
+        client = Client()
+        client.force_login(self.alice)
+        client.force_login(self.bob)
+        assert self.user(client) == "bob"
+        client.force_login(self.alice)
+        assert self.user(client) == "alice"
+
+    def test_after_a_logout_in_between(self) -> None:
+        """The test client keeps an emptied cookie; it does not stand in the way."""
+        client = self.sign_in()
+        client.post("/accounts/logout/")
+        client.force_login(self.bob)
+        assert self.user(client) == "bob"
+
+    def test_client_login_and_logout(self) -> None:
+        """`client.login` and `client.logout` work as ever, and the logout ends our session."""
+        client = Client()
+        assert client.login(username="alice", password="wonderland")
+        assert client.get("/private").status_code == 200
+        client.logout()
+        assert client.get("/private").status_code == 302
+        assert sessions().list(str(self.alice.pk)) == []
+
+    def test_a_protected_page_first(self) -> None:
+        """Our own marker lets a forced login in as well, and it is fresh."""
+        client = Client()
+        client.force_login(self.alice)
+        assert client.get("/fresh").status_code == 200
+
+    def test_a_view_that_raises_first(self) -> None:
+        """The mark is spent by a failing view too, and its session stands: it was the test that logged in."""
+        client = Client(raise_request_exception=False)
+        client.force_login(self.alice)
+        assert client.get("/boom").status_code == 500
+        assert self.user(client) == "alice"
+
+    def test_no_query_more(self) -> None:
+        """The queries of a view are those it would make without us, the first request after force_login included."""
+        client = Client()
+        client.force_login(self.alice)
+        for _ in range(2):
+            with self.assertNumQueries(2):  # Django's session, and the user
+                client.get("/user")
+            with self.assertNumQueries(0):
+                client.get("/public")
+
+    def test_a_mark_does_not_outlive_its_day(self) -> None:
+        """It is for the request that follows; it is no second credential for ever."""
+        client = Client()
+        client.force_login(self.alice)
+        self.clock.advance(days=1)
+        assert self.user(client) == ""
+
+    def test_a_spent_mark_stays_spent(self) -> None:
+        """With the session that it began ended, the mark beside the link begins no other."""
+        client = Client()
+        client.force_login(self.alice)
+        client.get("/who")
+        sessions().end_all(str(self.alice.pk))
+        del client.cookies[TOKEN]
+        assert self.user(client) == ""
+
+    async def test_async_clients(self) -> None:
+        """`aforce_login`, `alogin` and `alogout` of the asynchronous client."""
+        client = AsyncClient()
+        await client.aforce_login(self.alice)
+        assert (await client.get("/awho")).json() == {"user": "alice", "subject": str(self.alice.pk)}
+        await client.alogout()
+        assert (await client.get("/awho")).json()["user"] == ""
+        assert await asessions().list(str(self.alice.pk)) == []
+
+
+class TestAsynchronously(Bridged):
+    """The same under ASGI, in asynchronous views and in plain ones."""
+
+    async def test_a_life(self) -> None:
+        """Login, password change, logout, with contrib.auth's asynchronous functions."""
+        client, other = AsyncClient(), AsyncClient()
+        form = {"username": "alice", "password": "wonderland"}
+        await other.post("/alogin", form)
+        answer = await client.post("/alogin", form)
+        assert answer.json() == {"user": "alice", "subject": str(self.alice.pk)}
+        assert (await client.get("/who")).json() == answer.json()  # a plain view
+        assert (await client.post("/apassword", {"password": "looking-glass-7"})).json()["user"] == "alice"
+        assert (await client.get("/awho")).json()["user"] == "alice"
+        assert (await other.get("/awho")).json() == {"user": "", "subject": None}
+        assert (await client.post("/alogout")).json() == {"user": "", "subject": None}
+        assert (await client.get("/awho")).json()["user"] == ""
+
+    async def test_plain_views_of_contrib_auth(self) -> None:
+        """LoginView and LogoutView run in a thread there; their signals reach the loop."""
+        client = AsyncClient()
+        answer = await client.post(LOGIN, {"username": "alice", "password": "wonderland"})
+        assert answer.status_code == 302
+        assert (await client.get("/awho")).json()["user"] == "alice"
+        await client.post("/accounts/logout/")
+        assert (await client.get("/awho")).json()["user"] == ""
+
+    async def test_without_our_cookie(self) -> None:
+        """Django's own session alone is nobody (L23)."""
+        client = AsyncClient()
+        await client.post("/alogin", {"username": "alice", "password": "wonderland"})
+        del client.cookies[TOKEN]
+        assert (await client.get("/awho")).json()["user"] == ""
+        assert (await client.get("/who")).json()["user"] == ""
+
+    def test_asynchronous_views_under_wsgi(self) -> None:
+        """They run on a loop of their own there."""
+        client = Client()
+        answer = client.post("/alogin", {"username": "alice", "password": "wonderland"})
+        assert answer.json() == {"user": "alice", "subject": str(self.alice.pk)}
+        assert client.get("/awho").json()["user"] == "alice"
+        assert client.post("/alogout").json()["user"] == ""
+
+    def test_silence_under_wsgi_in_an_asynchronous_view(self) -> None:
+        """A proven end flushes Django's session from the loop as well."""
+        client = self.sign_in()
+        self.clock.advance(minutes=16)
+        assert client.get("/awho").json()["user"] == ""
+        assert DjangoSession.objects.count() == 0
+
+
+class TestOutage(Bridged):
+    """While the store is down nobody is called anonymous (L17)."""
+
+    def test_login_required_answers_503(self) -> None:
+        """No login redirect, by Django's decorators or by the admin; public pages are served, with no user."""
+        client = self.sign_in()
+        self.store.go_down()
+        assert [client.get(path).status_code for path in ("/private", "/admin/", "/ours")] == [503, 503, 503]
+        assert client.get("/private").headers["Retry-After"] == "5"
+        assert (client.get("/public").status_code, client.get("/user").json()) == (200, {"user": ""})
+        self.store.come_back()
+        assert self.user(client) == "alice"
+
+    def test_a_login_answers_503(self) -> None:
+        """And leaves nobody signed in."""
+        self.store.go_down(reads=False)
+        client = Client()
+        answer = client.post(LOGIN, {"username": "alice", "password": "wonderland"})
+        assert (answer.status_code, TOKEN in answer.cookies) == (503, False)
+        self.store.come_back()
+        assert self.user(client) == ""
+
+    def test_a_logout_answers_503_and_is_retried(self) -> None:
+        """The browser's cookies go, and the end is stored later."""
+        client = self.sign_in()
+        thief = Client()
+        thief.cookies = client.cookies.copy()
+        self.store.go_down(reads=False)
+        answer = client.post("/accounts/logout/")
+        assert (answer.status_code, answer.cookies[TOKEN]["max-age"]) == (503, "0")
+        self.store.come_back()
+        assert self.user(thief) == ""
+
+
+class TestRequired(Bridged):
+    """`default_policy="required"` in a project with contrib.auth."""
+
+    lifetime: ClassVar[dict[str, Any]] = {"default_policy": "required"}
+
+    def test_every_view_but_those_that_django_opens(self) -> None:
+        """`login_not_required` is honoured, on the admin's login page too; LOGIN_URL is open; the rest is not."""
+        client = Client(headers={"accept": "text/html"})
+        open_to_all = ["/landing", LOGIN, "/admin/login/"]
+        assert [client.get(path).status_code for path in open_to_all] == [200, 200, 200]
+        answer = client.get("/public?a=1")
+        assert (answer.status_code, answer.headers["Location"]) == (303, f"{LOGIN}?next=/public%3Fa%3D1")
+        assert client.get("/nowhere").status_code == 303
+        client.force_login(self.alice)
+        assert [client.get(path).status_code for path in ("/public", "/admin/", "/nowhere")] == [200, 200, 404]
+
+
+# --- two views that only this file needs -----------------------------------------------------------------------------
+
+
+def login_then_fail(request: HttpRequest) -> HttpResponse:
+    login(request, User.objects.get(username="alice"))
+    raise RuntimeError("after the login")
+
+
+def token_login(request: HttpRequest) -> HttpResponse:
+    user_logged_in.send(sender=User, request=request, user=User.objects.get(username="alice"))
+    return HttpResponse("token")
+
+
+urlpatterns = [path("login-then-fail", login_then_fail), path("token-login", token_login)]
