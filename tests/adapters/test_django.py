@@ -1,0 +1,436 @@
+"""What is Django's own about the adapter: settings, markers, threads, and the places where a view is not reached."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.modes.django_settings import AUTH, OURS, SESSIONS, configure
+
+configure()
+
+import asgiref.sync  # noqa: E402
+from django.core.exceptions import ImproperlyConfigured  # noqa: E402
+from django.http import HttpRequest, HttpResponse  # noqa: E402
+from django.test import AsyncClient, Client, RequestFactory, override_settings  # noqa: E402
+from django.urls import path  # noqa: E402
+
+from session_middleware import (  # noqa: E402
+    SessionNotAttached,
+    Settings,
+    SettingsError,
+    session_optional,
+    session_required,
+)
+from session_middleware.adapters._django_http import RawCookie  # noqa: E402
+from session_middleware.adapters._django_setup import current  # noqa: E402
+from session_middleware.adapters.django import asessions, session_from, sessions  # noqa: E402
+from session_middleware.adapters.django_app import check_project  # noqa: E402
+from session_middleware.stores.memory import MemoryStore  # noqa: E402
+from session_middleware.stores.sqlite import SQLiteStore  # noqa: E402
+from session_middleware.testing import FakeClock  # noqa: E402
+from session_middleware.testing.watched_store import WatchedStore  # noqa: E402
+from tests.adapters.django_routes import unwrapped  # noqa: E402
+
+ROUTES = "tests.adapters.django_routes"
+BLOCKING = f"{__name__}.BlockingMiddleware"
+Given = Callable[..., None]
+
+
+class BlockingMiddleware:
+    """A middleware of the old kind, which Django runs in a thread under ASGI."""
+
+    async_capable = False
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if request.path == "/from-a-middleware":
+            return HttpResponse("a secret page of a middleware")
+        return self.get_response(request)
+
+
+@pytest.fixture
+def given() -> Iterator[Given]:
+    """Set what SESSION_LIFETIME and other settings say for one test."""
+    overrides: list[override_settings] = []
+
+    def given(lifetime: Any = None, **settings: Any) -> None:
+        lifetime = {"store": MemoryStore(), "clock": FakeClock()} if lifetime is None else lifetime
+        override = override_settings(
+            SESSION_LIFETIME=lifetime, **{"ROOT_URLCONF": ROUTES, "MIDDLEWARE": [OURS], **settings}
+        )
+        override.enable()
+        overrides.append(override)
+
+    given()
+    yield given
+    for override in reversed(overrides):
+        override.disable()
+
+
+def statuses(client: Client, *paths: str) -> list[int]:
+    return [client.get(path).status_code for path in paths]
+
+
+class TestSettings:
+    """SESSION_LIFETIME, and what Django knows already."""
+
+    def test_options_arguments_and_dotted_paths_in_one_dict(self, given: Given) -> None:
+        """Options by name, beside the arguments of the adapter; objects or the paths of them."""
+        given(
+            {
+                "INACTIVITY_TIMEOUT": 600,
+                "store": "session_middleware.stores.memory.MemoryStore",
+                "clock": "time.time",
+                "limits": f"{__name__}.strict",
+                "on_event": "builtins.repr",
+            }
+        )
+        setup = current()
+        assert setup.settings.inactivity_timeout == 600
+        assert isinstance(setup.store, MemoryStore)
+        assert setup.settings.limits is strict
+        assert setup.blocking.engine.hooks == (repr,)
+
+    def test_finished_settings_or_a_dict_of_options(self, given: Given) -> None:
+        """Under `settings`; keys come from SECRET_KEY where they give none."""
+        for settings in (Settings(inactivity_timeout=600), {"inactivity_timeout": 600}):
+            given({"settings": settings, "store": MemoryStore()}, SECRET_KEY="k" * 24 + "0123456789abcdef")
+            assert current().settings.inactivity_timeout == 600
+            assert current().settings.secret_keys == (b"k" * 24 + b"0123456789abcdef",)
+
+    def test_secret_key_and_its_fallbacks(self, given: Given) -> None:
+        """The first signs, all verify (L10): a session outlives the rotation of SECRET_KEY."""
+        lifetime = {"store": MemoryStore()}
+        given(lifetime)
+        client = Client()
+        client.post("/login")
+        old = current().settings.secret_keys[0]
+        given(
+            lifetime, SECRET_KEY="another key, as long and as varied: 0123456789", SECRET_KEY_FALLBACKS=[old.decode()]
+        )
+        client.handler._middleware_chain = None
+        assert client.get("/plain").json() == {"subject": "alice"}
+
+    @pytest.mark.parametrize(
+        ("lifetime", "settings", "words"),
+        [
+            ({"inactivity_timout": 600}, {}, "Did you mean 'inactivity_timeout'?"),
+            ({"stroe": "memory://"}, {}, "Did you mean 'store'?"),
+            ({"settings": {"absolut_lifetime": 1}}, {}, "Did you mean 'absolute_lifetime'?"),
+            ({"settings": Settings(), "rolling": False}, {}, "stands beside finished settings"),
+            ({"settings": 5}, {}, "neither Settings nor a dict"),
+            ({"clock": "time.tiem"}, {}, "cannot be imported"),
+            (["memory://"], {}, "is not a dict"),
+            ({}, {"SECRET_KEY": "short"}, "SECRET_KEY"),
+        ],
+    )
+    def test_nonsense_is_refused_at_start_up(self, given: Given, lifetime: Any, settings: Any, words: str) -> None:
+        """With field, value and fix, by the middleware and by `manage.py check` alike."""
+        given(lifetime, **settings)
+        with pytest.raises(SettingsError, match=words.replace("?", r"\?")):
+            Client().get("/plain")
+        (error,) = check_project()
+        assert error.id == "session_middleware.E002"
+
+    def test_the_default_store_lies_in_base_dir(
+        self, given: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A SQLite file beside manage.py, unless SESSION_STORE_URL says otherwise."""
+        monkeypatch.delenv("SESSION_STORE_URL", raising=False)
+        given({}, BASE_DIR=tmp_path)
+        store = current().store
+        assert isinstance(store, SQLiteStore)
+        store.close()
+        assert (tmp_path / "sessions.db").exists()
+
+    def test_login_url_is_djangos(self, given: Given) -> None:
+        """A path or the name of a route, and open to all; our own `login_url` wins."""
+        client = Client(headers={"accept": "text/html"})
+        given(LOGIN_URL="sign-in")
+        assert client.get("/plain").headers["Location"] == "/login-page?next=/plain"
+        assert client.get("/login-page").status_code == 200
+        given({"store": MemoryStore(), "login_url": "/enter"}, LOGIN_URL="sign-in")
+        assert Client(headers={"accept": "text/html"}).get("/plain").headers["Location"] == "/enter?next=/plain"
+        given({"store": MemoryStore(), "settings": Settings()}, LOGIN_URL="sign-in")
+        assert Client(headers={"accept": "text/html"}).get("/plain").headers["Location"] == "/login-page?next=/plain"
+
+    def test_an_async_only_store_is_refused_under_wsgi(self, given: Given) -> None:
+        """It would have nothing to wait with."""
+        given({"store": f"{__name__}.AwaitedStore"})
+        with pytest.raises(SettingsError, match="asynchronous"):
+            Client().get("/plain")
+        with pytest.raises(SettingsError, match="asynchronous"):
+            sessions()
+
+
+def strict(subject: str, claims: Any) -> Any:
+    """A function that SESSION_LIFETIME names."""
+
+
+class AwaitedStore:
+    """A store that can only be awaited."""
+
+    async def load(self, key: bytes) -> None:
+        return None
+
+
+class TestMarkers:
+    """The endpoint judged is the endpoint run (L21)."""
+
+    def test_every_way_to_mark_a_view(self, given: Given) -> None:
+        """Functions, classes, methods, `dispatch`, around `as_view()`; three URLconfs deep; the nearer one wins."""
+        client = Client()
+        below = "/middle/inner/"
+        names = ("plain", "open", "both", "whole", "dispatched", "asynchronous", "around")
+        assert statuses(client, *(below + name for name in names)) == [401, 200, 200, 200, 200, 200, 200]
+        posts = [client.post(below + name).status_code for name in ("both", "whole", "around")]
+        assert posts == [401, 401, 200]
+        assert client.head(below + "both").status_code == 200
+
+    def test_static_files_are_open_and_uploads_are_not(self, given: Given) -> None:
+        """Django's own view for the one; the other view serves both, and only the one below STATIC_URL is open."""
+        answers = [Client().get(p) for p in ("/static/admin/css/base.css", "/static/nothing.css", "/media/upload.pdf")]
+        assert [a.status_code for a in answers] == [200, 404, 401]
+        assert "Vary" not in answers[0].headers
+        answers[0].close()
+
+    def test_what_no_view_answers_is_judged_all_the_same(self, given: Given) -> None:
+        """A 404 and another middleware's answer are replaced for strangers, and sent to whoever is signed in."""
+        given(MIDDLEWARE=[OURS, BLOCKING])
+        client = Client()
+        answers = [client.get("/nowhere"), client.get("/from-a-middleware")]
+        assert [a.status_code for a in answers] == [401, 401]
+        assert b"secret" not in answers[1].content
+        client.post("/login")
+        assert statuses(client, "/nowhere", "/from-a-middleware") == [404, 200]
+
+    def test_a_view_that_another_middleware_guarded_is_judged_by_its_own_markers(self, given: Given) -> None:
+        """Django's CSRF check answers before we are asked; an optional view's 403 stays what it is."""
+        given(MIDDLEWARE=["django.middleware.csrf.CsrfViewMiddleware", OURS])
+        client = Client(enforce_csrf_checks=True)
+        assert client.post("/login").status_code == 403
+        assert client.post("/plain").status_code == 401
+
+
+class TestResponses:
+    """Where a response starts."""
+
+    def test_streams(self, given: Given) -> None:
+        """A streamed response has started when the middleware has seen it."""
+        client = Client()
+        client.post("/login")
+        answer = client.get("/stream")
+        assert (b"".join(answer.streaming_content), answer.headers["Cache-Control"]) == (
+            b"too late",
+            "private, no-cache",
+        )
+
+    def test_a_404_raised_after_a_login_signs_nobody_in(self, given: Given) -> None:
+        """Any exception is not an answer (L25), those that Django has pages for included."""
+        client = Client()
+        answer = client.post("/missing")
+        assert (answer.status_code, dict(answer.cookies)) == (404, {})
+        assert sessions().list("alice") == []
+
+    def test_cookies_survive_pickling(self) -> None:
+        """Caches pickle responses."""
+        line = "__Host-session=v; Max-Age=60; Path=/; Secure; HttpOnly; SameSite=None; Partitioned"
+        cookie = pickle.loads(pickle.dumps(RawCookie(line)))
+        assert cookie.output() == f"Set-Cookie: {line}"
+        assert (cookie.key, cookie.value, cookie["max-age"], cookie["secure"]) == ("__Host-session", "v", "60", True)
+
+    def test_our_endpoints_need_no_route(self, given: Given) -> None:
+        """Status, logout with its cookies, and what is not there."""
+        client = Client(headers={"sec-fetch-site": "same-origin"})
+        client.post("/login")
+        assert client.get("/session/status").json()["authenticated"] is True
+        assert client.post("/session/continue", {"minutes": 10}, content_type="application/json").status_code == 200
+        assert client.post("/session/continue", b"x" * 70_000, content_type="application/json").status_code == 413
+        assert client.post("/session/logout").cookies["__Host-session"]["max-age"] == "0"
+        assert client.get("/session/status").json()["authenticated"] is False
+        assert client.get("/session/nothing").status_code == 404
+
+    def test_propagated_exceptions_end_what_was_begun(self, given: Given) -> None:
+        """Under DEBUG_PROPAGATE_EXCEPTIONS there is no response at all."""
+        given(DEBUG_PROPAGATE_EXCEPTIONS=True, ROOT_URLCONF=__name__)
+        with pytest.raises(RuntimeError, match="as asked"):
+            Client().post("/login-then-fail")
+        assert sessions().list("alice") == []
+
+
+class TestAccessors:
+    """`session_from` and `asession_from`, each in its place."""
+
+    def test_the_wrong_one_names_the_right_one(self, given: Given) -> None:
+        """At the call, under WSGI."""
+        with pytest.raises(SessionNotAttached, match=r"asession_from\(request\) here"):
+            Client().get("/wrong-in-async")
+        with pytest.raises(SessionNotAttached, match=r": write session_from\(request\) here"):
+            Client().get("/wrong-in-blocking")
+
+    def test_the_wrong_one_names_the_right_one_under_asgi(self, given: Given) -> None:
+        """At the call, under ASGI."""
+
+        async def both() -> None:
+            with pytest.raises(SessionNotAttached, match=r"asession_from\(request\) here"):
+                await AsyncClient().get("/wrong-in-async")
+            with pytest.raises(SessionNotAttached, match=r": write session_from\(request\) here"):
+                await AsyncClient().get("/wrong-in-blocking")
+            with pytest.raises(SessionNotAttached, match=r"asessions\(\) here"):
+                sessions()
+
+        asyncio.run(both())
+
+    def test_a_request_that_did_not_pass(self, given: Given) -> None:
+        """Says what is missing."""
+        with pytest.raises(SessionNotAttached, match="Add 'session_middleware"):
+            session_from(RequestFactory().get("/"))
+
+    def test_both_kinds_of_views_on_both_kinds_of_servers(self, given: Given) -> None:
+        """One session, whoever looks at it."""
+
+        async def under_asgi() -> list[Any]:
+            client = AsyncClient()
+            return [
+                (await client.post("/alogin")).json(),
+                (await client.get("/plain")).json(),
+                (await client.post("/login")).json(),
+                (await client.get("/aplain")).json(),
+                len(await asessions().list("alice")),
+            ]
+
+        client = Client()
+        under_wsgi = [
+            client.post("/alogin").json(),
+            client.get("/plain").json(),
+            client.post("/login").json(),
+            client.get("/aplain").json(),
+            len(sessions().list("alice")),
+        ]
+        alice = {"subject": "alice"}
+        assert under_wsgi == [alice, alice, alice, alice, 1]
+        assert asyncio.run(under_asgi()) == [alice, alice, alice, alice, 2]
+
+    def test_under_asgi_with_a_blocking_middleware_inside(self, given: Given) -> None:
+        """Django then runs our middleware in a thread, and asynchronous views on the loop; the session is one."""
+        given(MIDDLEWARE=[OURS, BLOCKING])
+
+        async def life() -> list[Any]:
+            client, here = AsyncClient(), {"sec-fetch-site": "same-origin"}
+            strangers = [(await client.get(path)).status_code for path in ("/plain", "/aplain", "/nowhere")]
+            await client.post("/alogin")
+            views = [(await client.get(path)).json()["subject"] for path in ("/plain", "/aplain")]
+            return [*strangers, *views, (await client.post("/session/logout", headers=here)).status_code]
+
+        assert asyncio.run(life()) == [401, 401, 401, "alice", "alice", 204]
+
+
+class TestThreads:
+    """No thread hop of ours under ASGI."""
+
+    def hops(self, monkeypatch: pytest.MonkeyPatch, *targets: str) -> list[int]:
+        counted = [0]
+        sync_to_async, to_thread = asgiref.sync.SyncToAsync.__call__, asyncio.to_thread
+
+        async def hop(self: Any, *args: Any, **kwargs: Any) -> Any:
+            counted[0] += 1
+            return await sync_to_async(self, *args, **kwargs)
+
+        async def thread(*args: Any, **kwargs: Any) -> Any:
+            counted[0] += 1
+            return await to_thread(*args, **kwargs)
+
+        async def ask() -> list[int]:
+            client, seen = AsyncClient(), []
+            for target in targets:
+                counted[0] = 0
+                answer = await (client.post if target == "/alogin" else client.get)(target)
+                assert answer.status_code == 200
+                seen.append(counted[0])
+            return seen
+
+        with monkeypatch.context() as patch:
+            patch.setattr(asgiref.sync.SyncToAsync, "__call__", hop)
+            patch.setattr(asyncio, "to_thread", thread)
+            return asyncio.run(ask())
+
+    def test_as_many_as_without_us(self, given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Login, a quiet request, one that writes: each as many hops as the bare app, which has one of Django's own."""
+        clock, store = FakeClock(), WatchedStore(MemoryStore())
+        given({"store": store, "clock": clock}, ROOT_URLCONF=__name__, MIDDLEWARE=[])
+        bare = self.hops(monkeypatch, "/abare", "/abare", "/abare")
+        given({"store": store, "clock": clock})
+        ours = self.hops(monkeypatch, "/alogin", "/aplain", "/astream")
+        assert ours[:2] == bare[:2]
+        assert store.calls["create"] == 1
+
+
+class TestChecks:
+    """What is misplaced is said before a request meets it."""
+
+    def ids(self) -> list[str]:
+        return [message.id for message in check_project()]
+
+    def test_nothing_to_say(self, given: Given) -> None:
+        """In a project that is right, with and without contrib.auth."""
+        assert self.ids() == []
+        given(MIDDLEWARE=[SESSIONS, AUTH, OURS])
+        assert self.ids() == []
+
+    def test_before_contrib_auth(self, given: Given) -> None:
+        """Django's user would be signed in whatever we say: an error, and no server starts."""
+        given(MIDDLEWARE=[OURS, SESSIONS, AUTH])
+        assert self.ids() == ["session_middleware.E001"]
+        with pytest.raises(ImproperlyConfigured, match="directly after"):
+            Client().get("/plain")
+
+    def test_order(self, given: Given) -> None:
+        """Something in between; CORS headers inside; not there at all."""
+        given(MIDDLEWARE=[SESSIONS, AUTH, BLOCKING, OURS])
+        assert self.ids() == ["session_middleware.W001"]
+        given(MIDDLEWARE=[SESSIONS, AUTH])
+        assert self.ids() == ["session_middleware.W005"]
+
+    def test_routes(self, given: Given) -> None:
+        """A route under our prefix, a marker that a decorator hides, markers that contradict each other."""
+        given(ROOT_URLCONF=__name__)
+        assert self.ids() == ["session_middleware.W002", "session_middleware.W003"]
+
+    def test_one_cookie_name_for_two(self, given: Given) -> None:
+        """Each would overwrite the other."""
+        given({"store": MemoryStore(), "insecure_dev": True, "cookie_name": "sessionid"})
+        assert self.ids() == ["session_middleware.E003"]
+
+
+# --- routes that only this file needs --------------------------------------------------------------------------------
+
+
+@session_optional
+def login_then_fail(request: HttpRequest) -> HttpResponse:
+    session_from(request).login("alice")
+    raise RuntimeError("as asked")
+
+
+async def abare(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("bare")
+
+
+@session_required
+def marked(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("marked")
+
+
+urlpatterns = [
+    path("login-then-fail", login_then_fail),
+    path("abare", abare),
+    path("session/mine", abare),
+    path("hidden", unwrapped(marked)),
+]
