@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ from collections.abc import Sequence
 from session_middleware.errors import SessionError
 
 __all__ = ["main"]
+
+_LIKE_AN_OPTION = re.compile(r"-[A-Za-z0-9_-]{21}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,13 +25,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0 if all is well, 1 if not (a message says what), 2 for a mistake on the command line.
     """
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_args(_with_id_last(sys.argv[1:] if arguments is None else arguments))
     try:
         status: int = options.run(options)
     except SessionError as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 1
     return status
+
+
+def _with_id_last(arguments: Sequence[str]) -> list[str]:
+    """Put a public id that begins with "-", as one in 64 does, where argparse does not take it for an option."""
+    ids = [text for text in arguments if _LIKE_AN_OPTION.fullmatch(text)] if arguments[:1] == ["sessions"] else []
+    return [text for text in arguments if text not in ids] + (["--", *ids] if ids else [])
 
 
 def _parser() -> argparse.ArgumentParser:

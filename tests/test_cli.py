@@ -217,6 +217,14 @@ def test_an_operator_learns_why_a_session_ended(operated: _Operated, capsys: pyt
     assert main(["sessions", "show", "nobody", "--store", operated.url]) == 1
 
 
+@pytest.mark.parametrize("public_id", ["-lYNNG9m5v0j1qlOHLT31o", "--YNNG9m5v0j1qlOHLT31o"])
+def test_an_id_may_begin_with_a_dash(operated: _Operated, public_id: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A public id is base64url, so it may look like an option; it is read as the id all the same."""
+    for arguments in ([public_id, "--store", operated.url], ["--store", operated.url, public_id]):
+        assert main(["sessions", "show", *arguments]) == 1
+        assert "Nothing is known of this id" in capsys.readouterr().out
+
+
 def test_an_operator_ends_all_of_a_user(operated: _Operated, capsys: pytest.CaptureFixture[str]) -> None:
     """end-all ends one user's sessions and nobody else's."""
     alice, _ = operated.visitor("alice")
