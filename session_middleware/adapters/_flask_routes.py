@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import FunctionType, MethodType
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from flask import Flask, Request
 from flask.sansio.scaffold import Scaffold
@@ -156,14 +156,12 @@ class Routes:
         if not isinstance(redirect, RequestRedirect):
             return NO_RULES
         parts = urlsplit(redirect.new_url)
-        mount = request.root_path
-        if parts.netloc != request.host or not parts.path.startswith(mount):
-            return NO_RULES
+        mount, path = request.root_path, unquote(parts.path)
         adapter = self._app.create_url_adapter(request)
-        if adapter is None:
+        if adapter is None or parts.netloc != request.host or not path.startswith(mount):
             return NO_RULES
         try:
-            endpoint, _ = adapter.match(path_info=parts.path[len(mount) :])
+            endpoint, _ = adapter.match(path_info=path[len(mount) :])
         except HTTPException:
             return NO_RULES
         judged = self._of(endpoint)

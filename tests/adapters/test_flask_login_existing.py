@@ -1,0 +1,284 @@
+"""Flask-Login, bridged (L23): defaults, freshness, Flask sessions from before our time, an app's own tests."""
+
+from __future__ import annotations
+
+import sys
+import types
+from datetime import timedelta
+
+import pytest
+from flask import Blueprint
+from flask import session as flask_session
+from flask.testing import FlaskClient
+from flask_login import FlaskLoginClient, current_user, login_required, login_user, logout_user
+
+from session_middleware import SettingsError, Verdict, session_required
+from session_middleware.adapters._flask_login import LINK, PYTEST_PLUGIN
+from session_middleware.adapters.flask import safe_return_to, session_from
+from tests.adapters.flask_wiki import HTTPS, OURS, User, Wiki, drop, who
+
+# Flask-Login 0.6.3 writes its remember cookie with datetime.utcnow(), which Python 3.12 warns of.
+pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")
+
+
+@pytest.fixture(autouse=True)
+def no_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our own plugin is not active in these tests unless one says so."""
+    monkeypatch.delitem(sys.modules, PYTEST_PLUGIN, raising=False)
+
+
+# --- defaults of a bridged app -----------------------------------------------------------------------------------------
+
+
+def test_the_apps_own_decorators_decide_by_default() -> None:
+    """Unmarked views are open, `@login_required` redirects in its own way, with `next`."""
+    wiki = Wiki()
+    client = wiki.client()
+    assert who(client) == "None"
+    assert client.get("/private", base_url=HTTPS).headers["Location"] == "/login?next=%2Fprivate"
+
+
+def test_our_markers_send_to_the_login_view() -> None:
+    """`login_view` is where our refusals lead, with `next`, which safe_return_to reads."""
+    wiki = Wiki()
+    wiki.app.get("/ours")(session_required(lambda: "ours"))
+    wiki.app.get("/back", endpoint="back")(lambda: safe_return_to("/home"))
+    client = wiki.client()
+    answer = client.get("/ours", base_url=HTTPS, headers={"Accept": "text/html"})
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/login?next=/ours")
+    assert who(client, "/back?next=/ours") == "/ours"
+
+
+def test_the_login_view_of_a_blueprint() -> None:
+    """A blueprint with a login page of its own is refused to that page, and the page is open."""
+    wiki = Wiki(default_policy="required")
+    admin = Blueprint("admin", "admin", url_prefix="/admin")
+    admin.get("/page")(session_required(lambda: "page"))
+    admin.get("/login", endpoint="login")(lambda: "admin login")
+    wiki.manager.blueprint_login_views = {"admin": "admin.login"}
+    wiki.app.register_blueprint(admin)
+    answer = wiki.client().get("/admin/page", base_url=HTTPS, headers={"Accept": "text/html"})
+    assert answer.headers["Location"] == "/admin/login?next=/admin/page"
+    assert who(wiki.client(), "/admin/login") == "admin login"
+
+
+def test_settings_win_over_what_flask_login_says() -> None:
+    """`default_policy`, `return_param` and a `login_url` of its own are taken as given."""
+    wiki = Wiki(default_policy="required", return_param="back", login_url="/sign-in")
+    answer = wiki.client().get("/who", base_url=HTTPS, headers={"Accept": "text/html"})
+    assert answer.headers["Location"] == "/sign-in?back=/who"
+
+
+def test_a_login_view_that_is_no_route_is_named() -> None:
+    """A misspelt `login_view` is an error before a request is served."""
+    wiki = Wiki()
+    wiki.manager.login_view = "logn"
+    with pytest.raises(SettingsError, match="Did you mean 'login'"):
+        who(wiki.client())
+
+
+# --- freshness and new ids -------------------------------------------------------------------------------------------------
+
+
+def test_confirm_login_is_fresh_in_both() -> None:
+    """`confirm_login` serves Flask-Login's own decorator, is a step-up of ours, and the user stays signed in."""
+    wiki = Wiki()
+    wiki.app.get("/fresh")(lambda: str(session_from().is_fresh(300)))
+    client = wiki.client("alice", stale="1")
+    wiki.clock.advance(minutes=10)
+    assert client.get("/sensitive", base_url=HTTPS).status_code == 401
+    assert who(client, "/fresh") == "False"
+    assert client.post("/confirm", base_url=HTTPS).text == "alice"
+    assert who(client, "/sensitive") == "sensitive"
+    assert who(client, "/fresh") == "True"
+
+
+def test_confirm_login_without_a_session_confirms_nothing() -> None:
+    """Nobody is signed in, so there is nobody to confirm."""
+    wiki = Wiki()
+    client = wiki.client()
+    assert client.post("/confirm", base_url=HTTPS).text == "None"
+    assert client.get_cookie("__Host-session", "app.example") is None
+
+
+@pytest.mark.parametrize("verb", ["step_up", "login"])
+def test_the_link_follows_a_new_id(verb: str) -> None:
+    """step_up() and a login of the same user mint a new id; `current_user` stays, in this request and the next."""
+    wiki = Wiki()
+
+    @wiki.app.post("/again")
+    def again() -> str:
+        session = session_from()
+        session.step_up([{"type": "otp"}]) if verb == "step_up" else session.login("alice")
+        return str(current_user.get_id())
+
+    client = wiki.client("alice")
+    (before,) = wiki.lifetime.sessions.list("alice")
+    assert client.post("/again", base_url=HTTPS).text == "alice"
+    (after,) = wiki.lifetime.sessions.list("alice")
+    assert before.id != after.id
+    assert who(client) == "alice"
+
+
+def test_the_link_does_not_follow_for_a_stranger() -> None:
+    """A login of ours beside an unlinked Flask session of the same name does not make that session count."""
+    wiki = Wiki()
+
+    @wiki.app.post("/only-ours")
+    def only_ours() -> str:
+        session_from().login("alice")
+        return str(current_user.get_id())
+
+    client = wiki.client()
+    with client.session_transaction(base_url=HTTPS) as held:
+        held["_user_id"] = "alice"
+    assert client.post("/only-ours", base_url=HTTPS).text == "None"
+    assert who(client) == "None"
+
+
+def test_a_failed_login_of_the_same_user_is_no_login() -> None:
+    """login_user in a view that then raises: no cookie, no session, and the half-made Flask session counts for nothing."""
+    wiki = Wiki()
+    wiki.app.logger.disabled = True
+
+    @wiki.app.post("/broken")
+    def broken() -> str:
+        login_user(User("alice"))
+        raise RuntimeError
+
+    client = wiki.client()
+    assert client.post("/broken", base_url=HTTPS).status_code == 500
+    assert who(client) == "None"
+    assert wiki.lifetime.sessions.list("alice") == []
+
+
+def test_a_password_change_keeps_this_session_and_ends_the_others() -> None:
+    """`end_others()` in the view that changes the password."""
+    wiki = Wiki()
+
+    @wiki.app.post("/password")
+    @login_required
+    def password() -> str:
+        return str(session_from().end_others())
+
+    here, there = wiki.client("alice"), wiki.client("alice")
+    assert here.post("/password", base_url=HTTPS).text == "1"
+    assert (who(here), who(there)) == ("alice", "None")
+
+
+# --- Flask sessions from before our time --------------------------------------------------------------------------------------
+
+
+def old_client(wiki: Wiki, user: str = "alice") -> FlaskClient:
+    """A browser that signed in before we were installed."""
+    client = wiki.app.test_client()
+    with client.session_transaction(base_url=HTTPS) as held:
+        held.update(_user_id=user, _fresh=True)
+    return client
+
+
+def test_an_old_session_is_not_adopted_by_default() -> None:
+    """Without `adopt_existing_until` everybody signs in once more."""
+    wiki = Wiki()
+    assert who(old_client(wiki)) == "None"
+
+
+def test_an_old_session_is_adopted_until_the_day() -> None:
+    """Until the end of that day (UTC) an unlinked Flask session gets a session of ours, and lives by its rules."""
+    wiki = Wiki(adopt_existing_until="2027-01-15")  # the fake clock's day, 08:00
+    client = old_client(wiki)
+    assert who(client, "/private") == "private of alice"
+    assert len(wiki.lifetime.sessions.list("alice")) == 1
+    assert who(client) == "alice"
+    assert len(wiki.lifetime.sessions.list("alice")) == 1
+    late = old_client(wiki)
+    wiki.clock.advance(hours=15, minutes=59)
+    assert who(old_client(wiki)) == "alice"
+    wiki.clock.advance(minutes=1)
+    assert who(late) == "None"
+
+
+def test_our_own_required_marker_adopts_too() -> None:
+    """A view that we protect is served to an adopted session at its first request."""
+    wiki = Wiki(adopt_existing_until="2099-12-31")
+    wiki.app.get("/ours")(session_required(lambda: str(session_from().subject)))
+    assert who(old_client(wiki), "/ours") == "alice"
+
+
+def test_a_linked_session_is_never_adopted_again() -> None:
+    """Once linked, the Flask session counts only with its session of ours."""
+    wiki = Wiki(adopt_existing_until="2099-12-31")
+    client = old_client(wiki)
+    assert who(client) == "alice"
+    drop(client, *OURS)
+    assert who(client) == "None"
+
+
+def test_what_is_not_adopted() -> None:
+    """No user there any more, a preflight, a cross-site form: no session of ours begins."""
+    wiki = Wiki(adopt_existing_until="2099-12-31")
+    assert who(old_client(wiki, "ghost")) == "None"
+    old_client(wiki).options("/who", base_url=HTTPS)
+    sent = {"Sec-Fetch-Site": "cross-site"}
+    client = old_client(wiki)
+    client.post("/login", base_url=HTTPS, data={}, headers=sent)
+    assert client.post("/confirm", base_url=HTTPS, headers=sent).text == "None"
+    assert wiki.lifetime.sessions.list("alice") == []
+
+
+def test_an_outage_at_adoption_is_a_503() -> None:
+    """A session that cannot be stored cannot begin: 503, and it is adopted later (L17)."""
+    wiki = Wiki(adopt_existing_until="2099-12-31")
+    client = old_client(wiki)
+    wiki.store.down = True
+    assert client.get("/private", base_url=HTTPS).status_code == 503
+    wiki.store.down = False
+    assert who(client) == "alice"
+
+
+# --- an app's own tests ---------------------------------------------------------------------------------------------------------
+
+
+def under_the_plugin(wiki: Wiki, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, PYTEST_PLUGIN, types.ModuleType(PYTEST_PLUGIN))
+    wiki.app.testing = True
+    wiki.app.test_client_class = FlaskLoginClient
+
+
+def test_flask_login_client_under_the_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`app.test_client(user=...)` signs in as before, though Flask-Login sends no signal for it; over http as well."""
+    wiki = Wiki()
+    under_the_plugin(wiki, monkeypatch)
+    with wiki.app.test_client(user=User("alice")) as client:
+        assert client.get("/private").text == "private of alice"
+        assert client.get("/private").text == "private of alice"
+        assert session_from().verdict is Verdict.ACTIVE
+        client.post("/logout")
+        assert client.get("/who").text == "None"
+    with wiki.app.test_client() as anonymous:
+        assert anonymous.get("/who").text == "None"
+
+
+@pytest.mark.parametrize("missing", ["plugin", "testing"])
+def test_flask_login_client_needs_plugin_and_testing(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a server, `app.testing` left on alone adopts nothing; nor does the plugin without it."""
+    wiki = Wiki()
+    under_the_plugin(wiki, monkeypatch)
+    if missing == "plugin":
+        monkeypatch.delitem(sys.modules, PYTEST_PLUGIN)
+    else:
+        wiki.app.testing = False
+    with wiki.app.test_client(user=User("alice")) as client:
+        assert client.get("/who").text == "None"
+
+
+def test_login_user_in_a_test_request_context() -> None:
+    """A unit test may sign a user in without a request being served."""
+    wiki = Wiki()
+    with wiki.app.test_request_context(base_url=HTTPS):
+        login_user(User("alice"), remember=True, duration=timedelta(days=1))
+        assert current_user.get_id() == "alice"
+        assert flask_session[LINK] == session_from().id
+        logout_user()
+        assert session_from().verdict is Verdict.ANONYMOUS
+        assert LINK not in flask_session

@@ -1,0 +1,406 @@
+"""Hooks, errors, outages, streams and the Flask session around ours (L17, L21, L25, L26)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from flask import Blueprint, Flask, Response, abort, stream_with_context
+from flask import session as flask_session
+
+from session_middleware import (
+    Settings,
+    session_optional,
+)
+from session_middleware.adapters.flask import SessionLifetime, session_from
+from session_middleware.errors import ResponseAlreadyStarted, StoreUnavailable
+from session_middleware.stores.memory import MemoryStore
+from session_middleware.testing import FakeClock
+from tests.adapters.flask_shop import HTTPS, KEY, Shop, hello
+
+# --- hooks, errors and responses ---------------------------------------------------------------------------------------
+
+
+def test_refusals_come_before_everything_of_the_app() -> None:
+    """No hook and no URL preprocessor of the app runs for a request that is refused, those registered first included."""
+    ran: list[str] = []
+
+    def build(app: Flask) -> None:
+        app.before_request(lambda: ran.append("app"))
+        app.url_value_preprocessor(lambda endpoint, values: ran.append("values"))
+
+    shop = Shop(build=build)
+    shop.app.get("/closed")(hello())
+    assert shop.status("/closed") == 401
+    assert ran == []
+    assert shop.status("/closed", "alice") == 200
+    assert "app" in ran
+
+
+def test_after_request_hooks_see_refusals_and_our_endpoints() -> None:
+    """What the app adds to each response, such as CORS headers, is on ours too."""
+    shop = Shop()
+
+    @shop.app.after_request
+    def stamp(response: Response) -> Response:
+        response.headers["X-App"] = "yes"
+        return response
+
+    for path in ("/nothing", "/session/status"):
+        assert shop.client().get(path, base_url=HTTPS).headers["X-App"] == "yes"
+
+
+def test_a_preflight_passes_untouched() -> None:
+    """A CORS preflight reaches the app without a session being looked at, at our own endpoints too."""
+    shop = Shop()
+    shop.app.get("/closed")(hello())
+    asked = {"Origin": "https://front.example", "Access-Control-Request-Method": "GET"}
+    for path, status in [("/closed", 200), ("/session/status", 204)]:
+        answer = shop.client("alice").options(path, base_url=HTTPS, headers=asked)
+        assert answer.status_code == status
+        assert "Set-Cookie" not in answer.headers
+        assert "Vary" not in answer.headers
+    assert shop.status("/closed", method="OPTIONS") == 401
+
+
+def failing(shop: Shop) -> None:
+    @shop.app.get("/fails")
+    @session_optional
+    def fails() -> str:
+        session_from().login("bob")
+        raise RuntimeError("after the login")
+
+
+def signed_in(shop: Shop, subject: str = "bob") -> int:
+    return len(shop.lifetime.sessions.list(subject))
+
+
+def test_a_login_in_a_view_that_fails_does_not_stand() -> None:
+    """An error page carries no cookie of ours, and the new record is ended (L25)."""
+    shop = Shop()
+    shop.app.logger.disabled = True
+    failing(shop)
+    answer = shop.client().get("/fails", base_url=HTTPS)
+    assert answer.status_code == 500
+    assert "Set-Cookie" not in answer.headers
+    assert signed_in(shop) == 0
+
+
+def test_a_login_in_a_view_whose_error_is_propagated_does_not_stand() -> None:
+    """In debug and testing the exception goes to the server; the new record is ended all the same (L25)."""
+    shop = Shop()
+    shop.app.testing = True
+    failing(shop)
+    with pytest.raises(RuntimeError, match="after the login"):
+        shop.client().get("/fails", base_url=HTTPS)
+    assert signed_in(shop) == 0
+
+
+def test_a_login_in_a_view_whose_error_the_app_renders_does_not_stand() -> None:
+    """An app-wide errorhandler(Exception) answers with its page, not with the login of the view that failed (L25)."""
+    shop = Shop()
+    failing(shop)
+    shop.app.register_error_handler(Exception, lambda problem: ("sorry", 500))
+    answer = shop.client().get("/fails", base_url=HTTPS)
+    assert answer.data == b"sorry"
+    assert "Set-Cookie" not in answer.headers
+    assert signed_in(shop) == 0
+
+
+def test_claims_of_a_view_that_fails_are_not_saved() -> None:
+    """Claims are saved when a response starts, and a failed view has none (L25)."""
+    shop = Shop()
+    shop.app.logger.disabled = True
+
+    @shop.app.get("/fails")
+    def fails() -> str:
+        session_from().update_claims(plan="gold")
+        raise RuntimeError
+
+    client = shop.client("alice")
+    assert client.get("/fails", base_url=HTTPS).status_code == 500
+    with client:
+        client.get("/nothing", base_url=HTTPS)
+        assert dict(session_from().claims) == {}
+
+
+def test_an_abort_after_login_keeps_the_login() -> None:
+    """abort() is Flask's way to answer: a 4xx with the new cookie is an answer of the app."""
+    shop = Shop()
+
+    @shop.app.get("/half")
+    @session_optional
+    def half() -> str:
+        session_from().login("bob")
+        abort(409)
+
+    answer = shop.client().get("/half", base_url=HTTPS)
+    assert answer.status_code == 409
+    assert "__Host-session=" in answer.headers["Set-Cookie"]
+    assert signed_in(shop) == 1
+
+
+class Down(MemoryStore):
+    """A store that can be switched off."""
+
+    down = False
+
+    def create(self, *args: Any) -> Any:
+        if self.down:
+            raise OSError("down")
+        return super().create(*args)
+
+    def save(self, *args: Any) -> Any:
+        if self.down:
+            raise OSError("down")
+        return super().save(*args)
+
+
+def app_with_a_store_that_fails(handler: str) -> tuple[Flask, Down]:
+    app, store = Flask("shop"), Down()
+    app.config["SECRET_KEY"] = KEY
+    SessionLifetime(app, Settings(), store, clock=FakeClock())
+    blueprint = Blueprint("blueprint", "blueprint")
+
+    @blueprint.get("/in")
+    @session_optional
+    def sign_in() -> str:
+        session_from().login("alice")
+        return "in"
+
+    @blueprint.get("/claims")
+    @session_optional
+    def claims() -> Response:
+        session_from().update_claims(plan="gold")
+        return Response(iter([b"saved"]))
+
+    if handler == "app":
+        app.register_error_handler(Exception, lambda problem: ("swallowed", 418))
+    elif handler == "blueprint":
+        blueprint.register_error_handler(Exception, lambda problem: ("swallowed", 418))
+    app.register_blueprint(blueprint)
+    return app, store
+
+
+@pytest.mark.parametrize("handler", ["none", "app", "blueprint"])
+def test_a_store_that_is_down_is_a_503(handler: str) -> None:
+    """A verb that needs the store answers 503 with Retry-After, whatever catches all exceptions in the app (L17)."""
+    app, store = app_with_a_store_that_fails(handler)
+    store.down = True
+    answer = app.test_client().get("/in", base_url=HTTPS)
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"] == "5"
+    assert "Set-Cookie" not in answer.headers
+
+
+def test_the_app_may_render_an_outage_itself() -> None:
+    """An errorhandler for StoreUnavailable itself is the app's word, and stands."""
+    app, store = app_with_a_store_that_fails("none")
+    app.register_error_handler(StoreUnavailable, lambda problem: ("later", 503))
+    store.down = True
+    assert app.test_client().get("/in", base_url=HTTPS).data == b"later"
+
+
+def test_claims_that_cannot_be_saved_replace_the_answer() -> None:
+    """Claims are written when the response starts; if that fails, 503 is what goes out, and a stream is closed (L17)."""
+    app, store = app_with_a_store_that_fails("none")
+    client = app.test_client()
+    client.get("/in", base_url=HTTPS)
+    store.down = True
+    answer = client.get("/claims", base_url=HTTPS)
+    assert answer.status_code == 503
+    assert b"saved" not in answer.data
+
+
+def test_an_outage_in_a_hook_after_the_view() -> None:
+    """StoreUnavailable raised where Flask has no handler for it any more reaches us, and is a 503 too."""
+    shop = Shop(login_url="sign_in_page")
+    shop.app.testing = True  # so that Flask passes it on
+    shop.app.get("/please", endpoint="sign_in_page")(session_optional(hello()))
+
+    @shop.app.after_request
+    def breaks(response: Response) -> Response:
+        raise StoreUnavailable("down")
+
+    answer = shop.client().get("/please", base_url=HTTPS)
+    assert answer.status_code == 503
+    assert shop.client().head("/please", base_url=HTTPS).data == b""
+
+
+def test_streaming_responses_read_the_session_and_cannot_log_in() -> None:
+    """A generator sees the session of its request; after the headers have gone out login() says so."""
+    shop = Shop()
+
+    @shop.app.get("/stream")
+    def stream() -> Response:
+        def chunks() -> Iterator[str]:
+            yield str(session_from().subject)
+            with pytest.raises(ResponseAlreadyStarted):
+                session_from().login("bob")
+            yield "."
+
+        return Response(stream_with_context(chunks()))
+
+    assert shop.client("alice").get("/stream", base_url=HTTPS).data == b"alice."
+
+
+def test_async_views_use_the_blocking_session() -> None:
+    """An `async def` view is judged by its marker, and its session is a plain Session."""
+    shop = Shop()
+
+    @shop.app.get("/async")
+    @session_optional
+    async def view() -> str:
+        session_from().login("alice")
+        return str(session_from().subject)
+
+    @shop.app.get("/closed")
+    async def closed() -> str:
+        return str(session_from().subject)
+
+    client = shop.client()
+    assert client.get("/closed", base_url=HTTPS).status_code == 401
+    assert client.get("/async", base_url=HTTPS).data == b"alice"
+    assert client.get("/closed", base_url=HTTPS).data == b"alice"
+
+
+def test_an_app_inside_ours_meets_the_strictest_rule() -> None:
+    """What answers inside `wsgi_app` without Flask has no endpoint that could be judged (L21)."""
+
+    def build(app: Flask) -> None:
+        flask_app = app.wsgi_app
+
+        def inside(environ: Any, start_response: Any) -> Any:
+            if environ["PATH_INFO"] == "/lazy":
+                return lazily(start_response)
+            if environ["PATH_INFO"] != "/metrics":
+                return flask_app(environ, start_response)
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return [b"secret"]
+
+        def lazily(start_response: Any) -> Iterator[bytes]:
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            yield b"secret"
+
+        app.wsgi_app = inside  # type: ignore[method-assign]
+
+    shop = Shop(build=build)
+    for path in ("/metrics", "/lazy"):
+        refused = shop.client().get(path, base_url=HTTPS)
+        assert refused.status_code == 401
+        assert b"secret" not in refused.data
+        assert shop.client("alice").get(path, base_url=HTTPS).data == b"secret"
+
+
+def test_an_early_answer_of_a_preprocessor_is_judged() -> None:
+    """A converter that aborts while Flask matches the URL cannot answer a stranger."""
+    shop = Shop()
+    shop.app.get("/items/<int:number>", endpoint="items")(lambda number: str(number))
+    assert shop.status("/items/x") == 401
+
+
+# --- the Flask session (L26) ---------------------------------------------------------------------------------------------
+
+
+def shop_with_a_basket() -> Shop:
+    shop = Shop()
+
+    @shop.app.get("/basket")
+    @session_optional
+    def basket() -> str:
+        flask_session["basket"] = flask_session.get("basket", 0) + 1
+        return str(flask_session["basket"])
+
+    @shop.app.get("/out")
+    @session_optional
+    def out() -> str:
+        session_from().logout()
+        return "out"
+
+    return shop
+
+
+def test_the_flask_session_is_cleared_at_logout() -> None:
+    """What the app kept for this person goes with the session."""
+    client = (shop := shop_with_a_basket()).client("alice")
+    assert [client.get("/basket", base_url=HTTPS).data for _ in range(2)] == [b"1", b"2"]
+    client.get("/out", base_url=HTTPS)
+    assert client.get("/basket", base_url=HTTPS).data == b"1"
+    assert shop.client().get("/out", base_url=HTTPS).status_code == 200
+
+
+def test_the_flask_session_is_cleared_by_our_logout_endpoint() -> None:
+    """`POST /session/logout` clears it too: the endpoint answers inside Flask."""
+    client = shop_with_a_basket().client("alice")
+    client.get("/basket", base_url=HTTPS)
+    answer = client.post("/session/logout", base_url=HTTPS, headers={"Sec-Fetch-Site": "same-origin"})
+    assert answer.status_code == 204
+    assert "Content-Type" not in answer.headers
+    assert client.get("/basket", base_url=HTTPS).data == b"1"
+
+
+def test_the_flask_session_is_cleared_at_a_proven_end() -> None:
+    """Once the record says that the session is over, the next person at this browser starts afresh."""
+    client = (shop := shop_with_a_basket()).client("alice")
+    client.get("/basket", base_url=HTTPS)
+    shop.clock.advance(hours=2)
+    assert client.get("/basket", base_url=HTTPS).data == b"1"
+
+
+def test_the_flask_session_stays_without_proof() -> None:
+    """A visitor without a session keeps the basket: nothing has ended."""
+    client = shop_with_a_basket().client()
+    assert [client.get("/basket", base_url=HTTPS).data for _ in range(2)] == [b"1", b"2"]
+
+
+def test_the_flask_session_is_cleared_when_another_subject_logs_in() -> None:
+    """Bob does not find Alice's basket; Alice signing in again keeps it."""
+    client = shop_with_a_basket().client("alice")
+    client.get("/basket", base_url=HTTPS)
+    client.get("/sign-in/alice", base_url=HTTPS)
+    assert client.get("/basket", base_url=HTTPS).data == b"2"
+    client.get("/sign-in/bob", base_url=HTTPS)
+    assert client.get("/basket", base_url=HTTPS).data == b"1"
+
+
+def test_a_lazy_app_inside_ours_that_fails() -> None:
+    """A body that logs in and raises before it answers leaves nothing, and is closed (L25)."""
+    closed: list[bool] = []
+
+    def build(app: Flask) -> None:
+        flask_app = app.wsgi_app
+
+        def inside(environ: Any, start_response: Any) -> Any:
+            return lazily(environ) if environ["PATH_INFO"] == "/lazy" else flask_app(environ, start_response)
+
+        def lazily(environ: Any) -> Iterator[bytes]:
+            try:
+                session_from(app.request_class(environ)).login("bob")
+                raise RuntimeError("too late")
+                yield b""
+            finally:
+                closed.append(True)
+
+        app.wsgi_app = inside  # type: ignore[method-assign]
+
+    shop = Shop(build=build)
+    with pytest.raises(RuntimeError, match="too late"):
+        shop.client("alice").get("/lazy", base_url=HTTPS)
+    assert closed == [True]
+    assert signed_in(shop) == 0
+
+
+@pytest.mark.parametrize(("limit", "size", "status"), [(None, 9, 200), (None, 70_000, 413), (5, 9, 413)])
+def test_bodies_at_our_endpoints(limit: int | None, size: int, status: int) -> None:
+    """A form reaches `POST continue`; one that is too long for us, or for Flask's own limit, is 413."""
+    shop = Shop()
+    shop.app.config["MAX_CONTENT_LENGTH"] = limit
+    client = shop.client("alice")
+    body = b"minutes=7".ljust(size, b"&")
+    sent = {"Sec-Fetch-Site": "same-origin", "Content-Type": "application/x-www-form-urlencoded"}
+    answer = client.post("/session/continue", base_url=HTTPS, data=body, headers=sent)
+    assert answer.status_code == status
+    if status == 200:
+        assert answer.json is not None
+        assert answer.json["inactivity_left"] == 7 * 60
