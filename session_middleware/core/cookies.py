@@ -44,8 +44,11 @@ def check_size(name: str, value: str) -> None:
 
 
 def max_age(absolute_deadline: float, now: float) -> int:
-    """Return Max-Age of a persistent session: seconds to the absolute deadline, at most 400 days (L19)."""
-    return max(0, min(math.floor(absolute_deadline - now), COOKIE_MAX_AGE))
+    """Return Max-Age of a live persistent session: seconds to the absolute deadline, at most 400 days (L19).
+
+    Never 0: that would delete the cookie, which only logout does (L26).
+    """
+    return max(1, min(math.floor(absolute_deadline - now), COOKIE_MAX_AGE))
 
 
 def _attributes(settings: Settings) -> str:

@@ -149,7 +149,7 @@ def test_max_age_is_bounded() -> None:
     """L19: seconds to the absolute deadline, at most 400 days, never negative."""
     assert cookies.max_age(100.9, 1.0) == 99
     assert cookies.max_age(1e12, 0.0) == 400 * 86400
-    assert cookies.max_age(0.0, 5.0) == 0
+    assert cookies.max_age(5.9, 5.0) == 1  # 0 would delete it (L26)
 
 
 def test_cookies_are_found_by_their_exact_name() -> None:

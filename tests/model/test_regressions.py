@@ -116,6 +116,17 @@ def test_a_blank_extend_leaves_the_deadline_of_a_cut() -> None:
     assert life.visit(POLL, strict).inactivity_deadline == before
 
 
+def test_the_last_second_of_a_persistent_session_deletes_no_cookie() -> None:
+    """L26: a cookie set within a second of the absolute deadline is not one with Max-Age=0."""
+    life = Life(inactivity_timeout=None, absolute_lifetime=600, persistent=True)
+    life.sign_in()
+    del life.browser.jar[JWT]
+    life.clock.advance(seconds=599.5)
+    lines = life.end(life.begin())
+    assert set(lines) == {JWT}
+    assert None not in lines.values()
+
+
 @pytest.mark.parametrize("late", [0.0, 59.0])
 def test_activity_after_a_visit_at_the_instant_of_login_counts(late: float) -> None:
     """L5: never earlier than inactivity_timeout after the last activity, whatever the quiet path remembered before."""
