@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from dataclasses import fields
 from pathlib import Path
 
@@ -124,6 +125,17 @@ def test_every_store_method_is_documented() -> None:
     """stores.md names every method a store must have."""
     methods = {name for name in vars(Store) if not name.startswith("_")}
     assert methods <= set(re.findall(r"`(\w+)", (ROOT / "docs" / "stores.md").read_text("utf-8")))
+
+
+def test_every_dependency_is_justified() -> None:
+    """dependencies.md names every dependency of pyproject.toml, and no other."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    groups = [project["project"]["dependencies"], *project["project"]["optional-dependencies"].values()]
+    groups += project["dependency-groups"].values()
+    named = {re.split(r"[\s\[<>=!~;]", text)[0] for group in groups for text in group} - {"session-middleware"}
+    text = (ROOT / "docs" / "dependencies.md").read_text("utf-8")
+    rows = re.findall(r"^\| ([\w, -]+) \|", text, re.MULTILINE)[1:]
+    assert {name for row in rows for name in row.split(", ")} - {"none"} == named
 
 
 def test_tests_named_as_proof_exist() -> None:
