@@ -28,8 +28,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(_with_id_last(sys.argv[1:] if arguments is None else arguments))
     try:
         status: int = options.run(options)
+        sys.stdout.flush()
     except SessionError as problem:
         print(f"error: {problem}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # whoever reads has seen enough, as `| head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter tries again at its end
         return 1
     return status
 

@@ -146,6 +146,17 @@ def test_settings_that_are_not_there_are_refused(source: str, capsys: pytest.Cap
     assert "module:name" in error
 
 
+def test_a_reader_that_has_seen_enough_is_no_fault() -> None:
+    """`session-middleware check | head -0` leaves no traceback."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "session_middleware", "check"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert done.returncode == 1
+    assert done.stderr == ""
+
+
 def test_nonsense_in_the_environment_is_an_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
