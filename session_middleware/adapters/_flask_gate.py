@@ -83,7 +83,9 @@ class Gate:
         except BaseException:
             run_sync(engine.abandon(x))  # nothing that the view began may stand (L25)
             raise
-        return start.body(body) if start.started else self._watched(x, body, start)
+        if not start.started:
+            return self._watched(x, body, start)
+        return body if start.reply is None else start.body(body)
 
     def _watched(self, x: Exchange, body: Iterable[bytes], start: _Start) -> Iterator[bytes]:
         """Pass on the body of a WSGI app inside ours that answers only when its body is asked for."""
@@ -288,9 +290,8 @@ class _Start:
         self._start(f"{reply.status} {HTTPStatus(reply.status).phrase}", headers)
 
     def body(self, standing: Iterable[bytes]) -> Iterable[bytes]:
-        """Return the body that goes out; one that is not sent is closed."""
-        if self.reply is None:
-            return standing
+        """Return the body of the reply that goes out; the app's own, which is not sent, is closed."""
+        assert self.reply is not None
         close = getattr(standing, "close", None)
         if close is not None:
             close()
