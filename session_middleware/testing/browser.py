@@ -41,7 +41,7 @@ class Answer:
     @property
     def set_cookies(self) -> list[str]:
         """The values of all Set-Cookie headers."""
-        return [value for key, value in self.headers if key.lower() == "set-cookie"]
+        return [value.strip() for key, value in self.headers if key.lower() == "set-cookie"]
 
     @property
     def json(self) -> Any:  # Any: JSON

@@ -254,11 +254,11 @@ class WSGIDriver:
         return environ
 
 
-def make(
-    settings: Any, store: Any, *, clock: Any, on_event: Any = (), authority: Any = None, mount: str = ""
-) -> WSGIDriver:
-    app = SessionLifetimeMiddleware(
-        validator(application),
+def wrapped(
+    settings: Any, store: Any, *, clock: Any, on_event: Any = (), authority: Any = None, app: Any = application
+) -> SessionLifetimeMiddleware:
+    return SessionLifetimeMiddleware(
+        app,
         settings,
         store,
         clock=clock,
@@ -266,4 +266,7 @@ def make(
         authority=authority,
         endpoint_of=endpoint_of,
     )
-    return WSGIDriver(validator(app), mount)
+
+
+def make(settings: Any, store: Any, *, mount: str = "", **options: Any) -> WSGIDriver:
+    return WSGIDriver(validator(wrapped(settings, store, app=validator(application), **options)), mount)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from session_middleware.testing.browser import Browser
@@ -13,7 +15,7 @@ __all__ = ["CredentialScenarios"]
 B64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
 #: A good token made bad.
-FORGERIES = {
+FORGERIES: dict[str, Callable[[str], str]] = {
     "empty": lambda token: "",
     "not a token": lambda token: "alice",
     "no MAC": lambda token: token.rpartition(".")[0],

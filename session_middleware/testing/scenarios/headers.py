@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
@@ -138,17 +139,18 @@ class HeaderScenarios:
                 "__Secure-",
                 "; Path=/; Domain=app.example; Secure; HttpOnly; SameSite=Lax",
             ),
-            ({"insecure_dev": True}, "", "; Path=/; HttpOnly; SameSite=Lax"),
+            ({"insecure_dev": True, "cookie_name": "visit"}, "", "; Path=/; HttpOnly; SameSite=Lax"),
         ],
         ids=["strict", "partitioned", "domain", "insecure"],
     )
-    def test_cookie_settings(self, stage: Stage, options: dict[str, object], prefix: str, attributes: str) -> None:
+    def test_cookie_settings(self, stage: Stage, options: dict[str, Any], prefix: str, attributes: str) -> None:
         """The settings choose prefix and attributes, and a logout removes what a login set (L19, L26)."""
+        name = f"{prefix}{options.get('cookie_name', 'session')}"
         browser = stage.visitor(**options)
         for line in login(browser).set_cookies:
-            assert line.startswith(f"{prefix}session")
+            assert line.startswith(name)
             assert line.endswith(attributes)
-        assert browser.jar.names == {f"{prefix}session", f"{prefix}session_jwt"}
+        assert browser.jar.names == {name, f"{name}_jwt"}
         served(browser.navigate("/me"))
         browser.submit("/sign-out")
         assert browser.jar.names == set()
