@@ -32,7 +32,7 @@ PEERS = {
     "starlette200": "session-middleware",
     "fastapi": "session-middleware",
     "fastapi200": "session-middleware",
-    "flask": "cookie",
+    "flask": "cookie-permanent",
     "django": "cache",
     "djangoasgi": "cache",
 }
@@ -51,7 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:
         parser.error(f"there is no part {sorted(unknown)}")
 
-    times, tables, rows = frameworks([part for part in parts if part in GROUPS], Effort(2, 4, 50) if chosen.quick else Effort())
+    times, tables, rows = frameworks(
+        [part for part in parts if part in GROUPS], Effort(2, 4, 50) if chosen.quick else Effort()
+    )
     rows += judge(times, {name: group.bare for name, group in GROUPS.items()})
     for name, part in PARTS.items():
         if name in parts:
@@ -100,7 +102,14 @@ def frameworks(groups: Sequence[str], effort: Effort) -> tuple[Times, list[str],
                 per = [f"{value:.2f}".rstrip("0").rstrip(".") for value in (seen.calls, seen.writes, seen.cookies)]
                 table.append([group.others[name], cost.text(1), share, *per])
             bare = Spread.of(found[group.bare])
-            head = [f"{group.title} (bare: {bare.median:.0f} us)", "us added", "ratio", "store calls", "writes", "Set-Cookie"]
+            head = [
+                f"{group.title} (bare: {bare.median:.0f} us)",
+                "us added",
+                "ratio",
+                "store calls",
+                "writes",
+                "Set-Cookie",
+            ]
             tables.append(markdown(head, table))
     return times, tables, left_out
 

@@ -49,7 +49,8 @@ RATIOS = (
     Ratio("fastapi", "ours-memory", _SM, 0.2, "FastAPI, MemoryStore / SessionMiddleware"),
     Ratio("fastapi200", "ours-memory", _SM, 0.2, "FastAPI, last of 200 routes / SessionMiddleware"),
     Ratio("starlette", "ours-sqlite", _SM, 0.7, "Starlette, SQLiteStore / SessionMiddleware"),
-    Ratio("flask", "ours-memory", "cookie", 0.12, "Flask, MemoryStore / Flask's cookie session"),
+    # A permanent session is the one that ends after silence and is written anew on each request, as ours would be.
+    Ratio("flask", "ours-memory", "cookie-permanent", 0.12, "Flask, MemoryStore / Flask's cookie session (permanent)"),
     Ratio("django", "ours-memory", "cache", 0.25, "Django WSGI, MemoryStore / cache (locmem)"),
     Ratio("django", "ours-sqlite", "db", 0.08, "Django WSGI, SQLiteStore / db (tuned SQLite)"),
     Ratio("djangoasgi", "ours-memory", "cache", 0.1, "Django ASGI, MemoryStore / cache (locmem)"),

@@ -24,6 +24,9 @@ HEADERS = {
     "sec-fetch-dest": "empty",
 }
 
+RAW_HEADERS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+ENVIRON_HEADERS = {"HTTP_" + name.upper().replace("-", "_"): value for name, value in HEADERS.items()}
+
 
 class Jar:
     """The cookies of one browser, as far as a benchmark needs them."""
@@ -31,25 +34,27 @@ class Jar:
     def __init__(self) -> None:
         self._held: dict[str, str] = {}
         self.set_cookies = 0
+        self.header = ""
 
     def take(self, lines: Iterable[str]) -> None:
+        """Keep what a response sets."""
         for line in lines:
             self.set_cookies += 1
             for name, morsel in SimpleCookie(line).items():
                 self._held[name] = morsel.value
+            self.header = "; ".join(f"{name}={value}" for name, value in self._held.items())
 
     def forget(self) -> None:
+        """Be a new visitor."""
         self._held.clear()
-
-    @property
-    def header(self) -> str:
-        return "; ".join(f"{name}={value}" for name, value in self._held.items())
+        self.header = ""
 
 
 class Client(Protocol):
     """Calls an app."""
 
     jar: Jar
+    took: float  # seconds of the last request
 
     def call(self, method: str, path: str) -> tuple[int, bytes]:
         """Make one request; return status and body."""
@@ -68,6 +73,7 @@ class ASGIClient:
     def __init__(self, app: Any) -> None:  # Any: frameworks type their callables differently
         self.app = app
         self.jar = Jar()
+        self.took = 0.0
         self._runner = asyncio.Runner()
         self._sent: list[MutableMapping[str, Any]] = []
 
@@ -97,10 +103,9 @@ class ASGIClient:
 
     async def _call(self, method: str, path: str) -> float:
         sent = self._sent = []
-        headers = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-        cookies = self.jar.header
-        if cookies:
-            headers.append((b"cookie", cookies.encode()))
+        headers = list(RAW_HEADERS)
+        if self.jar.header:
+            headers.append((b"cookie", self.jar.header.encode()))
         scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.4"},
@@ -130,7 +135,7 @@ class ASGIClient:
 
         began = time.perf_counter()
         await self.app(scope, receive, send)
-        took = time.perf_counter() - began
+        took = self.took = time.perf_counter() - began
         self.jar.take(value.decode() for name, value in sent[0]["headers"] if name.lower() == b"set-cookie")
         return took
 
@@ -141,6 +146,7 @@ class WSGIClient:
     def __init__(self, app: Any) -> None:  # Any: frameworks type their callables differently
         self.app = app
         self.jar = Jar()
+        self.took = 0.0
         self._answer: tuple[str, list[tuple[str, str]]] = ("", [])
         self._body = b""
 
@@ -180,11 +186,9 @@ class WSGIClient:
             "wsgi.multiprocess": True,
             "wsgi.run_once": False,
         }
-        for name, value in HEADERS.items():
-            environ["HTTP_" + name.upper().replace("-", "_")] = value
-        cookies = self.jar.header
-        if cookies:
-            environ["HTTP_COOKIE"] = cookies
+        environ.update(ENVIRON_HEADERS)
+        if self.jar.header:
+            environ["HTTP_COOKIE"] = self.jar.header.encode().decode("latin-1")  # a new string, as from a server
 
         def start_response(status: str, headers: list[tuple[str, str]], exc_info: object = None) -> Any:
             self._answer = (status, headers)
@@ -196,7 +200,7 @@ class WSGIClient:
         close = getattr(body, "close", None)
         if close is not None:
             close()
-        took = time.perf_counter() - began
+        took = self.took = time.perf_counter() - began
         self._body = b"".join(chunks)
         self.jar.take(value for name, value in self._answer[1] if name.lower() == "set-cookie")
         return took

@@ -1,0 +1,101 @@
+"""Flask: the bare app, ours, Flask's cookie session and Flask-Session."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from flask import Flask, session
+
+from benchmarks.clients import WSGIClient
+from benchmarks.contenders import SECRET, Contender, ours
+
+__all__ = ["make"]
+
+Traffic = Callable[[], tuple[int, int]]
+
+
+def make(name: str, options: str, counting: bool) -> Contender:
+    """Make a contender by name."""
+    app = Flask("benchmark")
+    app.config.update(SECRET_KEY=SECRET, SESSION_COOKIE_SECURE=True)
+    traffic: Traffic = lambda: (0, 0)  # noqa: E731 # the type says what it is
+    if name == "bare":
+        _bare(app)
+    elif name.startswith("ours-"):
+        traffic = _ours(app, name.removeprefix("ours-"), counting)
+    else:
+        _peer(app, permanent=name == "cookie-permanent")
+        if name.startswith("flask-session-"):
+            traffic = _server_side(app, name.removeprefix("flask-session-"))
+    return Contender(WSGIClient(app), "/me", traffic, app)
+
+
+def _bare(app: Flask) -> None:
+    @app.get("/me")
+    @app.post("/login")
+    def me() -> str:
+        return "alice"
+
+
+def _ours(app: Flask, kind: str, counting: bool) -> Traffic:
+    from session_middleware.adapters.flask import SessionLifetime, session_from
+
+    @app.get("/me")
+    def me() -> str:
+        return session_from().subject or ""
+
+    @app.post("/login")
+    def login() -> str:
+        session_from().login("alice")
+        return "welcome"
+
+    store = ours.store(kind, counting)
+    SessionLifetime(app, ours.settings(), store)
+    return ours.traffic(store)
+
+
+def _peer(app: Flask, *, permanent: bool) -> None:
+    app.config["PERMANENT_SESSION_LIFETIME"] = timedelta(hours=1)
+
+    @app.get("/me")
+    def me() -> str:
+        user: str = session["user"]
+        return user
+
+    @app.post("/login")
+    def login() -> str:
+        session["user"] = "alice"
+        if permanent:
+            session.permanent = True
+        return "welcome"
+
+
+def _server_side(app: Flask, kind: str) -> Traffic:
+    from flask_session import Session
+
+    if kind == "redis":
+        from redis import Redis
+
+        app.config.update(SESSION_TYPE="redis", SESSION_REDIS=Redis.from_url(os.environ["BENCHMARK_REDIS_URL"]))
+    else:
+        from cachelib.file import FileSystemCache
+
+        app.config.update(SESSION_TYPE="cachelib", SESSION_CACHELIB=FileSystemCache(str(ours.folder())))
+    Session(app)
+    side: Any = app.session_interface
+    read, write, calls = side._retrieve_session_data, side._upsert_session, [0, 0]
+
+    def counted_read(*args: Any) -> Any:
+        calls[0] += 1
+        return read(*args)
+
+    def counted_write(*args: Any) -> Any:
+        calls[0] += 1
+        calls[1] += 1
+        return write(*args)
+
+    side._retrieve_session_data, side._upsert_session = counted_read, counted_write
+    return lambda: (calls[0], calls[1])

@@ -1,0 +1,182 @@
+"""Requests a second over real sockets: uvicorn with 32 connections, and gunicorn's gthread worker with 8 threads.
+
+Server and client have a core each. The client is a few lines around epoll, since it must never be what is waited for;
+each of its connections asks again as soon as it has the whole answer. Servers all run; one at a time is asked, in turns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+
+from benchmarks.bars import Row
+from benchmarks.clients import HEADERS, Jar
+from benchmarks.rounds import Spread
+
+__all__ = ["load", "rows"]
+
+CONNECTIONS = 32
+
+
+def rows(quick: bool) -> list[Row]:
+    """Measure; the bar is on ours under uvicorn."""
+    rounds, seconds = (3, 0.4) if quick else (15, 1.0)
+    found = []
+    names = ["bare", "ours-memory", "ours-sqlite", "session-middleware"]
+    rates = _rates("starlette", names, rounds, seconds, CONNECTIONS)
+    for name in names[1:]:
+        share = _share(rates[name], rates["bare"])
+        ours = name == "ours-memory"
+        found.append(
+            Row(
+                f"uvicorn, {CONNECTIONS} connections: Starlette with {name} / bare",
+                f"{share.text(2)} x",
+                "≥ 0.9 x" if ours else "",
+                share.median >= 0.9 if ours else None,
+            )
+        )
+    rates = _rates("flask", ["bare", "ours-memory", "ours-sqlite"], rounds, seconds, 8, "gthread")
+    for name in ("ours-memory", "ours-sqlite"):
+        share = _share(rates[name], rates["bare"])
+        found.append(Row(f"gunicorn gthread, 8 threads: Flask with {name} / bare", f"{share.text(2)} x", "", None))
+    return found
+
+
+def _share(mine: Sequence[float], bare: Sequence[float]) -> Spread:
+    return Spread.of(a / b for a, b in zip(mine, bare, strict=True))
+
+
+def _rates(
+    group: str, names: Sequence[str], rounds: int, seconds: float, connections: int, *kind: str
+) -> dict[str, list[float]]:
+    rates: dict[str, list[float]] = {name: [] for name in names}
+    with contextlib.ExitStack() as stack:
+        ports = {name: stack.enter_context(_served(group, name, *kind)) for name in names}
+        requests = {name: _signed_in(port) for name, port in ports.items()}
+        stack.enter_context(_on_core(1))
+        for name in names:
+            load(ports[name], requests[name], connections, seconds / 2)  # warm up
+        order = random.Random(1)
+        for _ in range(rounds):
+            for name in order.sample(list(names), len(names)):
+                rates[name].append(load(ports[name], requests[name], connections, seconds))
+    return rates
+
+
+@contextlib.contextmanager
+def _on_core(core: int) -> Iterator[None]:
+    """Keep this process on one core for a while; where there is only one, or none can be chosen, do nothing."""
+    if not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {sorted(before)[core]})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@contextlib.contextmanager
+def _served(group: str, name: str, *kind: str) -> Iterator[int]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    with _on_core(0):  # inherited by the server
+        command = [sys.executable, "-m", "benchmarks.serve", group, name, str(port), *kind]
+        process = subprocess.Popen(command, start_new_session=True)
+    try:
+        until = time.monotonic() + 20
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 0.2).close()
+                break
+            except OSError:
+                if time.monotonic() > until or process.poll() is not None:
+                    raise RuntimeError(f"{name} is not served") from None
+                time.sleep(0.05)
+        yield port
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
+
+
+def _request(method: str, path: str, cookies: str) -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in HEADERS.items())]
+    if method == "POST":
+        lines += ["content-length: 0", "x-forwarded-proto: https"]  # cookies are set as behind a proxy
+    if cookies:
+        lines.append(f"cookie: {cookies}")
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def _signed_in(port: int) -> bytes:
+    """Sign in; return the request for the page of whoever has."""
+    jar = Jar()
+    for method, path in (("POST", "/login"), ("GET", "/me")):
+        with socket.create_connection(("127.0.0.1", port), 5) as connection:
+            connection.sendall(_request(method, path, jar.header))
+            answer = b""
+            while not _is_whole(answer):
+                answer += connection.recv(65536)
+        lines = answer.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
+        jar.take(line.partition(":")[2].strip() for line in lines if line.lower().startswith("set-cookie:"))
+        if " 200 " not in lines[0] + " ":
+            raise RuntimeError(f"{method} {path}: {lines[0]}")
+    return _request("GET", "/me", jar.header)
+
+
+def _is_whole(answer: bytes) -> bool:
+    head, blank, body = answer.partition(b"\r\n\r\n")
+    if not blank:
+        return False
+    for line in head.split(b"\r\n"):
+        if line[:15].lower() == b"content-length:":
+            return len(body) >= int(line[15:])
+    return False
+
+
+def load(port: int, request: bytes, connections: int, seconds: float) -> float:
+    """Ask again and again over some connections; return the requests answered a second.
+
+    Raises:
+        RuntimeError: an answer was not the page.
+    """
+    poll = select.epoll()
+    held: dict[int, socket.socket] = {}
+    parts: dict[int, bytes] = {}
+    try:
+        for _ in range(connections):
+            connection = socket.create_connection(("127.0.0.1", port), 5)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            held[connection.fileno()] = connection
+            parts[connection.fileno()] = b""
+            poll.register(connection, select.EPOLLIN)
+            connection.sendall(request)
+        answered, began = 0, time.perf_counter()
+        until = began + seconds
+        while (now := time.perf_counter()) < until:
+            for number, _ in poll.poll(1):
+                connection = held[number]
+                answer = parts[number] + connection.recv(65536)
+                if not answer.endswith(b"alice"):
+                    if _is_whole(answer) or not answer:
+                        raise RuntimeError(f"not the page: {answer[:200]!r}")
+                    parts[number] = answer
+                    continue
+                parts[number] = b""
+                answered += 1
+                connection.send(request)
+        return answered / (now - began)
+    finally:
+        poll.close()
+        for connection in held.values():
+            connection.close()
