@@ -225,11 +225,7 @@ def session_from(request: Request | None = None) -> Session:
     Raises:
         SessionNotAttached: there is no request, or its app is not wrapped.
     """
-    engine, x = _attached(request)
-    if x.session is None:
-        x.session = Session(engine, x)
-    session: Session = x.session
-    return session
+    return Session(*_attached(request))
 
 
 def safe_return_to(default: str = "/", request: Request | None = None) -> str:

@@ -14,6 +14,7 @@ from session_middleware import (
     session_optional,
 )
 from session_middleware.adapters.flask import SessionLifetime, session_from
+from session_middleware.core.refusal import Reply
 from session_middleware.errors import ResponseAlreadyStarted, StoreUnavailable
 from session_middleware.stores.memory import MemoryStore
 from session_middleware.testing import FakeClock
@@ -291,6 +292,26 @@ def test_an_app_inside_ours_meets_the_strictest_rule() -> None:
         assert refused.status_code == 401
         assert b"secret" not in refused.data
         assert shop.client("alice").get(path, base_url=HTTPS).data == b"secret"
+
+
+def test_a_refusal_of_the_apps_own_with_an_unusual_status() -> None:
+    """`refusal=` may answer any status, in Flask and where an app inside ours is stopped."""
+
+    def build(app: Flask) -> None:
+        flask_app = app.wsgi_app
+
+        def inside(environ: Any, start_response: Any) -> Any:
+            if environ["PATH_INFO"] != "/metrics":
+                return flask_app(environ, start_response)
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return [b"secret"]
+
+        app.wsgi_app = inside  # type: ignore[method-assign]
+
+    shop = Shop(build=build, refusal=lambda facts, refusal: Reply(499, (("Content-Type", "text/plain"),), b"no"))
+    for path in ("/metrics", "/nothing"):
+        answer = shop.client().get(path, base_url=HTTPS)
+        assert (answer.status_code, answer.data) == (499, b"no")
 
 
 def test_an_early_answer_of_a_preprocessor_is_judged() -> None:
