@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 import sys
 import threading
@@ -20,7 +21,7 @@ from session_middleware.core.record import SessionRecord
 from session_middleware.errors import SessionNotAttached
 from session_middleware.stores.memory import MemoryStore
 from session_middleware.stores.sqlite import SQLiteStore
-from session_middleware.testing import AuthorityContract, FakeClock, SignIn
+from session_middleware.testing import AdapterContract, AuthorityContract, FakeClock, SignIn
 from session_middleware.testing.browser import Answer, Browser
 from session_middleware.testing.cookie_jar import CookieJar
 from session_middleware.testing.reference_record import reference_record
@@ -598,6 +599,17 @@ def test_nothing():
         """`pytest --fixtures` explains them."""
         result = pytester.runpytest_subprocess("--fixtures")
         result.stdout.fnmatch_lines(["session_clock -- *", "signed_in -- *"])
+
+
+def test_every_scenario_names_its_rules() -> None:
+    """Each says in its docstring what it holds an adapter to, and together they cover every rule a browser can see."""
+    scenarios = {
+        name: getattr(AdapterContract, name).__doc__ or "" for name in dir(AdapterContract) if name[:5] == "test_"
+    }
+    assert [name for name, text in scenarios.items() if not re.search(r"\b(L\d+|RFC \d+)\b", text)] == []
+    named = {int(number) for text in scenarios.values() for number in re.findall(r"\bL(\d+)\b", text)}
+    # L1 is in all of them, L22 is about settings, L23 about bridged logins, L24 about providers.
+    assert named >= set(range(2, 22)) | {25, 26, 27}
 
 
 def test_importing_the_kit_is_cheap() -> None:

@@ -226,9 +226,9 @@ def again(view: View) -> View:
     return copy
 
 
-def only(method: str, view: View) -> View:
-    """Serve one method."""
-    allowed = {method, "HEAD"} if method == "GET" else {method}
+def only(methods: str, view: View) -> View:
+    """Serve these methods, HEAD where GET is one of them, and no other: OPTIONS is not the view's to answer."""
+    allowed = {*methods.split(), *({"HEAD"} if "GET" in methods else ())}
     if view.__name__.startswith("a"):
 
         @functools.wraps(view)
@@ -247,7 +247,7 @@ def only(method: str, view: View) -> View:
 def routes(views: dict[str, View], login_route: View) -> list[URLPattern]:
     """Return the routes of the scenario app over these views, by their plain names."""
     return [
-        path("me", views["me"]),
+        path("me", only("GET POST", views["me"])),
         path("open", only("GET", session_optional(again(views["shown"])))),
         path("exempt", only("GET", views["exempt"])),
         path("exempt-using", only("GET", session_exempt(again(views["exempt_using"])))),

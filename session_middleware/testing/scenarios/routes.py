@@ -16,7 +16,7 @@ PREFLIGHT = (("Origin", "https://elsewhere.test"), ("Access-Control-Request-Meth
 def preflight(browser: Browser, target: str) -> None:
     """Check that a CORS preflight passes to the app untouched."""
     answer = browser.plain(target, "OPTIONS", headers=PREFLIGHT)
-    assert answer.status not in (303, 401, 403, 503)
+    assert answer.status in (200, 204, 404, 405), "whatever the app says to OPTIONS, and not what we say"
     assert answer.set_cookies == []
     assert "cookie" not in varies_on(answer)
 
