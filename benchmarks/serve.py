@@ -16,9 +16,9 @@ def main() -> None:
 
         uvicorn.run(app, port=int(port), access_log=False, log_level="error", lifespan="off", server_header=False)
         return
-    from gunicorn.app.base import BaseApplication
+    from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 
-    class Served(BaseApplication):
+    class Served(BaseApplication):  # type: ignore[misc]
         def load_config(self) -> None:
             for key, value in {
                 "bind": f"127.0.0.1:{port}",

@@ -33,24 +33,29 @@ def make(name: str, options: str, counting: bool) -> Contender:
     return Contender(WSGIClient(app), "/me", traffic, app)
 
 
+def _route(app: Flask, me: Callable[[], str], login: Callable[[], str]) -> None:
+    app.add_url_rule("/me", "me", me)
+    app.add_url_rule("/login", "login", login, methods=["POST"])
+
+
 def _bare(app: Flask) -> None:
-    @app.get("/me")
-    @app.post("/login")
     def me() -> str:
         return "alice"
+
+    _route(app, me, me)
 
 
 def _ours(app: Flask, kind: str, counting: bool) -> Traffic:
     from session_middleware.adapters.flask import SessionLifetime, session_from
 
-    @app.get("/me")
     def me() -> str:
         return session_from().subject or ""
 
-    @app.post("/login")
     def login() -> str:
         session_from().login("alice")
         return "welcome"
+
+    _route(app, me, login)
 
     store = ours.store(kind, counting)
     SessionLifetime(app, ours.settings(), store)
@@ -60,21 +65,21 @@ def _ours(app: Flask, kind: str, counting: bool) -> Traffic:
 def _peer(app: Flask, *, permanent: bool) -> None:
     app.config["PERMANENT_SESSION_LIFETIME"] = timedelta(hours=1)
 
-    @app.get("/me")
     def me() -> str:
         user: str = session["user"]
         return user
 
-    @app.post("/login")
     def login() -> str:
         session["user"] = "alice"
         if permanent:
             session.permanent = True
         return "welcome"
 
+    _route(app, me, login)
+
 
 def _server_side(app: Flask, kind: str) -> Traffic:
-    from flask_session import Session
+    from flask_session import Session  # type: ignore[import-untyped]
 
     if kind == "redis":
         from redis import Redis

@@ -1,0 +1,144 @@
+"""The benchmarks' own arithmetic, and that each of our contenders serves what is measured."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import __main__ as command
+from benchmarks.bars import ADDED, RATIOS, Row, at_least, at_most, judge
+from benchmarks.contenders import GROUPS, make
+from benchmarks.rounds import Spread, added, ratio
+from benchmarks.table import bars_table, markdown, write
+
+BARE = {name: group.bare for name, group in GROUPS.items()}
+
+
+def test_added_is_paired_by_round() -> None:
+    """What is added is the difference within a round, so that a slow round slows both and changes nothing."""
+    times = {"bare": [10.0, 100.0, 10.0], "ours": [15.0, 105.0, 15.0], "peer": [20.0, 110.0, 20.0]}
+    assert added(times, "ours", "bare") == [5.0, 5.0, 5.0]
+    assert ratio(times, "ours", "peer", "bare") == [0.5, 0.5, 0.5]
+
+
+def test_a_round_in_which_the_peer_adds_nothing_says_nothing() -> None:
+    """Such a round was disturbed; dividing by it would say anything at all."""
+    times = {"bare": [10.0, 30.0], "ours": [15.0, 15.0], "peer": [20.0, 20.0]}
+    assert ratio(times, "ours", "peer", "bare") == [0.5]
+
+
+def test_a_spread_is_median_and_quartiles() -> None:
+    """The table shows the median with the lower and upper quartile."""
+    assert Spread.of([1, 2, 3, 4, 100]).text(0) == "3 (2\N{EN DASH}4)"
+
+
+@pytest.mark.parametrize(("ours", "met"), [(11.9, True), (12.1, False)])
+def test_a_bar_is_judged_by_the_median(ours: float, met: bool) -> None:
+    """A ratio's bar is met up to its figure and missed beyond it."""
+    times = {"starlette": {"bare": [10.0] * 3, "ours-memory": [ours] * 3, "session-middleware": [20.0] * 3}}
+    (row,) = judge(times, BARE)
+    assert (row.met, row.bar) == (met, "≤ 0.2 x")
+
+
+def test_an_added_bar_is_judged_in_microseconds() -> None:
+    """The bridge's bar is no ratio but 60 us above the framework's own middleware."""
+    times = {"djangoauth": {"auth": [400.0] * 3, "auth-ours-memory": [461.0] * 3}}
+    (row,) = judge(times, BARE)
+    assert (row.met, row.bar) == (False, "≤ 60 us")
+
+
+def test_single_figures_have_bars_in_both_directions() -> None:
+    """`at_most` and `at_least` include the bar itself."""
+    assert (at_most("t", 2.0, 2, "us").met, at_most("t", 2.1, 2, "us").met) == (True, False)
+    assert (at_least("t", 0.9, 0.9, "x").met, at_least("t", 0.89, 0.9, "x").met) == (True, False)
+
+
+def test_every_bar_names_contenders_that_exist() -> None:
+    """A bar whose contender is misspelt would never be judged."""
+    for bar in RATIOS:
+        assert {bar.name, bar.peer} <= set(GROUPS[bar.group].others), bar
+    for more in ADDED:
+        assert more.name in GROUPS[more.group].others, more
+    assert {bar.peer for bar in RATIOS if bar.group in command.PEERS} >= set(command.PEERS.values())
+
+
+def test_the_readme_is_written_between_its_marks(tmp_path: Path) -> None:
+    """Only what stands between the marks changes, and writing twice is writing once."""
+    readme = tmp_path / "README.md"
+    readme.write_text("before\n<!-- benchmarks -->\nold\n<!-- /benchmarks -->\nafter\n")
+    text = markdown(["a", "b"], [["1", "2"]])
+    write(readme, text)
+    write(readme, text)
+    assert readme.read_text() == f"before\n<!-- benchmarks -->\n{text}\n<!-- /benchmarks -->\nafter\n"
+
+
+@pytest.mark.parametrize(
+    "standing",
+    [
+        "none",
+        "<!-- benchmarks -->",
+        "<!-- /benchmarks --> <!-- benchmarks -->",
+        "<!-- benchmarks --><!-- benchmarks --><!-- /benchmarks -->",
+    ],
+)
+def test_a_readme_without_marks_is_left_alone(tmp_path: Path, standing: str) -> None:
+    """Nothing is written where it is not clear what may be replaced."""
+    readme = tmp_path / "README.md"
+    readme.write_text(standing)
+    with pytest.raises(ValueError, match="once each"):
+        write(readme, "new")
+    assert readme.read_text() == standing
+
+
+def test_a_missed_bar_fails_a_check_only_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--check` exits 1 where a bar is missed; without it the table is all there is; no bar is no failure."""
+    monkeypatch.setitem(command.PARTS, "costs", lambda quick: [Row("case", "3 us", "≤ 2 us", False)])
+    assert command.main(["--only", "costs", "--check"]) == 1
+    assert command.main(["--only", "costs"]) == 0
+    monkeypatch.setitem(command.PARTS, "costs", lambda quick: [Row("case", "3 us", "", None)])
+    assert command.main(["--only", "costs", "--check"]) == 0
+
+
+def test_a_part_that_does_not_exist_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """A misspelt `--only` does not measure nothing and call it well."""
+    with pytest.raises(SystemExit):
+        command.main(["--only", "starlet"])
+    assert "starlet" in capsys.readouterr().err
+
+
+def test_the_table_of_bars_says_what_was_missed() -> None:
+    """Met, missed and without a bar are told apart."""
+    rows = [Row("a", "1", "≤ 2", True), Row("b", "3", "≤ 2", False), Row("c", "4", "", None)]
+    assert [line.split(" | ")[-1].strip("| ") for line in bars_table(rows).splitlines()[2:]] == [
+        "met",
+        "**missed**",
+        "",
+    ]
+
+
+@pytest.mark.parametrize("group", ["starlette", "starlette200", "fastapi200", "plain", "plainwsgi", "flask"])
+def test_our_contender_is_quiet_while_it_is_measured(group: str) -> None:
+    """What is measured is a signed-in request with no write due: one call to the store, nothing written, no cookie."""
+    names = [name for name in GROUPS[group].others if name.endswith("ours-memory")]
+    contender = make(group, names[0], counting=True)
+    contender.sign_in()
+    contender.client.burst(contender.path, 2)
+    calls, writes = contender.traffic()
+    cookies = contender.client.jar.set_cookies
+    contender.client.burst(contender.path, 20)
+    assert contender.traffic() == (calls + 20, writes)
+    assert contender.client.jar.set_cookies == cookies
+    contender.client.close()
+
+
+@pytest.mark.slow
+def test_the_command_measures_and_prints() -> None:
+    """The command runs as the README says, and its table has a ratio to the peer."""
+    command_line = [sys.executable, "-m", "benchmarks", "--quick", "--only", "starlette,django"]
+    done = subprocess.run(command_line, capture_output=True, text=True, check=False, cwd=Path(__file__).parent.parent)
+    assert done.returncode == 0, done.stderr
+    assert "Starlette, MemoryStore / SessionMiddleware" in done.stdout
+    assert "Django WSGI, SQLiteStore / db (tuned SQLite)" in done.stdout
