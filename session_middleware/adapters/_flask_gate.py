@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Request, Response, current_app, got_request_exception, has_request_context, request
 from flask import session as flask_session
 from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.http import HTTP_STATUS_CODES
 
 from session_middleware.adapters._attach import refusal_reply, unavailable
 from session_middleware.adapters._flask_login import FlaskLogin, manager_of
@@ -69,7 +69,8 @@ class Gate:
         if not self._checked:
             self.check()
         engine = self.engine
-        x = engine.begin(WSGIFacts(environ))
+        facts = WSGIFacts(environ)
+        x = engine.begin(facts)
         environ[KEY] = (engine, x)
         start = _Start(self, x, start_response, environ)
         try:
@@ -83,6 +84,9 @@ class Gate:
         except BaseException:
             run_sync(engine.abandon(x))  # nothing that the view began may stand (L25)
             raise
+        finally:
+            # Environ, exchange and facts would hold each other in a circle that waits for the garbage collector.
+            facts._environ = {**environ, KEY: None}
         if not start.started:
             return self._watched(x, body, start)
         return body if start.reply is None else start.body(body)
@@ -111,7 +115,10 @@ class Gate:
         engine, x = self.exchange(current)
         if current.environ.get("PATH_INFO", "").startswith(self._own_paths):
             return self._answer(x, current)
-        refusal = run_sync(engine.open(x, self._routes.rules_for(current)))
+        rules = self._routes.rules_for(current)
+        if engine.open_quietly(x, rules):
+            return self._preprocess(*context)
+        refusal = run_sync(engine.open(x, rules))
         bridge = self._bridge
         if bridge is not None and x.verdict is Verdict.ANONYMOUS and x.authenticated and bridge.adopt(x):
             refusal = run_sync(engine.open(x, x.rules))
@@ -235,13 +242,14 @@ class _Start:
     """The start_response that Flask is given."""
 
     __slots__ = ("_cookies", "_environ", "_gate", "_start", "_x", "reply", "started")
+    _cookies: Sequence[str]
 
     def __init__(self, gate: Gate, x: Exchange, start: StartResponse, environ: Environ) -> None:
         self._gate = gate
         self._x = x
         self._start = start
         self._environ = environ
-        self._cookies: list[str] = []
+        self._cookies = ()
         self.started = False
         self.reply: Reply | None = None  # what is sent instead of the app's answer
 
@@ -287,7 +295,8 @@ class _Start:
             cookies = gate.close(x, failed=reply.status >= 500)
         headers = finished(reply.headers, vary=gate.engine.vary(x), protected=False, cookies=cookies)
         headers.append(("Content-Length", str(len(reply.body))))
-        self._start(f"{reply.status} {HTTPStatus(reply.status).phrase}", headers)
+        phrase = HTTP_STATUS_CODES.get(reply.status, "Unknown")  # `refusal=` may answer what it likes
+        self._start(f"{reply.status} {phrase}", headers)
 
     def body(self, standing: Iterable[bytes]) -> Iterable[bytes]:
         """Return the body of the reply that goes out; the app's own, which is not sent, is closed."""
