@@ -26,6 +26,7 @@ from session_middleware.core.lifetime import Verdict
 from session_middleware.core.tokens import ID_BYTES, b64decode, b64encode, key_of, public_id_of
 from session_middleware.errors import SessionError, StoreUnavailable
 from session_middleware.runtime import on_loop
+from session_middleware.session import AsyncSession, Session
 
 __all__ = ["KEY", "LINK", "ONCE", "Attached", "attach", "flush", "is_denial", "relink", "settle"]
 
@@ -48,22 +49,24 @@ class Attached:
         user: Django's user, once settled.
         unknown: nothing can be known of the user, because the store does not answer (L17).
         linked: the public id that Django's session is known to carry.
+        session: what the view holds, made when it asks.
         adopted: the session of ours was begun by this middleware, not by the view.
     """
 
-    __slots__ = ("adopted", "failed", "find_auser", "find_user", "linked", "settled", "side", "unknown", "user", "x")
+    # Defaults of the class: most requests change none of them, and setting eleven would cost what the verdict costs.
+    failed = False
+    settled = False
+    unknown = False
+    adopted = False
+    linked: str | None = None
+    session: Session | AsyncSession | None = None  # not in `x`, which it holds: no cycle outlives the response
+    user: Any = None  # AbstractBaseUser | AnonymousUser
+    find_user: Any = None  # what AuthenticationMiddleware put into request.user
+    find_auser: Any = None
 
     def __init__(self, side: Side, x: Exchange) -> None:
         self.side = side
         self.x = x
-        self.failed = False
-        self.settled = False
-        self.unknown = False
-        self.adopted = False
-        self.linked: str | None = None
-        self.user: Any = None  # AbstractBaseUser | AnonymousUser
-        self.find_user: Any = None  # what AuthenticationMiddleware put into request.user
-        self.find_auser: Any = None
 
 
 def attach(request: HttpRequest, state: Attached) -> None:

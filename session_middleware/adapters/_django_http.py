@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 from http.cookies import Morsel
+from types import FunctionType
 from typing import Any
 from urllib.parse import quote
 
@@ -22,28 +23,23 @@ __all__ = ["DjangoFacts", "body_reader", "cookie", "finish", "response_of", "rul
 class DjangoFacts:
     """RequestFacts of a Django request. It holds no reference to the request, so that no cycle outlives the response."""
 
-    __slots__ = ("_meta", "_scope", "cookies")
+    __slots__ = ("_meta", "_scope", "cookies", "method", "path")
 
     websocket = False
 
     def __init__(self, request: HttpRequest) -> None:
         meta: dict[str, Any] = request.META
         self._meta = meta
-        self._scope: dict[str, Any] | None = getattr(request, "scope", None)
+        # Each is asked for on every request, so that a property would cost more than it saves.
+        self.method: str = request.method or "GET"
+        self.path: str = request.path_info or "/"
+        self._scope: dict[str, Any] | None = request.__dict__.get("scope")
         cookies: str = meta.get("HTTP_COOKIE", "")
         if "," in cookies and self._scope is not None:
             # Django joins header lines by commas; HTTP/2 may split cookies over lines (RFC 9113 §8.2.3).
             lines = [value.decode("latin-1") for name, value in self._scope["headers"] if name == b"cookie"]
             cookies = "; ".join(line for line in lines if line)
         self.cookies = cookies
-
-    @property
-    def method(self) -> str:
-        return str(self._meta["REQUEST_METHOD"]).upper()
-
-    @property
-    def path(self) -> str:
-        return self._meta.get("PATH_INFO") or "/"
 
     @property
     def mount(self) -> str:
@@ -105,6 +101,7 @@ def body_reader(request: HttpRequest) -> Callable[[int], Any]:
 
 #: Rules by view and, for class-based views, method; they stand in the URLconf for as long as the process runs.
 _known: dict[tuple[object, str | None, bool], RouteRules] = {}
+_plain: dict[bool, dict[object, RouteRules]] = {False: {}, True: {}}  # of functions, by whether logins are bridged
 _OPEN = RouteRules(policy="exempt")
 
 
@@ -114,6 +111,10 @@ def rules_for(view: Any, request: HttpRequest, *, bridged: bool) -> RouteRules: 
     On class-based views the one nearer to what runs wins: class, then `dispatch` and decorators around `as_view()`, then
     the method. Django's own `login_not_required` opens a view where its login is bridged (L21).
     """
+    if view.__class__ is FunctionType:
+        known = _plain[bridged].get(view)
+        if known is not None:
+            return known
     holder = getattr(view, "view_class", None) or getattr(view, "cls", None)  # `cls`: view sets of REST framework
     key = (view, None if holder is None else request.method, bridged)
     try:
@@ -126,7 +127,11 @@ def rules_for(view: Any, request: HttpRequest, *, bridged: bool) -> RouteRules: 
             return _static_rules(view, request)
         if len(_known) > 4096:  # only tests make ever new URLconfs
             _known.clear()
+            for plain in _plain.values():
+                plain.clear()
         _known[key] = rules
+        if holder is None and view.__class__ is FunctionType:
+            _plain[bridged][view] = rules
     return rules
 
 

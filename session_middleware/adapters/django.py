@@ -86,7 +86,7 @@ class SessionLifetimeMiddleware:
         if self._asynchronous:
             return self._acall(request)
         # Under ASGI too, where a middleware inside ours is blocking; then there is a loop, and the views may be async.
-        state = self._attach(request, self._setup.looping if hasattr(request, "scope") else self._setup.blocking)
+        state = self._attach(request, self._setup.looping if "scope" in request.__dict__ else self._setup.blocking)
         x, side = state.x, state.side
         if side.endpoints.owns(x.facts.path):
             reply = side.run(side.endpoints.answer(x, body_reader(request)))
@@ -97,8 +97,10 @@ class SessionLifetimeMiddleware:
         except BaseException:  # under DEBUG_PROPAGATE_EXCEPTIONS; else Django has made it a response
             side.run(side.engine.abandon(x))
             raise
-        if self._is_quiet(state):
-            return self._quietly(state, response)
+        if x.judged and not state.unknown and side.engine.is_settled(x):
+            x.closed = True
+            finish(response, vary=side.engine.vary(x), protected=x.protected)
+            return response
         finished: HttpResponseBase = side.run(self._finish(request, state, response))
         return finished
 
@@ -113,8 +115,10 @@ class SessionLifetimeMiddleware:
         except BaseException:  # the client went away, or DEBUG_PROPAGATE_EXCEPTIONS
             await side.engine.abandon(x)
             raise
-        if self._is_quiet(state):
-            return self._quietly(state, response)
+        if x.judged and not state.unknown and side.engine.is_settled(x):
+            x.closed = True
+            finish(response, vary=side.engine.vary(x), protected=x.protected)
+            return response
         return await self._finish(request, state, response)
 
     def _attach(self, request: HttpRequest, side: Side) -> Attached:
@@ -133,12 +137,22 @@ class SessionLifetimeMiddleware:
     def _judge(self, request: HttpRequest, view: View, args: object, kwargs: object) -> HttpResponse | None:
         state: Attached = request.__dict__[KEY]
         rules = rules_for(view, request, bridged=self._bridged)
+        if self._is_admitted(state, rules):
+            return None
         refused: HttpResponse | None = state.side.run(self._open(request, state, rules))
         return refused
 
     async def _ajudge(self, request: HttpRequest, view: View, args: object, kwargs: object) -> HttpResponse | None:
         state: Attached = request.__dict__[KEY]
-        return await self._open(request, state, rules_for(view, request, bridged=self._bridged))
+        rules = rules_for(view, request, bridged=self._bridged)
+        if self._is_admitted(state, rules):
+            return None
+        return await self._open(request, state, rules)
+
+    def _is_admitted(self, state: Attached, rules: RouteRules) -> bool:
+        """Let a request in for which nothing is due; False: ask `_open`. This is the hot path."""
+        x = state.x
+        return not self._bridged and not x.authenticated and state.side.engine.open_quietly(x, rules)
 
     async def _open(self, request: HttpRequest, state: Attached, rules: RouteRules | None) -> HttpResponse | None:
         """Judge a request to a view with these rules; a response means that the view must not run."""
@@ -161,15 +175,6 @@ class SessionLifetimeMiddleware:
         return None
 
     # --- the response ----------------------------------------------------------------------------------------------
-
-    def _is_quiet(self, state: Attached) -> bool:
-        return state.x.judged and not state.unknown and state.side.engine.is_settled(state.x)
-
-    def _quietly(self, state: Attached, response: HttpResponseBase) -> HttpResponseBase:
-        x = state.x
-        x.closed = True
-        finish(response, vary=state.side.engine.vary(x), protected=x.protected)
-        return response
 
     async def _finish(self, request: HttpRequest, state: Attached, response: HttpResponseBase) -> HttpResponseBase:
         engine, x = state.side.engine, state.x
@@ -250,9 +255,9 @@ def session_from(request: HttpRequest) -> Session:
         )
     if state.find_user is not None and not state.settled:
         state.side.run(auth.settle(request, state))
-    session = state.x.session
+    session = state.session
     if not isinstance(session, Session):
-        session = state.x.session = Session(state.side.engine, state.x, state.side.run)
+        session = state.session = Session(state.side.engine, state.x, state.side.run)
     return session
 
 
@@ -269,10 +274,10 @@ def asession_from(request: HttpRequest) -> AsyncSession:
         raise SessionNotAttached(
             "asession_from(request) must be awaited, and this is blocking code: write session_from(request) here."
         )
-    session = state.x.session
+    session = state.session
     if not isinstance(session, AsyncSession):
         kind = _Bridged if state.find_user is not None else AsyncSession
-        session = state.x.session = kind(state.side.engine, state.x)
+        session = state.session = kind(state.side.engine, state.x)
         if isinstance(session, _Bridged):
             session._request = request
     return session

@@ -61,7 +61,7 @@ TEMPLATES = [
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
-        "NAME": os.environ.get("SHOP_DATABASE", str(BASE_DIR / "db.sqlite3")),
+        "NAME": os.environ.get("SHOP_DATABASE", str(BASE_DIR / "shop.db")),
     }
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
