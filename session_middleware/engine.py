@@ -99,6 +99,7 @@ class Engine(Verbs):
             self._verify_interval = float(interval)  # type: ignore[arg-type]  # a float since Settings checked it
         self._exempt_exact = frozenset(path for path in settings.exempt_paths if not path.endswith("/*"))
         self._exempt_below = tuple(path[:-1] for path in settings.exempt_paths if path.endswith("/*"))
+        self._exempts = bool(settings.exempt_paths)
         self._header_transport = settings.transport == "header"
         self.vary_on = "Cookie, Authorization" if self._header_transport else "Cookie"
         self.vary_header = (b"vary", self.vary_on.encode())
@@ -135,6 +136,24 @@ class Engine(Verbs):
     def begin(self, facts: RequestFacts) -> Exchange:
         """Start an exchange; nothing is read yet but the clock."""
         return Exchange(facts, self.clock())
+
+    def open_quietly(self, x: Exchange, rules: RouteRules) -> bool:
+        """Do what `open` does for a request for which nothing is due, without a coroutine; False: ask `open`."""
+        policy = rules.policy or self.default_policy
+        facts = x.facts
+        if (
+            policy == "exempt"
+            or rules.fresh_within is not None
+            or facts.websocket
+            or facts.method == "OPTIONS"
+            or self._exempts
+            or not self.quiet(x)
+        ):
+            return False
+        x.rules = rules
+        x.judged = True
+        x.protected = policy == "required"
+        return True
 
     async def open(self, x: Exchange, rules: RouteRules | None = None) -> Refusal | None:
         """Judge a request to a route with these rules; a refusal means that the view must not run."""
