@@ -70,10 +70,13 @@ def _on_asyncio() -> bool:
     return True
 
 
+_running_loop = asyncio.get_running_loop  # on_loop() is asked for every session that a view takes
+
+
 def on_loop() -> bool:
     """Say whether an event loop runs in this thread, so that blocking here would hold up everybody."""
     try:
-        asyncio.get_running_loop()
+        _running_loop()
     except RuntimeError:
         trio = sys.modules.get("trio")
         return trio is not None and bool(trio.lowlevel.in_trio_run())

@@ -93,7 +93,7 @@ class _View:
     @property
     def _record(self) -> SessionRecord | None:
         x = self._opened()
-        return x.record if x.verdict is Verdict.ACTIVE or x.stale else None
+        return x.record if x.is_active or x.stale else None
 
     @property
     def verdict(self) -> Verdict:
@@ -119,7 +119,8 @@ class _View:
     @property
     def subject(self) -> str | None:
         """Who is signed in, as given to `login()`; None for nobody."""
-        return None if self._record is None else self._record.subject
+        record = self._record
+        return None if record is None else record.subject
 
     @property
     def id(self) -> str | None:

@@ -61,25 +61,30 @@ def _gate(kind: type[BaseRoute]) -> None:
         return
 
     @functools.wraps(handle)
-    async def gated(route: BaseRoute, scope: Scope, receive: Receive, send: Send) -> None:
+    def gated(route: BaseRoute, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         attached = scope.get(KEY)
-        if attached is not None:
-            _, x, gate = attached
-            if gate.judges_at_endpoint:
-                rules = rules_at(route, scope)
-                if rules is not None and not await _may_pass(gate, x, rules, scope, receive, send):
-                    return
-        await handle(route, scope, receive, send)
+        if attached is None:
+            return handle(route, scope, receive, send)
+        engine, x, gate = attached
+        rules = rules_at(route, scope) if gate.judges_at_endpoint else None
+        if rules is None or (_is_judged_by(x, rules) if x.judged else engine.open_quietly(x, rules)):
+            return handle(route, scope, receive, send)
+        return _judged(functools.partial(handle, route), gate, x, rules, scope, receive, send)
 
     setattr(gated, _GATED, True)
     setattr(kind, "handle", gated)  # noqa: B010 # mypy: methods are not assignable
 
 
-async def _may_pass(gate: Gate, x: Exchange, rules: RouteRules, scope: Scope, receive: Receive, send: Send) -> bool:
+def _is_judged_by(x: Exchange, rules: RouteRules) -> bool:
     # A subclass's `handle` calls its parent's, and an endpoint may hand on to another router: each set of rules once.
-    if x.judged and x.rules == rules:
-        return True
-    return await gate.admit(x, rules, scope, receive, send)
+    return x.judged and x.rules == rules
+
+
+async def _judged(
+    app: ASGIApp, gate: Gate, x: Exchange, rules: RouteRules, scope: Scope, receive: Receive, send: Send
+) -> None:
+    if _is_judged_by(x, rules) or await gate.admit(x, rules, scope, receive, send):
+        await app(scope, receive, send)
 
 
 def rules_at(route: Any, scope: Scope) -> RouteRules | None:  # Any: a BaseRoute, or FastAPI's context of one
@@ -162,7 +167,8 @@ class _GatedDefault:
         attached = scope.get(KEY)
         if attached is not None:
             _, x, gate = attached
-            if gate.judges_at_endpoint and not await _may_pass(gate, x, NO_RULES, scope, receive, send):
+            if gate.judges_at_endpoint:
+                await _judged(self.default, gate, x, NO_RULES, scope, receive, send)
                 return
         await self.default(scope, receive, send)
 

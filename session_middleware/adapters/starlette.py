@@ -21,7 +21,7 @@ from session_middleware.adapters import asgi
 from session_middleware.adapters._attach import attach
 from session_middleware.adapters._starlette_report import report
 from session_middleware.adapters._starlette_routes import gate_default, place_gates, router_behind
-from session_middleware.adapters.asgi import KEY, ASGIApp, ASGIFacts, Gate, Receive, Scope, Send, attached
+from session_middleware.adapters.asgi import KEY, OVER, ASGIApp, ASGIFacts, Gate, Receive, Scope, Send, attached
 from session_middleware.authorities.base import Authority
 from session_middleware.core.exchange import NO_RULES, Exchange, RequestFacts, rules_of
 from session_middleware.errors import SessionNotAttached, SettingsError
@@ -30,7 +30,7 @@ from session_middleware.runtime import LoopRuntime, on_loop
 from session_middleware.session import AsyncSession, AsyncSessions, Session
 from session_middleware.settings import Settings
 
-__all__ = ["SessionLifetimeMiddleware", "SessionUser", "safe_return_to", "session_from", "sync_session_from"]
+__all__ = ["SessionLifetimeMiddleware", "Visitor", "safe_return_to", "session_from", "sync_session_from"]
 
 T = TypeVar("T")
 
@@ -98,16 +98,18 @@ class SessionLifetimeMiddleware:
                 return
         facts = _Facts(scope)
         x = engine.begin(facts)
-        if kind == "http" and gate.endpoints.owns(facts.path):
-            await gate.answer(x, scope, receive, send)
-            return
         scope[KEY] = (engine, x, gate)
         x.clear_framework = facts.clear_session
         if "user" not in scope:
-            scope["user"] = SessionUser(x)
-        if "auth" not in scope:
-            scope["auth"] = SessionCredentials(x)
-        await gate.serve(self.app, x, scope, receive, send)
+            scope["user"] = visitor = Visitor(x)
+            scope.setdefault("auth", visitor)
+        try:
+            if kind == "http" and gate.endpoints.owns(facts.path):
+                await gate.answer(x, scope, receive, send)
+            else:
+                await gate.serve(self.app, x, scope, receive, send)
+        finally:
+            facts.scope = OVER
 
     def _look_at(self, app: object) -> None:
         """Look at the app once it is whole, when it starts or is first asked: its routes and its other middlewares."""
@@ -145,7 +147,7 @@ async def _let_in(outer: Any, scope: Scope, receive: Receive, send: Send) -> boo
     """Judge for an app around this one: to it, we are the endpoint, with the markers of the app we belong to."""
     _, x, gate = outer
     for key in ("user", "auth"):
-        if isinstance(scope.get(key), (SessionUser, SessionCredentials)):
+        if isinstance(scope.get(key), Visitor):
             del scope[key]  # says who is signed in out there; in here that is ours to say
     if not gate.must_judge(x):
         return True
@@ -163,10 +165,11 @@ class _Facts(ASGIFacts):
             session.clear()
 
 
-class SessionUser(BaseUser):
-    """`request.user`: who is signed in. Nobody on an exempt route, unless it has opened the session."""
+class Visitor(BaseUser, AuthCredentials):
+    """`request.user` and `request.auth`: who is signed in, with the scope "authenticated".
 
-    __slots__ = ("_x",)
+    Nobody, on an exempt route that has not opened the session. One object for both: it is made for every request.
+    """
 
     def __init__(self, exchange: Exchange) -> None:
         self._x = exchange
@@ -184,22 +187,14 @@ class SessionUser(BaseUser):
         record = self._x.record
         return record.subject if record is not None and self.is_authenticated else ""
 
-
-class SessionCredentials(AuthCredentials):
-    """`request.auth`: the scope "authenticated" for whoever is signed in."""
-
-    __slots__ = ("_x",)
-
-    def __init__(self, exchange: Exchange) -> None:
-        self._x = exchange
-
     @property
-    def scopes(self) -> list[str]:  # type: ignore[override]  # asked for late: it is not known when this is made
-        return ["authenticated"] if self._x.is_active or self._x.stale else []
+    def scopes(self) -> list[str]:  # type: ignore[override]  # not known yet when this is made
+        return ["authenticated"] if self.is_authenticated else []
 
 
-def _scope_of(connection: Connection) -> Scope:
-    return connection.scope if isinstance(connection, HTTPConnection) else connection
+def _scope_of(connection: Any) -> Scope:  # Any: Connection; not isinstance(), which is slow on abstract base classes
+    scope: Scope = getattr(connection, "scope", connection)
+    return scope
 
 
 def session_from(connection: Connection) -> AsyncSession:
@@ -216,7 +211,7 @@ def session_from(connection: Connection) -> AsyncSession:
             "session_from() gives a session whose verbs must be awaited, and a `def` endpoint cannot do that. Use "
             "sync_session_from() here, or make it `async def`."
         )
-    return asgi.session_from(_scope_of(connection))
+    return AsyncSession(*attached(_scope_of(connection)))
 
 
 def sync_session_from(connection: Connection) -> Session:
