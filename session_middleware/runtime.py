@@ -11,11 +11,26 @@ from typing import Any, Protocol, TypeVar
 
 from session_middleware.errors import SettingsError
 
-__all__ = ["LoopRuntime", "Mutex", "PerThread", "Runtime", "ThreadRuntime", "bind", "mutex", "on_loop", "run_sync"]
+__all__ = [
+    "LoopRuntime",
+    "Mutex",
+    "PerThread",
+    "Runtime",
+    "ThreadRuntime",
+    "bind",
+    "mutex",
+    "on_loop",
+    "run_sync",
+    "this_thread",
+]
 
 T = TypeVar("T")
 
 Mutex = threading.Lock
+
+#: Returns a number that tells this thread from the others that run now. (Asking for the running loop instead is a call
+#: into the operating system on Python 3.11.)
+this_thread = threading.get_ident
 
 
 def mutex() -> threading.Lock:
@@ -70,13 +85,10 @@ def _on_asyncio() -> bool:
     return True
 
 
-_running_loop = asyncio.get_running_loop  # on_loop() is asked for every session that a view takes
-
-
 def on_loop() -> bool:
     """Say whether an event loop runs in this thread, so that blocking here would hold up everybody."""
     try:
-        _running_loop()
+        asyncio.get_running_loop()
     except RuntimeError:
         trio = sys.modules.get("trio")
         return trio is not None and bool(trio.lowlevel.in_trio_run())

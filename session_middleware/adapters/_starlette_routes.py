@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable
+from types import FunctionType
 from typing import Any
 
 from starlette.applications import Starlette
@@ -21,7 +22,7 @@ from starlette.routing import BaseRoute, Router
 from starlette.staticfiles import StaticFiles
 
 from session_middleware.adapters.asgi import KEY, ASGIApp, Gate, Receive, Scope, Send
-from session_middleware.core.exchange import NO_RULES, Exchange, RouteRules, rules_of
+from session_middleware.core.exchange import NO_RULES, RULES_ATTRIBUTE, Exchange, RouteRules, rules_of
 
 __all__ = ["gate_default", "place_gates", "router_behind", "rules_at", "rules_for"]
 
@@ -95,6 +96,9 @@ def rules_at(route: Any, scope: Scope) -> RouteRules | None:  # Any: a BaseRoute
         methods = getattr(route, "methods", None)
         if methods and method is not None and method not in methods:
             return NO_RULES  # it will answer 405, and that is nobody's endpoint
+        if type(endpoint) is FunctionType:  # nearly always; rules_for says the same
+            rules: RouteRules = getattr(endpoint, RULES_ATTRIBUTE, NO_RULES)
+            return rules
         return rules_for(endpoint, method)
     router = router_behind(getattr(route, "original_router", None) or getattr(route, "app", None))
     if router is not None:

@@ -22,7 +22,7 @@ from session_middleware.endpoints import Endpoints
 from session_middleware.engine import Engine
 from session_middleware.errors import SessionNotAttached, StoreUnavailable
 from session_middleware.events import Hook
-from session_middleware.runtime import LoopRuntime
+from session_middleware.runtime import LoopRuntime, this_thread
 from session_middleware.session import AsyncSession, AsyncSessions
 from session_middleware.settings import Settings
 
@@ -49,9 +49,9 @@ OVER: Scope = {"headers": ()}
 
 
 class ASGIFacts:
-    """RequestFacts of an ASGI connection."""
+    """RequestFacts of an ASGI connection, and the thread whose event loop serves it."""
 
-    __slots__ = ("_cookies", "_full_path", "_root_path", "method", "path", "scope", "websocket")
+    __slots__ = ("_cookies", "_full_path", "_root_path", "method", "path", "scope", "thread", "websocket")
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
@@ -65,6 +65,7 @@ class ASGIFacts:
             path = path[len(mount) :]
         self.path = path or "/"
         self._cookies: str | None = None
+        self.thread = this_thread()
         self.websocket = scope["type"] == "websocket"
         self.method: str = "GET" if self.websocket else scope["method"]
 

@@ -26,7 +26,7 @@ from session_middleware.authorities.base import Authority
 from session_middleware.core.exchange import NO_RULES, Exchange, RequestFacts, rules_of
 from session_middleware.errors import SessionNotAttached, SettingsError
 from session_middleware.events import Hook
-from session_middleware.runtime import LoopRuntime, on_loop
+from session_middleware.runtime import LoopRuntime, this_thread
 from session_middleware.session import AsyncSession, AsyncSessions, Session
 from session_middleware.settings import Settings
 
@@ -206,12 +206,13 @@ def session_from(connection: Connection) -> AsyncSession:
     Raises:
         SessionNotAttached: it did not pass through the middleware, or this is a `def` endpoint.
     """
-    if not on_loop():
+    engine, x = attached(_scope_of(connection))
+    if x.facts.thread != this_thread():  # type: ignore[attr-defined]  # ASGIFacts
         raise SessionNotAttached(
             "session_from() gives a session whose verbs must be awaited, and a `def` endpoint cannot do that. Use "
             "sync_session_from() here, or make it `async def`."
         )
-    return AsyncSession(*attached(_scope_of(connection)))
+    return AsyncSession(engine, x)
 
 
 def sync_session_from(connection: Connection) -> Session:
@@ -224,36 +225,37 @@ def sync_session_from(connection: Connection) -> Session:
         SessionNotAttached: it did not pass through the middleware, or this is an `async def` endpoint.
     """
     engine, x = attached(_scope_of(connection))
-    _refuse_on_loop("sync_session_from()")
-    return Session(engine, x, _run_on_loop)
+    served_by: int = x.facts.thread  # type: ignore[attr-defined]  # ASGIFacts
+    _refuse_in(served_by, "sync_session_from()")
+
+    def run(coroutine: Coroutine[Any, Any, T]) -> T:  # Any: a coroutine's send and yield types
+        """Have the loop that serves the request run a coroutine, and wait for it here, in the endpoint's thread."""
+
+        async def awaited() -> T:
+            return await coroutine
+
+        try:
+            _refuse_in(served_by, "A verb of Session")
+            return anyio.from_thread.run(awaited)
+        except RuntimeError as fault:
+            if inspect.getcoroutinestate(coroutine) != inspect.CORO_CREATED:
+                raise
+            coroutine.close()
+            if isinstance(fault, SessionNotAttached):
+                raise
+            raise SessionNotAttached(
+                "A verb of Session was called in a thread of your own. Call it in the endpoint, or await AsyncSession's."
+            ) from None
+
+    return Session(engine, x, run)
 
 
-def _refuse_on_loop(what: str) -> None:
-    if on_loop():
+def _refuse_in(thread: int, what: str) -> None:
+    if thread == this_thread():
         raise SessionNotAttached(
             f"{what} was called on the event loop, where it would hold up every other request. In an `async def` "
             "endpoint use session_from() and await its verbs."
         )
-
-
-def _run_on_loop(coroutine: Coroutine[Any, Any, T]) -> T:  # Any: a coroutine's send and yield types
-    """Have the loop that serves the request run a coroutine, and wait for it here, in the endpoint's thread."""
-
-    async def run() -> T:
-        return await coroutine
-
-    try:
-        _refuse_on_loop("A verb of Session")
-        return anyio.from_thread.run(run)
-    except RuntimeError:
-        if inspect.getcoroutinestate(coroutine) != inspect.CORO_CREATED:
-            raise
-        coroutine.close()
-        if on_loop():
-            raise
-        raise SessionNotAttached(
-            "A verb of Session was called in a thread of your own. Call it in the endpoint, or await AsyncSession's."
-        ) from None
 
 
 def safe_return_to(connection: Connection, default: str = "/") -> str:
