@@ -12,15 +12,16 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks import costs, million, server
 from benchmarks.bars import Row, judge
-from benchmarks.contenders import GROUPS
+from benchmarks.contenders import GROUPS, Group
 from benchmarks.redis_server import redis_server
-from benchmarks.rounds import Effort, Spread, added, counts, measure
+from benchmarks.rounds import Counts, Effort, Spread, added, counts, measure, ratio
 from benchmarks.table import bars_table, markdown, write
 
 README = Path(__file__).parent.parent / "README.md"
@@ -51,9 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:
         parser.error(f"there is no part {sorted(unknown)}")
 
-    times, tables, rows = frameworks(
-        [part for part in parts if part in GROUPS], Effort(2, 4, 50) if chosen.quick else Effort()
-    )
+    effort = Effort(2, 4, 50) if chosen.quick else Effort()
+    times, tables, rows = frameworks([part for part in parts if part in GROUPS], effort)
     rows += judge(times, {name: group.bare for name, group in GROUPS.items()})
     for name, part in PARTS.items():
         if name in parts:
@@ -67,58 +67,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if chosen.check and missed else 0
 
 
-Times = dict[str, dict[str, list[float]]]
-
-
-def frameworks(groups: Sequence[str], effort: Effort) -> tuple[Times, list[str], list[Row]]:
+def frameworks(groups: Sequence[str], effort: Effort) -> tuple[dict[str, dict[str, list[float]]], list[str], list[Row]]:
     """Measure groups of contenders; return their times, their tables, and a row for each that could not be measured."""
-    times: Times = {}
+    times: dict[str, dict[str, list[float]]] = {}
     tables, left_out = [], []
     with redis_server() as has_redis:
         for key in groups:
-            group = GROUPS[key]
-            names = [name for name in group.others if has_redis or not name.endswith("redis")]
-            lines = {}
-            for name in [group.bare, *names]:
+            group, seen = GROUPS[key], {}
+            for name in [group.bare, *group.others]:
+                if name.endswith("redis") and not has_redis:
+                    continue
                 progress(f"{key}: counting {name}")
                 try:
-                    lines[name] = counts(key, name)
+                    seen[name] = counts(key, name)
                 except ModuleNotFoundError as missing:
                     left_out.append(Row(f"{group.title}: {group.others.get(name, name)}", f"{missing}", "", None))
-            if group.bare not in lines:
-                continue
-            progress(f"{key}: measuring")
-            times[key] = found = measure(key, list(lines), effort)
-            peer = PEERS.get(key)
-            table = []
-            for name in names:
-                if name not in lines:
-                    continue
-                cost = Spread.of(added(found, name, group.bare))
-                share = ""
-                if peer in found:
-                    share = Spread.of(ratio_to(found, name, str(peer), group.bare)).text(2)
-                seen = lines[name]
-                per = [f"{value:.2f}".rstrip("0").rstrip(".") for value in (seen.calls, seen.writes, seen.cookies)]
-                table.append([group.others[name], cost.text(1), share, *per])
-            bare = Spread.of(found[group.bare])
-            head = [
-                f"{group.title} (bare: {bare.median:.0f} us)",
-                "us added",
-                "ratio",
-                "store calls",
-                "writes",
-                "Set-Cookie",
-            ]
-            tables.append(markdown(head, table))
+            if group.bare in seen:
+                progress(f"{key}: measuring")
+                times[key] = measure(key, list(seen), effort)
+                tables.append(group_table(group, times[key], seen, PEERS.get(key)))
+                progress(f"done\n{tables[-1]}")
     return times, tables, left_out
 
 
-def ratio_to(found: dict[str, list[float]], name: str, peer: str, bare: str) -> list[float]:
-    """Return the ratios of a row; a contender is exactly once itself."""
-    from benchmarks.rounds import ratio
-
-    return [1.0, 1.0] if name == peer else ratio(found, name, peer, bare)
+def group_table(
+    group: Group, found: Mapping[str, Sequence[float]], seen: Mapping[str, Counts], peer: str | None
+) -> str:
+    """Return the table of a group: what each contender adds, as a share of what `peer` adds, and what it asks for."""
+    rows = []
+    for name, title in group.others.items():
+        if name not in seen:
+            continue
+        share = ""
+        if peer in found and name != peer:
+            share = Spread.of(ratio(found, name, str(peer), group.bare)).text(2)
+        elif name == peer:
+            share = "1"
+        asked = seen[name]
+        per = [f"{value:.2f}".rstrip("0").rstrip(".") for value in (asked.calls, asked.writes, asked.cookies)]
+        rows.append([title, Spread.of(added(found, name, group.bare)).text(1), share, *per])
+    bare = statistics.median(found[group.bare])
+    title = f"{group.title} (bare: {bare:.0f} us)"
+    return markdown([title, "us added", "ratio", "store calls", "writes", "Set-Cookie"], rows)
 
 
 def machine() -> str:
