@@ -505,8 +505,13 @@ class Engine(Verbs):
             token = self._tokens.sign(token_id, record.generation)
             lines.append(cookies.set_line(self.settings, self.settings.token_cookie, token, age))
         if self._jwt_due(x):
-            text = self.issuer.mint(record, x.now, x.deadlines.ends_at)
-            lines.append(cookies.set_line(self.settings, self.settings.jwt_cookie, text, age))
+            try:
+                text = self.issuer.mint(record, x.now, x.deadlines.ends_at)
+            except SettingsError as fault:
+                # Two writers whose claims fit one by one, or a setting that lists more than before: no fault of the user's.
+                self.tell("settings_fault", x, fault=fault.field)
+            else:
+                lines.append(cookies.set_line(self.settings, self.settings.jwt_cookie, text, age))
         for key in x.replaced:
             await self.end(key, "replaced", x.now, x.now)
         x.replaced = []

@@ -19,6 +19,9 @@ __all__ = ["Issuer"]
 #: JWTs remembered so that a parallel request, or a browser that lost its cookie, is given the same one.
 REMEMBERED = 10_000
 
+#: An instant with as many digits as any that a session will see.
+_FAR = 9_999_999_999
+
 #: Claims that say when and which; the others say what.
 _OF_THE_MOMENT = frozenset({"iat", "nbf", "exp", "jti"})
 
@@ -100,6 +103,16 @@ class Issuer:
                 self._minted = dict(list(self._minted.items())[REMEMBERED // 2 :])
             self._minted[record.key] = (text, expires, said)
             return text
+
+    def check_fits(self, record: SessionRecord) -> None:
+        """Refuse listed claims that would make the JWT of this record too large, before they are stored (L19).
+
+        Raises:
+            SettingsError: it would not fit a cookie.
+        """
+        longest = {"iat": _FAR, "nbf": _FAR, "exp": _FAR, "jti": "x" * 16}
+        text = self._keys.mint({**self.claims_for(record, record.claims), **longest})
+        cookies.check_size(self._settings.jwt_cookie, text)
 
     def forget(self, key: bytes) -> None:
         """Forget the JWT of a session that has ended."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
-from session_middleware.core import cookies, lifetime
+from session_middleware.core import lifetime
 from session_middleware.core.exchange import Exchange, RequestFacts, changed
 from session_middleware.core.lifetime import Deadlines, Touch, Verdict
 from session_middleware.core.origin import is_cross_site
@@ -303,8 +303,7 @@ class Verbs:
             )
         merged = {**(x.claim_changes or {}), **_json("claims", dict(changes))}
         if set(changes) & set(self.settings.jwt_claims):
-            size = len(str(self.issuer.claims_for(x.record, changed(x.record.claims, merged)))) * 4 // 3 + 400
-            cookies.check_size(self.settings.jwt_cookie, "x" * size)
+            self.issuer.check_fits(x.record.evolve(claims=changed(x.record.claims, merged)))
         x.claim_changes = merged
 
     def data_of(self, x: Exchange) -> dict[str, Any]:

@@ -1,0 +1,821 @@
+"""The engine by itself: what one request does to one session where no framework is at hand to show it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from session_middleware.authorities.base import Alive, Vouch
+from session_middleware.authorities.local import LocalAuthority
+from session_middleware.core.exchange import Exchange, RouteRules
+from session_middleware.core.lifetime import Verdict
+from session_middleware.core.refusal import Refusal
+from session_middleware.core.tokens import key_of
+from session_middleware.engine import Engine
+from session_middleware.errors import (
+    InvalidToken,
+    ResponseAlreadyStarted,
+    SessionError,
+    SessionNotAttached,
+    SettingsError,
+    StoreUnavailable,
+)
+from session_middleware.events import SessionEvent
+from session_middleware.runtime import run_sync
+from session_middleware.session import AsyncSession, Session, Sessions
+from session_middleware.settings import Limits, Settings
+from session_middleware.stores.memory import MemoryStore
+from session_middleware.testing.watched_store import WatchedStore
+
+from .core.facts import Facts
+
+KEY = "0f6a1b2c3d4e5f60718293a4b5c6d7e8f9"
+OPEN = RouteRules(policy="optional")
+EXEMPT = RouteRules(policy="exempt")
+
+
+class House:
+    """An engine over a watched store with a clock, and one browser."""
+
+    def __init__(
+        self, *, authority: Any = None, store: Any = None, engine: dict[str, Any] | None = None, **settings: Any
+    ):
+        self.now = 1_000_000.0
+        self.events: list[SessionEvent] = []
+        self.store = WatchedStore(MemoryStore() if store is None else store)
+        self.settings = Settings(**{"secret_keys": [KEY], **settings})
+        self.engine = Engine(
+            self.settings,
+            self.store,
+            authority=authority,
+            clock=lambda: self.now,
+            on_event=[self.events.append],
+            **(engine or {}),
+        )
+        self.jar: dict[str, str] = {}
+
+    def facts(self, method: str = "GET", path: str = "/x", **headers: Any) -> Facts:
+        cookies = "; ".join(f"{name}={value}" for name, value in self.jar.items())
+        return Facts(method, path, cookies=cookies, **headers)
+
+    def opened(self, rules: RouteRules | None = OPEN, facts: Facts | None = None) -> tuple[Exchange, Refusal | None]:
+        x = self.engine.begin(facts or self.facts())
+        return x, run_sync(self.engine.open(x, rules))
+
+    def closed(self, x: Exchange) -> list[str]:
+        lines = run_sync(self.engine.close(x))
+        for line in lines:
+            name, _, value = line.partition(";")[0].partition("=")
+            if "Max-Age=0" in line:
+                self.jar.pop(name, None)
+            else:
+                self.jar[name] = value
+        return lines
+
+    def request(
+        self, do: Callable[[Session], Any] | None = None, rules: RouteRules | None = OPEN, facts: Facts | None = None
+    ) -> Exchange:
+        x, _ = self.opened(rules, facts)
+        if do is not None:
+            do(Session(self.engine, x))
+        self.closed(x)
+        return x
+
+    def login(self, subject: str = "alice", **given: Any) -> Exchange:
+        return self.request(lambda session: session.login(subject, **given))
+
+    def names(self) -> list[str]:
+        return [event.name for event in self.events]
+
+
+def test_an_engine_needs_a_key() -> None:
+    """Bad input: without secret_keys nothing can be signed, and the error says how to make one."""
+    with pytest.raises(SettingsError, match="token_urlsafe"):
+        Engine(Settings(), MemoryStore())
+
+
+# --- opening ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_websocket_from_another_site_is_refused() -> None:
+    """ASVS 4.4.2: a good session does not help a handshake whose Origin is foreign, where a session is required."""
+    house = House()
+    house.login()
+    foreign = {"websocket": True, "scheme": "wss", "origin": "https://evil.example"}
+    _, refusal = house.opened(RouteRules(policy="required"), house.facts(**foreign))
+    assert refusal is not None
+    assert refusal.reason == "signed_out"
+    _, refusal = house.opened(OPEN, house.facts(**foreign))
+    assert refusal is None
+
+
+def test_a_websocket_handshake_sets_no_cookie_and_renews_nothing() -> None:
+    """L11: renewal waits for a response that can carry it; the handshake itself is activity (L6)."""
+    house = House()
+    house.login()
+    house.request(lambda session: session.extend(120))
+    house.now += 3600
+    x, _ = house.opened(OPEN, house.facts(websocket=True, scheme="wss"))
+    assert (x.verdict, house.closed(x)) == (Verdict.ACTIVE, [])
+    assert x.record is not None
+    assert (x.record.generation, x.record.last_seen_at) == (0, house.now)
+
+
+def test_a_store_that_fails_to_recognise_is_asked_the_general_way() -> None:
+    """L17: `holds` may raise; the general path meets the same fault and says so."""
+    house = House()
+    house.login()
+    house.request()
+    house.store.go_down()
+    x, refusal = house.opened(None)
+    assert x.verdict is Verdict.UNAVAILABLE
+    assert refusal is not None
+    assert refusal.status == 503
+
+
+def test_quiet_requests_open_without_a_coroutine() -> None:
+    """Design §6: where nothing is due, open_quietly does what open does; anything else is left to open."""
+    house = House(exempt_paths=["/free"])
+    house.login()
+    house.request()
+    x = house.engine.begin(house.facts())
+    assert not house.engine.open_quietly(x, OPEN), "an app with exempt paths asks the general way"
+    plain = House()
+    plain.login()
+    plain.now += 1
+    plain.request()
+    x = plain.engine.begin(plain.facts())
+    assert plain.engine.open_quietly(x, RouteRules(policy="required"))
+    assert (x.verdict, x.protected, x.judged) == (Verdict.ACTIVE, True, True)
+    for facts, rules in [
+        (plain.facts(), EXEMPT),
+        (plain.facts(), RouteRules(fresh_within=5.0)),
+        (plain.facts("OPTIONS"), OPEN),
+        (plain.facts(websocket=True), OPEN),
+        (Facts(), OPEN),
+    ]:
+        assert not plain.engine.open_quietly(plain.engine.begin(facts), rules)
+
+
+def test_the_authorization_header_stands_for_the_cookie() -> None:
+    """L19: with transport="header" the token may come in a header, and then no cookie is looked at."""
+    house = House(transport="header")
+    house.login()
+    token = house.jar["__Host-session"]
+    x, _ = house.opened(OPEN, Facts(authorization=f"Session {token}", cookies="__Host-session=junk"))
+    assert x.verdict is Verdict.ACTIVE
+    assert house.engine.vary(x) == "Cookie, Authorization"
+    assert house.request().verdict is Verdict.ACTIVE
+    assert house.opened(OPEN, Facts(authorization="Basic eA=="))[0].verdict is Verdict.ANONYMOUS
+
+
+def test_a_lost_renewal_is_accepted_and_recorded() -> None:
+    """L11: a generation newer than the store's can only be ours; accepted even while it cannot be written."""
+    house = House()
+    house.login()
+    x = house.request()
+    assert x.presented is not None
+    house.jar["__Host-session"] = house.engine._tokens.sign(x.presented.token_id, 3)
+    house.store.go_down(reads=False)
+    assert house.request().verdict is Verdict.ACTIVE
+    house.store.come_back()
+    assert house.request().verdict is Verdict.ACTIVE
+    assert house.store.load(x.presented.key).generation == 3
+
+
+def test_a_lost_renewal_that_another_process_records_first() -> None:
+    """L11: of two that record it one wins, and both serve."""
+    house = House()
+    house.login()
+    x = house.request()
+    assert x.presented is not None
+    key = x.presented.key
+    house.jar["__Host-session"] = house.engine._tokens.sign(x.presented.token_id, 1)
+
+    def other() -> Any:
+        yield "renew", key, 0, 1, house.now
+
+    house.store.interrupt("renew", other)
+    assert house.request().verdict is Verdict.ACTIVE
+
+
+def test_route_names_are_resolved_by_the_adapter() -> None:
+    """L15: login_url may be a route name, a path below the mount, or a callable."""
+    named = House(login_url="auth.login", engine={"resolve_login": lambda facts, url: f"/resolved/{url}"})
+    assert named.engine.login_url(Facts()) == "/resolved/auth.login"
+    assert House().engine.login_url(Facts(mount="/日本")) == "/%E6%97%A5%E6%9C%AC/login"
+    assert House(login_url=lambda facts: "https://id.example/").engine.login_url(Facts()) == "https://id.example/"
+
+
+# --- authorities -----------------------------------------------------------------------------------------------------
+
+
+class Says:
+    """An authority that says what it is told to."""
+
+    name = "says"
+    verify_interval: float | None = 60.0
+
+    def __init__(self) -> None:
+        self.answer: Alive | Exception = Alive.ALIVE
+        self.asked = 0
+
+    async def verify(self, record: Any, now: float) -> Vouch:
+        self.asked += 1
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return Vouch(self.answer)
+
+
+def test_the_authority_is_asked_once_an_interval() -> None:
+    """L8: when it last answered is process memory; a setting may ask more often than its own default."""
+    authority = Says()
+    house = House(authority=authority)
+    house.login()
+    for _ in range(5):
+        house.request()
+        house.now += 20
+    assert authority.asked == 2
+    often = House(authority=Says(), verify_interval=0)
+    often.login()
+    often.request()
+    often.request()
+    assert often.engine.authority.asked == 2  # type: ignore[attr-defined]  # it is Says
+
+
+def test_what_an_authority_says() -> None:
+    """L8, L17: gone ends the session; unknown and an exception are nobody's logout."""
+    authority = Says()
+    house = House(authority=authority, verify_interval=0)
+    house.login()
+    for fault in (Alive.UNKNOWN, OSError("down")):
+        authority.answer = fault
+        assert house.request().verdict is Verdict.UNAVAILABLE
+    authority.answer = Alive.ALIVE
+    assert house.request().verdict is Verdict.ACTIVE
+    authority.answer = Alive.GONE
+    assert house.request().verdict is Verdict.REVOKED
+    authority.answer = Alive.ALIVE
+    assert house.request().verdict is Verdict.REVOKED
+    assert "authority_fault" in house.names()
+    x = house.engine.begin(Facts())
+    run_sync(house.engine.revoke(x))
+    assert x.verdict is Verdict.ANONYMOUS, "without a record there is nothing to revoke"
+
+
+def test_local_authority_hooks() -> None:
+    """L8: plain, blocking and awaited hooks, and none."""
+
+    async def awaited(record: Any) -> bool:
+        return record.subject == "alice"
+
+    for authority in (
+        LocalAuthority(awaited),
+        LocalAuthority(lambda record: record.subject == "alice"),
+        LocalAuthority(lambda record: record.subject == "alice", blocking=True),
+    ):
+        house = House(authority=authority)
+        house.login("alice")
+        assert house.request().verdict is Verdict.ACTIVE
+        house.login("mallory")
+        assert house.request().verdict is Verdict.REVOKED
+    assert run_sync(LocalAuthority().verify(House().login().record, 0.0)) == Vouch(Alive.ALIVE)  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match="not a function"):
+        LocalAuthority("yes")  # type: ignore[arg-type]  # that is the point
+
+
+# --- limits= ---------------------------------------------------------------------------------------------------------
+
+
+def test_limits_for_a_subject() -> None:
+    """L2: asked at login and at most once per touch interval; a cut for one user acts within it."""
+    asked: list[str] = []
+    window = {"alice": 900.0}
+
+    def limits(subject: str, claims: Any) -> Limits:
+        asked.append(subject)
+        return Limits(window.get(subject, 3600), 86400)
+
+    house = House(limits=limits)
+    x = house.login()
+    assert x.record is not None
+    assert x.record.limits == Limits(900, 86400)
+    house.store.forget_calls()
+    before = len(asked)
+    for _ in range(30):
+        house.now += 1
+        house.request()
+    assert len(asked) - before == 1
+    window["alice"] = 300.0
+    house.now += 60
+    house.request()
+    house.now += 361
+    assert house.request().verdict is Verdict.INACTIVITY_TIMEOUT
+
+
+@pytest.mark.parametrize("answer", [5, Limits(None, 13 * 3600), ZeroDivisionError("x")])
+def test_limits_that_fail(answer: Any) -> None:
+    """L2, L22: nonsense is an error at login, and never logs anybody out afterwards."""
+    broken = [False]
+
+    def limits(subject: str, claims: Any) -> Any:
+        if not broken[0]:
+            return Limits(600, 3600)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    house = House(limits=limits, aal="aal3")
+    house.login()
+    broken[0] = True
+    house.now += 120
+    assert house.request().verdict is Verdict.ACTIVE
+    assert "settings_fault" in house.names()
+    assert [info.current for info in Sessions(house.engine).list("alice")] == [False]
+    with pytest.raises((SettingsError, ZeroDivisionError)):
+        house.login("bob")
+
+
+# --- closing ---------------------------------------------------------------------------------------------------------
+
+
+def test_no_cookie_goes_out_where_the_record_cannot_be_read_again() -> None:
+    """L13, L17: a rotation waits; a login whose record cannot be confirmed is a 503."""
+    house = House()
+    house.login()
+    house.now += 200
+    x, _ = house.opened()
+    house.store.go_down()
+    assert house.closed(x) == []
+    house.store.come_back()
+    x, _ = house.opened()
+    Session(house.engine, x).login("bob")
+    house.store.go_down()
+    with pytest.raises(StoreUnavailable):
+        house.closed(x)
+
+
+def test_no_cookie_goes_out_once_the_session_is_over() -> None:
+    """L13: what shortened the session while the view ran is seen at its end."""
+    house = House()
+    house.login()
+    house.now += 200
+    x, _ = house.opened()
+    other = House()
+    other.store, other.engine.reach = house.store, house.engine.reach
+    assert x.record is not None
+    deadline = house.now - 1
+
+    def shorten() -> Any:
+        from session_middleware.core.lifetime import Touch
+
+        assert x.record is not None
+        yield "touch", x.record.key, Touch(house.now, deadline, deadline + 86400, exact=True)
+
+    house.store.interrupt("load", shorten)
+    assert house.closed(x) == []
+
+
+def test_claims_too_large_for_the_cookie_are_refused_before_they_are_stored() -> None:
+    """L19: at login and at each write of listed claims; what is not listed may be larger."""
+    house = House(jwt_claims=["big"])
+    with pytest.raises(SettingsError, match="4096"):
+        house.login(claims={"big": "x" * 4000})
+    assert house.store.calls["create"] == 0
+    house.login(claims={"other": "x" * 9000})
+    with pytest.raises(SettingsError, match="4096"):
+        house.request(lambda session: session.update_claims(big="x" * 4000))
+    house.request(lambda session: session.update_claims(big="x" * 2000))
+    assert len(house.jar["__Host-session_jwt"]) > 2000
+
+
+def test_a_jwt_that_no_longer_fits_logs_nobody_out() -> None:
+    """L19: a setting that lists more claims than before leaves the session as it is, without a new JWT."""
+    house = House()
+    house.login(claims={"big": "x" * 4000})
+    later = House(jwt_claims=["big"])
+    later.store, later.jar = house.store, house.jar
+    later.engine = Engine(later.settings, house.store, clock=lambda: house.now, on_event=[later.events.append])
+    x = later.request()
+    assert x.verdict is Verdict.ACTIVE
+    assert "settings_fault" in later.names()
+
+
+def test_the_jwt_of_a_request() -> None:
+    """L9: session.jwt is the one that came, or the one that will go out; verified by verify_jwt."""
+    house = House()
+    assert Session(house.engine, house.opened()[0]).jwt is None
+    house.login()
+    x, _ = house.opened()
+    jwt = Session(house.engine, x).jwt
+    assert jwt == house.jar["__Host-session_jwt"]
+    house.now += 200
+    x, _ = house.opened()
+    minted = Session(house.engine, x).jwt
+    house.closed(x)
+    assert minted == house.jar["__Host-session_jwt"] != jwt
+    assert minted is not None
+    assert x.record is not None
+    assert house.engine.verify_jwt(minted)["sid"] == x.record.public_id
+    assert house.engine.jwks() == {"keys": []}
+    with pytest.raises(InvalidToken):
+        house.engine.verify_jwt(minted + "x")
+
+
+# --- verbs -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("subject", ["", None, 5])
+def test_a_subject_is_text(subject: Any) -> None:
+    """Bad input: login says what a subject is."""
+    with pytest.raises(SettingsError, match="subject"):
+        House().login(subject)
+
+
+def test_verbs_after_the_response_has_started() -> None:
+    """L25: login, step_up and logout say that it is too late; a logout has ended the session all the same."""
+    house = House()
+    house.login()
+    x, _ = house.opened()
+    house.closed(x)
+    session = Session(house.engine, x)
+    with pytest.raises(ResponseAlreadyStarted):
+        session.login("bob")
+    with pytest.raises(ResponseAlreadyStarted):
+        session.step_up([])
+    with pytest.raises(ResponseAlreadyStarted):
+        session.logout()
+    assert run_sync(house.engine.close(x)) == []
+    assert house.request().verdict is Verdict.REVOKED
+
+
+def test_verbs_need_a_session() -> None:
+    """L7, L27: on an anonymous request they say so; while the store is down they are a 503."""
+    house = House()
+    verbs: list[Callable[[Session], Any]] = [
+        lambda s: s.extend(30),
+        lambda s: s.step_up([]),
+        lambda s: s.save(),
+        lambda s: s.end_others(),
+        lambda s: s.update_claims(a=1),
+        lambda s: s.data,
+    ]
+    for verb in verbs:
+        with pytest.raises(SessionError, match="ANONYMOUS") as caught:
+            house.request(verb)
+        assert caught.value.code == "not_signed_in"
+    house.login()
+    house.store.go_down()
+    for verb in verbs[:4]:
+        with pytest.raises(StoreUnavailable):
+            house.request(verb)
+
+
+def test_a_session_that_ends_meanwhile_stays_ended() -> None:
+    """L7, L13: extend, step_up and a claims write that meet an end say so, and revive nothing."""
+    for name, verb in {
+        "touch": lambda s: s.extend(30),
+        "load": lambda s: s.step_up([{"type": "otp"}]),
+    }.items():
+        house = House()
+        house.login()
+        x, _ = house.opened()
+        assert x.record is not None
+        key = x.record.key
+
+        def end(key: bytes = key, house: House = house) -> Any:
+            yield "end", key, "revoked", house.now, house.now + 86400
+
+        house.store.interrupt(name, end)
+        with pytest.raises(SessionError) as caught:
+            verb(Session(house.engine, x))
+        assert caught.value.code == "ended"
+        assert x.verdict is Verdict.REVOKED
+        assert house.closed(x) == []
+
+
+def test_an_extend_of_a_session_just_begun() -> None:
+    """L7, L12: login and extend in one request; and in a request that logged in, data and claims are written once."""
+    house = House()
+
+    def work(session: Session) -> None:
+        session.login("alice", data={"a": 1})
+        session.extend(30)
+        session.data["b"] = [2]
+        session.update_claims(c=3)
+        session.save()
+        session.extend(None)
+
+    x = house.request(work)
+    assert x.record is not None
+    assert (x.record.data, x.record.claims) == ({"a": 1, "b": [2]}, {"c": 3})
+    assert x.record.inactivity_deadline == house.now + 1800
+    assert house.request().verdict is Verdict.ACTIVE
+
+
+def test_two_logins_in_one_request() -> None:
+    """L12: the last one counts; the first record, whose token nobody ever held, is ended."""
+    house = House()
+
+    def work(session: Session) -> None:
+        session.login("alice")
+        session.login("bob")
+
+    x = house.request(work)
+    assert x.record is not None
+    assert x.record.subject == "bob"
+    assert Sessions(house.engine).list("alice") == []
+    assert len(Sessions(house.engine).list("bob")) == 1
+
+
+def test_claims_another_writer_never_stops_changing() -> None:
+    """L14: retries have an end, and it is a fault, not a lost write without a word."""
+    house = House()
+    house.login()
+    x, _ = house.opened()
+    assert x.record is not None
+    key = x.record.key
+
+    def other() -> Any:
+        held = house.store.store.load(key)
+        yield "save", held.evolve(claims={"n": held.revision})
+
+    Session(house.engine, x).update_claims(mine=1)
+    for turn in range(25):
+        house.store.interrupt("save", other, skip=turn)
+    with pytest.raises(StoreUnavailable, match="other writers"):
+        house.closed(x)
+
+
+def test_a_claims_write_that_meets_an_end() -> None:
+    """L13: dead wins over a save."""
+    house = House()
+    house.login()
+    x, _ = house.opened()
+    assert x.record is not None
+    key = x.record.key
+
+    def end() -> Any:
+        yield "end", key, "revoked", house.now, house.now + 86400
+
+    Session(house.engine, x).update_claims(mine=1)
+    house.store.interrupt("save", end)
+    assert house.closed(x) == []
+    assert x.verdict is Verdict.REVOKED
+
+
+def test_nothing_changed_is_nothing_written() -> None:
+    """L14: reading data, or writing what stands there already, saves nothing."""
+    house = House()
+    house.login(data={"a": {"b": 1}})
+    house.request()
+    house.store.forget_calls()
+    house.request(lambda session: session.data["a"].get("b"))
+    assert house.store.writes == 0
+    house.request(lambda session: session.data["a"].update(b=2))
+    assert house.store.calls["save"] == 1
+    house.request(lambda session: session.data.pop("a"))
+    assert house.request().record.data == {}  # type: ignore[union-attr]  # it is ACTIVE
+
+
+@pytest.mark.parametrize("value", [object(), {1, 2}, float("nan"), b"x"])
+def test_what_is_not_json_is_refused(value: Any) -> None:
+    """Bad input: claims and data are JSON; the error names the type and shows no value."""
+    house = House()
+    house.login()
+    for verb in (
+        lambda s: s.login("alice", claims={"a": value}),
+        lambda s: s.login("alice", data={"a": value}),
+        lambda s: s.update_claims(a=value),
+        lambda s: (s.data.update(a=value), s.save()),
+    ):
+        with pytest.raises(SettingsError, match="JSON"):
+            house.request(verb)
+
+
+def test_a_login_over_plain_http_is_said_to_be_in_vain() -> None:
+    """L19: off localhost the browser drops a Secure cookie; the log says so, once for the login."""
+    for host, expected in [("app.example", True), ("localhost:8000", False), ("[::1]", False), ("a.localhost", False)]:
+        house = House()
+        house.request(lambda s: s.login("alice"), facts=Facts(scheme="http", host=host))
+        assert ("insecure_cookie" in house.names()) is expected
+
+
+def test_the_framework_session_is_cleared() -> None:
+    """L26: at logout, at a proven end and when another subject logs in; blocking or awaited."""
+    cleared: list[str] = []
+
+    async def later() -> None:
+        cleared.append("awaited")
+
+    def now() -> None:
+        cleared.append("called")
+
+    house = House()
+    house.login()
+    for subject, expected in [("alice", []), ("bob", ["called"])]:
+        x, _ = house.opened()
+        x.clear_framework = now
+        Session(house.engine, x).login(subject)
+        house.closed(x)
+        assert cleared == expected
+    x, _ = house.opened()
+    x.clear_framework = later
+    Session(house.engine, x).logout()
+    assert cleared == ["called", "awaited"]
+
+
+def test_a_logout_whose_framework_fails_still_removes_the_cookies() -> None:
+    """L26: whatever fails after the end, the browser forgets our cookies."""
+
+    def fails() -> None:
+        raise OSError("the framework's own database is down")
+
+    house = House()
+    house.login()
+    x, _ = house.opened()
+    x.clear_framework = fails
+    with pytest.raises(OSError, match="database"):
+        Session(house.engine, x).logout()
+    assert all("Max-Age=0" in line for line in house.closed(x))
+    assert house.jar == {}
+
+
+def test_bookkeeping_of_an_abandoned_request() -> None:
+    """L25: an app that raises after login leaves no session; one that raises without keeps its own."""
+    house = House()
+    x, _ = house.opened()
+    Session(house.engine, x).login("alice")
+    run_sync(house.engine.abandon(x))
+    assert Sessions(house.engine).list("alice") == []
+    house.login()
+    x, _ = house.opened()
+    run_sync(house.engine.abandon(x))
+    assert house.request().verdict is Verdict.ACTIVE
+
+
+# --- outside requests ------------------------------------------------------------------------------------------------
+
+
+def test_sessions_outside_a_request() -> None:
+    """Issue 2: list, end one, end all but one, end all begun before an instant; the latest seen stands first."""
+    house = House()
+    sessions = Sessions(house.engine)
+    jars = []
+    for _ in range(3):
+        house.jar = {}
+        house.login()
+        jars.append(house.jar)
+        house.now += 10
+    listed = sessions.list("alice")
+    assert [info.created_at.timestamp() for info in listed] == [1_000_020.0, 1_000_010.0, 1_000_000.0]
+    assert sessions.end(listed[0].id) is True
+    assert sessions.end(listed[0].id) is False
+    assert sessions.end("nobody's") is False
+    assert sessions.end_all("alice", except_id=listed[1].id) == 1
+    assert [info.id for info in sessions.list("alice")] == [listed[1].id]
+    assert sessions.end_all("bob") == 0
+    sessions.end_before(1_000_011.0)
+    assert sessions.list("alice") == []
+    assert [event.detail.get("reason") for event in house.events if event.name == "session_ended"] == ["revoked"] * 2
+
+
+def test_a_store_without_an_epoch_says_so() -> None:
+    """Optional powers: end_before on a store that cannot is an error with its name."""
+
+    class Plain(MemoryStore):
+        end_before = None  # type: ignore[assignment]  # a store without that power
+
+    engine = Engine(House().settings, Plain())
+    with pytest.raises(SessionError, match="Plain") as caught:
+        Sessions(engine).end_before(5.0)
+    assert caught.value.code == "not_supported"
+
+
+def test_instants_are_unambiguous() -> None:
+    """Bad input: a datetime without a zone, or no instant at all, is refused."""
+    from datetime import UTC, datetime
+
+    sessions = Sessions(House().engine)
+    sessions.end_before(datetime(2026, 1, 1, tzinfo=UTC))
+    for value in (datetime(2026, 1, 1), "today", float("nan"), True):
+        with pytest.raises(SettingsError, match="instant"):
+            sessions.end_before(value)  # type: ignore[arg-type]  # that is the point
+
+
+def test_a_list_leaves_out_what_is_over() -> None:
+    """L16, L17: sessions past a deadline, or whose end is owed to the store, are not in anybody's list."""
+    house = House()
+    house.login()
+    house.now += 3600
+    assert Sessions(house.engine).list("alice") == []
+    house.jar = {}
+    x = house.login()
+    assert x.record is not None
+    house.store.go_down(reads=False)
+    with pytest.raises(StoreUnavailable):
+        house.request(lambda session: session.logout())
+    assert Sessions(house.engine).list("alice") == []
+    house.store.come_back()
+    assert house.store.load(x.record.key).ended_at is None, "the end is still owed"
+    Sessions(house.engine).end("any write")
+    assert house.store.load(x.record.key).end_reason == "logout"
+
+
+def test_an_end_that_another_process_did_first_is_not_counted() -> None:
+    """end_all counts what it ended, not what it met."""
+    house = House()
+    x = house.login()
+    assert x.record is not None
+    key = x.record.key
+
+    def other() -> Any:
+        yield "end", key, "revoked", house.now, house.now + 86400
+
+    house.store.interrupt("end", other)
+    assert Sessions(house.engine).end_all("alice") == 0
+
+
+# --- what a view holds -----------------------------------------------------------------------------------------------
+
+
+def test_an_anonymous_session_says_nothing() -> None:
+    """L27: every property of nobody's session is empty, and its repr shows only the verdict."""
+    session = Session(House().engine, House().opened()[0])
+    assert (session.subject, session.id, session.ends_at, session.created_at, session.jwt) == (None,) * 5
+    assert (session.inactivity_deadline, session.absolute_deadline, session.last_seen_at) == (None,) * 3
+    assert (session.authenticated_at, session.actor, session.reason) == (None,) * 3
+    assert (session.claims, session.factors, session.attributes) == ({}, (), {})
+    assert (session.is_active, session.is_verified, session.is_fresh(60)) == (False, False, False)
+    assert repr(session) == "<Session ANONYMOUS>"
+
+
+def test_a_session_shows_its_record() -> None:
+    """Public names: instants are aware datetimes in UTC, claims cannot be written past update_claims."""
+    house = House()
+    house.login(claims={"a": 1}, factors=[{"type": "password"}], actor="support")
+    session = Session(house.engine, house.opened()[0])
+    assert (session.subject, session.actor, session.verdict) == ("alice", "support", Verdict.ACTIVE)
+    assert session.ends_at == session.inactivity_deadline
+    assert session.ends_at is not None
+    assert (session.ends_at.timestamp(), session.ends_at.utcoffset()) == (
+        house.now + 3600,
+        session.ends_at.resolution * 0,
+    )
+    assert session.attributes == {"address": "192.0.2.1"}
+    with pytest.raises(TypeError):
+        session.claims["a"] = 2  # type: ignore[index]  # that is the point
+
+
+def test_an_exempt_route_opens_its_session_itself() -> None:
+    """L21: blocking code opens it by looking; asynchronous code is told to await open()."""
+    house = House()
+    house.login()
+    x, _ = house.opened(EXEMPT)
+    assert not x.authenticated
+    assert Session(house.engine, x).subject == "alice"
+    x, _ = house.opened(EXEMPT)
+    waiting = AsyncSession(house.engine, x)
+    with pytest.raises(SessionNotAttached, match="open"):
+        waiting.subject  # noqa: B018  # looking is what is tested
+    assert run_sync(waiting.open()).subject == "alice"
+
+
+def test_awaited_verbs_are_those_of_session() -> None:
+    """Public names: AsyncSession has the verbs of Session."""
+    house = House()
+
+    def run(work: Callable[[AsyncSession], Coroutine[Any, Any, Any]]) -> Any:
+        x, _ = house.opened()
+        answer = run_sync(work(AsyncSession(house.engine, x)))
+        house.closed(x)
+        return answer
+
+    run(lambda s: s.login("alice", claims={"a": 1}))
+    run(lambda s: s.extend(30))
+    run(lambda s: s.step_up([{"type": "otp"}]))
+    run(lambda s: s.save())
+    assert run(lambda s: s.end_others()) == 0
+    assert house.request().record.factors == ({"type": "otp"},)  # type: ignore[union-attr]  # it is ACTIVE
+    run(lambda s: s.logout())
+    assert house.jar == {}
+
+
+def test_step_up_and_end_others_keep_the_way_back() -> None:
+    """L12, L13: end_others after step_up spares the session that step_up carries on; one ended meanwhile is dead."""
+    house = House()
+    house.login()
+    x, _ = house.opened()
+    session = Session(house.engine, x)
+    session.step_up([{"type": "otp"}])
+    assert session.end_others() == 0
+    assert house.closed(x) != []
+    x, _ = house.opened()
+    Session(house.engine, x).step_up([{"type": "otp"}])
+    assert x.stepped_from is not None
+    house.store.end(x.stepped_from, "revoked", house.now, house.now + 86400)
+    assert house.closed(x) == []
+    assert x.verdict is Verdict.REVOKED
+    assert key_of("x") != x.stepped_from
