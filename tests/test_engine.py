@@ -127,6 +127,7 @@ def test_a_store_that_fails_to_recognise_is_asked_the_general_way() -> None:
     """L17: `holds` may raise; the general path meets the same fault and says so."""
     house = House()
     house.login()
+    house.now += 1
     house.request()
     house.store.go_down()
     x, refusal = house.opened(None)
@@ -306,6 +307,10 @@ def test_limits_for_a_subject() -> None:
     before = len(asked)
     for _ in range(30):
         house.now += 1
+        house.request()
+    assert len(asked) - before == 1
+    house.engine._holds = None  # as with a store that cannot recognise: the general path each time
+    for _ in range(5):
         house.request()
     assert len(asked) - before == 1
     window["alice"] = 300.0
@@ -547,6 +552,33 @@ def test_claims_another_writer_never_stops_changing() -> None:
         house.store.interrupt("save", other, skip=turn)
     with pytest.raises(StoreUnavailable, match="other writers"):
         house.closed(x)
+
+
+def test_a_change_taken_back_writes_nothing_of_the_data() -> None:
+    """L14: data that were looked at go with the claims, and stay as the other writer left them."""
+    house = House()
+    house.login(data={"a": 1})
+
+    def work(session: Session) -> None:
+        session.data["a"] = 1
+        session.update_claims(b=2)
+        session.save()
+        session.save()
+
+    x = house.request(work)
+    assert x.record is not None
+    assert (x.record.data, x.record.claims, x.record.revision) == ({"a": 1}, {"b": 2}, 1)
+
+
+def test_saving_once_it_has_ended_writes_nothing() -> None:
+    """L13: changes of a request whose session ended before its response are dropped."""
+    house = House()
+    house.login()
+    x, _ = house.opened()
+    Session(house.engine, x).update_claims(a=1)
+    x.verdict = Verdict.REVOKED
+    assert house.closed(x) == []
+    assert house.store.calls["save"] == 0
 
 
 def test_a_claims_write_that_meets_an_end() -> None:

@@ -250,6 +250,22 @@ def test_touches_that_could_not_be_written_are_kept_and_written_later() -> None:
     assert MemoryStore.load(store, b"k" * 32).last_seen_at == 50.0  # type: ignore[union-attr]  # it is there
 
 
+def test_a_later_touch_that_is_owed_meanwhile_is_kept() -> None:
+    """L17: what is owed is forgotten only if it is what has just been written."""
+    reach, store, _, _ = reaching()
+    first, second = Touch(50.0, 4000.0, 9e9), Touch(70.0, 4000.0, 9e9)
+    reach.unsaved[b"k" * 32] = first
+    plain = MemoryStore.touch
+
+    def touch(key: bytes, touch: Touch) -> SessionRecord | None:
+        reach.unsaved[key] = second  # another request, whose own write failed
+        return plain(store, key, touch)
+
+    object.__setattr__(store, "touch", touch)
+    run_sync(reach.catch_up())
+    assert reach.unsaved == {b"k" * 32: second}
+
+
 def test_kept_touches_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest are dropped when too many are owed."""
     monkeypatch.setattr(reach_module, "KEPT_TOUCHES", 2)

@@ -91,10 +91,6 @@ class RouteRules:
             raise SettingsError("markers", sorted(policies), "contradict each other on one route.", "Keep one of them.")
         policy = policies.pop() if policies else None
         windows = [w for w in (self.fresh_within, other.fresh_within) if w is not None]
-        if windows and policy in ("exempt", "optional"):
-            raise SettingsError(
-                "markers", [policy, "fresh_login_required"], "contradict each other on one route.", "Keep one of them."
-            )
         outages = {o for o in (self.on_unavailable, other.on_unavailable) if o is not None}
         return replace(
             self,

@@ -303,3 +303,10 @@ def test_a_window_under_five_minutes_takes_no_minutes() -> None:
     """L7: where the policy's own window is shorter than any number allowed, the error says so."""
     with pytest.raises(SettingsError, match="Leave minutes out"):
         lifetime.continue_touch(record(), 5, T, Limits(120, 86400), USUAL)
+
+
+def test_an_exact_touch_may_leave_the_deadline() -> None:
+    """Store promise: None leaves the deadline as it is, in an exact touch and in another; so does a record without one."""
+    assert Touch(T + 5, None, T + 9, exact=True).applied(record()).inactivity_deadline == T + 3600
+    assert Touch(T + 5, None, T + 9).applied(record()).inactivity_deadline == T + 3600
+    assert Touch(T + 5, T + 9, T + 9).applied(record(inactivity_deadline=None)).inactivity_deadline is None
