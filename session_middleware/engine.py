@@ -28,6 +28,7 @@ from session_middleware.core.lifetime import Verdict
 from session_middleware.core.origin import is_foreign, is_preflight
 from session_middleware.core.record import SessionRecord, handle_of
 from session_middleware.core.refusal import Refusal, Reply, refuse
+from session_middleware.core.replies import problem
 from session_middleware.core.tokens import TokenKeys, derive, key_of
 from session_middleware.errors import (
     SessionError,
@@ -199,8 +200,13 @@ class Engine(Verbs):
 
     def _is_login_page(self, facts: RequestFacts) -> bool:
         """Say whether this is where people are sent to sign in; it is open to all (L21)."""
-        page = urlsplit(self.login_url(facts)).path
-        return bool(page) and page == quote(facts.mount + facts.path, safe=_PATH)
+        try:
+            page = urlsplit(self.login_url(facts))
+        except ValueError:  # what the app's own callable made is no URL
+            return False
+        if page.netloc and page.netloc.lower() != facts.host.lower():
+            return False
+        return bool(page.path) and page.path == quote(facts.mount + facts.path, safe=_PATH)
 
     def quiet(self, x: Exchange) -> bool:
         """Recognise a request for which no rule would answer otherwise than last time; False means: ask them all.
@@ -429,6 +435,22 @@ class Engine(Verbs):
         reply = None if own is None else own(x.facts, refusal)
         return reply if isinstance(reply, Reply) else refuse(x.facts, refusal, self.return_param)
 
+    async def answer(self, x: Exchange, fault: SessionError) -> Reply | None:
+        """Return what is answered where a view let this exception pass; None leaves it to the app's own error handling.
+
+        503 where the store was down (L17), 403 where another site asked for a login (L20). A session that the request
+        had begun does not stand (L25).
+        """
+        if isinstance(fault, StoreUnavailable):
+            reply = self.unavailable(x)
+        elif fault.code == "cross_site_login":
+            reply = problem(x.facts, 403, "csrf", "This sign-in was asked for by another site, so it was not done.")
+        else:
+            return None
+        if x.created is not None:
+            await self.abandon(x)
+        return reply
+
     def unavailable(self, x: Exchange) -> Reply:
         """Render the 503 of a verb that needed the store while it was down (L17)."""
         after = self.settings.timing.retry_after
@@ -464,13 +486,13 @@ class Engine(Verbs):
 
     def is_settled(self, x: Exchange) -> bool:
         """Say that `close` would return nothing and ask nobody; lets an adapter skip it on the hot path."""
-        return (
-            x.claim_changes is None
+        return x.quiet or (
+            x.verdict is not Verdict.ACTIVE
+            and x.claim_changes is None
             and x.data is None
             and not x.deletes
             and not x.reissue
             and x.created is None
-            and (x.quiet or x.verdict is not Verdict.ACTIVE)
         )
 
     def vary(self, x: Exchange) -> str:
@@ -670,8 +692,9 @@ class Engine(Verbs):
 
     async def clear_framework(self, x: Exchange) -> None:
         """Clear the framework's own session data (L26)."""
-        if x.clear_framework is not None:
-            waiting = x.clear_framework()
+        clear = x.clear_framework or getattr(x.facts, "clear_framework", None)
+        if clear is not None:
+            waiting = clear()
             if waiting is not None:
                 await waiting
 

@@ -239,6 +239,7 @@ class Verbs:
             self.tell("session_ended", x, reason="logout")
         x.verdict, x.record, x.created, x.replaced = Verdict.ANONYMOUS, None, None, []
         x.claim_changes, x.data, x.reissue, x.stale, x.stepped_from = None, None, False, False, None
+        x.quiet = False
         x.deletes = not x.closed  # whatever fails from here on
         await self.clear_framework(x)
         if x.closed:
@@ -304,7 +305,7 @@ class Verbs:
         merged = {**(x.claim_changes or {}), **_json("claims", dict(changes))}
         if set(changes) & set(self.settings.jwt_claims):
             self.issuer.check_fits(x.record.evolve(claims=changed(x.record.claims, merged)))
-        x.claim_changes = merged
+        x.claim_changes, x.quiet = merged, False
 
     def data_of(self, x: Exchange) -> dict[str, Any]:
         """Return the app's working copy of its data; changes are written when the response starts."""
@@ -315,7 +316,7 @@ class Verbs:
                 code="not_signed_in",
             )
         if x.data is None:
-            x.data = deepcopy(dict(x.record.data))
+            x.data, x.quiet = deepcopy(dict(x.record.data)), False
         return x.data
 
     async def save_changes(self, x: Exchange) -> None:

@@ -851,3 +851,37 @@ def test_step_up_and_end_others_keep_the_way_back() -> None:
     assert house.closed(x) == []
     assert x.verdict is Verdict.REVOKED
     assert key_of("x") != x.stepped_from
+
+
+def test_what_is_answered_where_a_view_lets_a_fault_pass() -> None:
+    """L17, L20, L25: 503 for a store that was down, 403 for another site's login, the app's own handling for the rest."""
+    house = House()
+    x, _ = house.opened()
+    Session(house.engine, x).login("alice")
+    reply = run_sync(house.engine.answer(x, StoreUnavailable("down")))
+    assert reply is not None
+    assert reply.status == 503
+    assert house.closed(x) == [], "the login does not stand"
+    assert Sessions(house.engine).list("alice") == []
+    crossed = run_sync(house.engine.answer(house.opened()[0], SessionError("x", code="cross_site_login")))
+    assert crossed is not None
+    assert crossed.status == 403
+    assert run_sync(house.engine.answer(house.opened()[0], SessionError("x"))) is None
+
+
+def test_only_this_hosts_login_page_is_open() -> None:
+    """L21: the login page is open to all; a page of ours that shares its path with a provider's is not."""
+    for url, refused in [
+        ("/x", False),
+        (lambda facts: "https://app.example/x", False),
+        (lambda facts: "https://id.example/x", True),
+        (lambda facts: "https://[", True),
+    ]:
+        house = House(login_url=url)
+        assert (house.opened(None)[1] is not None) is refused
+
+
+def test_an_empty_cookie_is_none() -> None:
+    """L10: what a client kept of a deleted cookie is no forgery."""
+    house = House()
+    assert house.opened(OPEN, Facts(cookies="__Host-session="))[0].verdict is Verdict.ANONYMOUS

@@ -22,7 +22,7 @@ from session_middleware.core.lifetime import Verdict
 from session_middleware.core.origin import is_preflight
 from session_middleware.core.refusal import Refusal, Reply
 from session_middleware.endpoints import Endpoints
-from session_middleware.errors import SettingsError, StoreUnavailable
+from session_middleware.errors import SessionError, SettingsError, StoreUnavailable
 from session_middleware.runtime import mutex, run_sync
 from session_middleware.session import Sessions
 
@@ -59,7 +59,7 @@ class Gate:
         # often read a database, and costs less (measured: 3 us).
         self._preprocess = app.preprocess_request
         app.preprocess_request = self._before  # type: ignore[method-assign]  # made to be overridden, says its docstring
-        app.error_handler_spec[None][None].setdefault(StoreUnavailable, self._unavailable)
+        app.error_handler_spec[None][None].setdefault(SessionError, self._fault)
         got_request_exception.connect(self._abandon, app)
         self._bridge_login()
 
@@ -75,13 +75,13 @@ class Gate:
         start = _Start(self, x, start_response, environ)
         try:
             body = self._inner(environ, start)
-        except StoreUnavailable:
-            if start.started:
-                raise
-            with self.app.request_context(environ):  # its URLs may need one, and Flask's own is gone
-                start.replace(unavailable(engine, x))
-            return start.body(())
-        except BaseException:
+        except BaseException as fault:
+            if isinstance(fault, SessionError) and not start.started:
+                with self.app.request_context(environ):  # its URLs may need one, and Flask's own is gone
+                    reply = run_sync(engine.answer(x, fault))
+                    if reply is not None:
+                        start.replace(reply)
+                        return start.body(())
             run_sync(engine.abandon(x))  # nothing that the view began may stand (L25)
             raise
         finally:
@@ -164,10 +164,13 @@ class Gate:
 
     # --- what Flask calls ----------------------------------------------------------------------------------------
 
-    def _unavailable(self, fault: StoreUnavailable) -> Response:
-        """A verb needed the store and it was down: 503, not the app's error page (L17)."""
+    def _fault(self, fault: SessionError) -> Response:
+        """Answer what the engine has an answer for: 503, 403, not the app's error page (L17, L20)."""
         engine, x = self.exchange(request)
-        return self._response(unavailable(engine, x))
+        reply = run_sync(engine.answer(x, fault))
+        if reply is None:
+            raise fault
+        return self._response(reply)
 
     def _abandon(self, sender: Flask, **detail: object) -> None:
         if has_request_context():
@@ -210,11 +213,11 @@ class Gate:
                 return
             self._bridge_login()
             self._check_login_url()
-            app_wide = self.app.error_handler_spec[None][None].get(StoreUnavailable)
-            if app_wide == self._unavailable:
+            app_wide = self.app.error_handler_spec[None][None]
+            if app_wide.get(SessionError) == self._fault and StoreUnavailable not in app_wide:
                 # A blueprint's errorhandler(Exception) would go before it.
                 for name in self.app.blueprints:
-                    self.app.error_handler_spec[name][None].setdefault(StoreUnavailable, self._unavailable)
+                    self.app.error_handler_spec[name][None].setdefault(SessionError, self._fault)
             for lost in self._routes.check(self.engine.settings.endpoint_prefix):
                 detail = {"endpoint": lost.endpoint, "marked": lost.marked, "problem": lost.problem}
                 self.engine.announce("marker_unreachable", self.engine.clock(), detail=detail)

@@ -37,7 +37,7 @@ from session_middleware.adapters._django_setup import Side, current, positions
 from session_middleware.core.exchange import RouteRules
 from session_middleware.core.origin import safe_path
 from session_middleware.core.refusal import Reply
-from session_middleware.errors import SessionNotAttached, StoreUnavailable
+from session_middleware.errors import SessionError, SessionNotAttached, StoreUnavailable
 from session_middleware.runtime import on_loop
 from session_middleware.session import AsyncSession, AsyncSessions, Session, Sessions
 
@@ -170,9 +170,10 @@ class SessionLifetimeMiddleware:
         """Note that the view raised (L25); a store that was down is a 503, not the app's 500 (L17)."""
         state: Attached = request.__dict__[KEY]
         state.failed = True
-        if isinstance(exception, StoreUnavailable):
-            return response_of(state.side.engine.unavailable(state.x), state.x.facts.method)
-        return None
+        if not isinstance(exception, SessionError):
+            return None
+        reply = state.side.run(state.side.engine.answer(state.x, exception))
+        return None if reply is None else response_of(reply, state.x.facts.method)
 
     # --- the response ----------------------------------------------------------------------------------------------
 

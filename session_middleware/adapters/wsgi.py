@@ -21,7 +21,7 @@ from session_middleware.core.exchange import Exchange, rules_of
 from session_middleware.core.origin import safe_path
 from session_middleware.core.refusal import Reply
 from session_middleware.endpoints import Endpoints
-from session_middleware.errors import SessionNotAttached, StoreUnavailable
+from session_middleware.errors import SessionError, SessionNotAttached, StoreUnavailable
 from session_middleware.events import Hook
 from session_middleware.runtime import ThreadRuntime, run_sync
 from session_middleware.session import Session, Sessions
@@ -161,8 +161,10 @@ class SessionLifetimeMiddleware:
         environ: Environ,
     ) -> Iterable[bytes]:
         """The app raised: nothing it began may stand (L25); a store that was down is a 503, not the app's 500 (L17)."""
-        if isinstance(problem, StoreUnavailable) and not responder.started:
-            return _send(self, x, unavailable(self.engine, x), start_response, environ)
+        if isinstance(problem, SessionError) and not responder.started:
+            reply = run_sync(self.engine.answer(x, problem))
+            if reply is not None:
+                return _send(self, x, reply, start_response, environ)
         run_sync(self.engine.abandon(x))
         raise problem
 

@@ -228,10 +228,20 @@ def test_url_for_still_builds_as_before() -> None:
         assert redirect(url_for("sign_in", subject="a")).location == "/sign-in/a"
 
 
-def test_a_cross_site_login_is_the_apps_error() -> None:
-    """login() inside a request that another site made raises; no session begins (L20)."""
+def test_a_cross_site_login_is_answered_with_403() -> None:
+    """login() inside a request that another site made is refused, also where the app's errors propagate (L20)."""
     shop = Shop()
     shop.app.testing = True
-    with pytest.raises(SessionError, match="another site"):
-        shop.client().post("/sign-in/alice", base_url=HTTPS, headers={"Sec-Fetch-Site": "cross-site"})
+    answer = shop.client().post("/sign-in/alice", base_url=HTTPS, headers={"Sec-Fetch-Site": "cross-site"})
+    assert answer.status_code == 403
+    assert "Set-Cookie" not in answer.headers
     assert shop.lifetime.sessions.list("alice") == []
+
+
+def test_other_errors_of_ours_stay_the_apps() -> None:
+    """A verb called in the wrong place is a mistake of the view: it raises, as any bug does."""
+    shop = Shop()
+    shop.app.testing = True
+    shop.app.get("/wrong")(session_optional(lambda: session_from().extend(30)))
+    with pytest.raises(SessionError, match="ANONYMOUS"):
+        shop.client().get("/wrong", base_url=HTTPS)

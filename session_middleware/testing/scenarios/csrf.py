@@ -88,7 +88,7 @@ class CsrfScenarios:
         """Login CSRF: a form of another site signs nobody in (L20)."""
         browser = stage.visitor()
         stage.store.forget_calls()
-        assert browser.submit("/login?subject=mallory", site="cross-site").status == 500
+        assert browser.submit("/login?subject=mallory", site="cross-site").status == 403
         assert browser.jar.names == set()
         assert stage.store.writes == 0
         assert "csrf_blocked" in stage.event_names()
@@ -96,7 +96,7 @@ class CsrfScenarios:
     def test_login_from_another_site_replaces_nobody(self, stage: Stage) -> None:
         """Neither is a user who is signed in replaced by it (L20)."""
         browser = stage.signed_in()
-        assert browser.submit("/login?subject=mallory", site="cross-site").status == 500
+        assert browser.submit("/login?subject=mallory", site="cross-site").status == 403
         assert state(browser)["subject"] == "alice"
 
     @pytest.mark.parametrize("site", ["same-origin", "same-site", "none"])
@@ -110,7 +110,7 @@ class CsrfScenarios:
         """An older browser says by Origin that another site asks; a tool says nothing and is served (L20)."""
         browser = stage.visitor()
         crossed = browser.plain("/login?subject=mallory", "POST", headers=[("Origin", "https://evil.test")])
-        assert crossed.status == 500
+        assert crossed.status == 403
         assert browser.plain("/login?subject=alice", "POST").status == 200
 
     def test_a_view_that_proves_the_request_itself(self, stage: Stage) -> None:
