@@ -28,6 +28,9 @@ __all__ = ["gate_default", "place_gates", "router_behind", "rules_at", "rules_fo
 
 Handle = Callable[[Any, Scope, Receive, Send], Awaitable[None]]  # Any: the route
 
+#: Says of a route that it only leads to further routes; looked at once.
+_LEADS_ON = "__session_leads_on__"
+
 #: Says that a `handle` is gated.
 _GATED = "__session_gate__"
 
@@ -63,12 +66,14 @@ def _gate(kind: type[BaseRoute]) -> None:
 
     @functools.wraps(handle)
     def gated(route: BaseRoute, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        attached = scope.get(KEY)
-        if attached is None:
+        x = scope.get(KEY)
+        if x is None:
             return handle(route, scope, receive, send)
-        engine, x, gate = attached
-        rules = rules_at(route, scope) if gate.judges_at_endpoint else None
-        if rules is None or (_is_judged_by(x, rules) if x.judged else engine.open_quietly(x, rules)):
+        gate = x.facts.gate
+        if not gate.judges_at_endpoint or _LEADS_ON in route.__dict__:
+            return handle(route, scope, receive, send)
+        rules = rules_at(route, scope)
+        if rules is None or (_is_judged_by(x, rules) if x.judged else gate.engine.open_quietly(x, rules)):
             return handle(route, scope, receive, send)
         return _judged(functools.partial(handle, route), gate, x, rules, scope, receive, send)
 
@@ -103,6 +108,7 @@ def rules_at(route: Any, scope: Scope) -> RouteRules | None:  # Any: a BaseRoute
     router = router_behind(getattr(route, "original_router", None) or getattr(route, "app", None))
     if router is not None:
         gate_default(router)
+        route.__dict__[_LEADS_ON] = True  # FastAPI's copies of a Mount lead to the same app
         return None
     return _rules_of_app(route)
 
@@ -168,9 +174,9 @@ class _GatedDefault:
         self.default = default
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        attached = scope.get(KEY)
-        if attached is not None:
-            _, x, gate = attached
+        x = scope.get(KEY)
+        if x is not None:
+            gate = x.facts.gate
             if gate.judges_at_endpoint:
                 await _judged(self.default, gate, x, NO_RULES, scope, receive, send)
                 return

@@ -20,13 +20,13 @@ from session_middleware.core.origin import safe_path
 from session_middleware.core.refusal import Refusal, Reply
 from session_middleware.endpoints import Endpoints
 from session_middleware.engine import Engine
-from session_middleware.errors import SessionNotAttached, StoreUnavailable
+from session_middleware.errors import SessionError, SessionNotAttached, StoreUnavailable
 from session_middleware.events import Hook
 from session_middleware.runtime import LoopRuntime, this_thread
 from session_middleware.session import AsyncSession, AsyncSessions
 from session_middleware.settings import Settings
 
-__all__ = ["ASGIFacts", "SessionLifetimeMiddleware", "safe_return_to", "session_from"]
+__all__ = ["Connection", "SessionLifetimeMiddleware", "safe_return_to", "session_from"]
 
 Scope = MutableMapping[str, Any]  # Any: ASGI puts anything there
 Message = MutableMapping[str, Any]
@@ -34,7 +34,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-#: Where a scope holds (engine, exchange, gate).
+#: Where a scope holds its exchange, whose facts are the Connection.
 KEY = "session_middleware.exchange"
 
 #: WebSocket close code of a refusal where the server cannot send a response (4000-4999 are the application's).
@@ -43,31 +43,48 @@ CLOSE_CODE = 4401
 _CACHE_PRIVATE = (b"cache-control", PRIVATE.encode())
 
 
-#: What facts read once a request is over. Scope, exchange and facts would otherwise hold each other in a circle that
-#: waits for the garbage collector, and that cost more than all the rest (measured).
-OVER: Scope = {"headers": ()}
+class Connection:
+    """One request or WebSocket: its facts (RequestFacts), its exchange, and the `send` that its app is given.
 
+    As `send` it finishes the response at its start, and is the server's own afterwards. One object for all three: each
+    that is made for every request costs a twentieth of what we may add to one (measured).
 
-class ASGIFacts:
-    """RequestFacts of an ASGI connection, and the thread whose event loop serves it."""
+    Attributes:
+        thread: whose event loop serves it.
+    """
 
-    __slots__ = ("_cookies", "_full_path", "_root_path", "method", "path", "scope", "thread", "websocket")
+    __slots__ = (
+        "_cookies",
+        "_full_path",
+        "_root_path",
+        "_send",
+        "gate",
+        "method",
+        "path",
+        "scope",
+        "started",
+        "thread",
+        "websocket",
+        "x",
+    )
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, gate: Gate, scope: Scope, send: Send) -> None:
+        self.gate = gate
         self.scope = scope
         # Both are read now: a router inside writes the root_path of its mounts into this same dict, and "below the
         # mount" means below ours (L21).
-        path: str = scope["path"]
-        mount: str = scope.get("root_path", "")
-        self._full_path = path
-        self._root_path = mount
-        if mount and path.startswith(mount) and (len(path) == len(mount) or path[len(mount)] == "/"):
-            path = path[len(mount) :]
-        self.path = path or "/"
-        self._cookies: str | None = None
-        self.thread = this_thread()
-        self.websocket = scope["type"] == "websocket"
+        self.path: str = scope["path"]
+        self._full_path = self.path
+        self._root_path: str = scope.get("root_path", "")
+        if self._root_path or not self.path:
+            self.path = _below(self._full_path, self._root_path)
+        self.websocket: bool = scope["type"] == "websocket"
         self.method: str = "GET" if self.websocket else scope["method"]
+        self._cookies: str | None = None
+        self.thread: int = this_thread()
+        self._send = send
+        self.started = False
+        self.x = gate.engine.begin(self)
 
     @property
     def cookies(self) -> str:
@@ -114,6 +131,78 @@ class ASGIFacts:
                 return text
         return None
 
+    def __call__(self, message: Message) -> Awaitable[None]:
+        # A plain function: a coroutine for each message would cost more than what is done here (measured).
+        if self.started or message["type"] not in _STARTS:
+            return self._send(message)
+        self.started = True
+        x, gate = self.x, self.gate
+        if x.closed:  # a refusal of ours, given at the endpoint: it is finished already
+            return self._send(message)
+        if not x.quiet and (gate.must_judge(x) or not gate.engine.is_settled(x)):
+            return self._finish(message)
+        x.closed = True
+        if x.authenticated and message["type"] != "websocket.accept":
+            message["headers"] = _cached(message.get("headers", ()), x.protected, gate.engine)
+        return self._send(message)
+
+    async def _finish(self, message: Message) -> None:
+        gate, x = self.gate, self.x
+        engine = gate.engine
+        if gate.must_judge(x):
+            # Answered without reaching a judged endpoint: the strictest rule holds, and the answer is not sent (L21).
+            refusal = await engine.open(x)
+            if refusal is not None:
+                await self.instead(refusal_reply(engine, x, refusal))
+                return
+        try:
+            cookies = await engine.close(x)
+        except StoreUnavailable:
+            await self.instead(unavailable(engine, x))
+            return
+        if message["type"] != "websocket.accept":
+            standing = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in message.get("headers", ())]
+            headers = finished(standing, vary=engine.vary(x), protected=x.protected, cookies=cookies)
+            message["headers"] = [(n.lower().encode("latin-1"), v.encode("latin-1")) for n, v in headers]
+        await self._send(message)
+
+    async def instead(self, reply: Reply) -> None:
+        """Answer with a reply of ours; nothing that the app sends goes out any more."""
+        send, self._send, self.started = self._send, _drop, True
+        await self.gate.reply(self.x, reply, self.scope, None, send)
+
+
+def _below(path: str, mount: str) -> str:
+    """Return a path as it reads below a mount; some servers leave the mount out of it."""
+    if mount and path.startswith(mount) and (len(path) == len(mount) or path[len(mount)] == "/"):
+        path = path[len(mount) :]
+    return path or "/"
+
+
+async def _drop(message: Message) -> None:
+    """Stand for the server's `send` where the app's answer must not go out."""
+
+
+class Over:
+    """The facts of every request that is over: none.
+
+    An exchange is given these at the end. Otherwise scope, exchange and connection would hold each other in a circle
+    that waits for the garbage collector, which costs more than all the rest (measured).
+    """
+
+    method, path, mount, target, scheme, host = "GET", "/", "", "/", "https", ""
+    websocket, cookies, client = False, "", None
+
+    def __init__(self, gate: Gate) -> None:
+        self.gate = gate
+
+    @property
+    def thread(self) -> int:
+        return this_thread()
+
+    def header(self, name: str) -> str | None:
+        return None
+
 
 class Gate:
     """What stands between a server and an app: judges, lets through, and finishes the response.
@@ -126,6 +215,7 @@ class Gate:
         self.engine = engine
         self.endpoints = Endpoints(engine)
         self.judges_at_endpoint = judges_at_endpoint
+        self.over = Over(self)
 
     def must_judge(self, x: Exchange) -> bool:
         """Say whether a response is about to go out that no judged endpoint gave."""
@@ -138,20 +228,17 @@ class Gate:
             await self.refuse(x, refusal, scope, receive, send)
         return refusal is None
 
-    async def serve(self, app: ASGIApp, x: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the app and finish its response; what it began does not stand if it raises (L25)."""
-        sender = Sender(self, x, scope, send)
-        try:
-            await app(scope, receive, sender)
-        except StoreUnavailable:
-            if sender.started:
-                raise
-            sender.started = True
-            await self.reply(x, unavailable(self.engine, x), scope, None, send)
-        except BaseException:
-            if x.created is not None and not x.closed:
-                await self.engine.abandon(x)
-            raise
+    async def recover(self, connection: Connection, fault: BaseException) -> bool:
+        """Clear up after an app that raised; True: it has been answered and the fault is dealt with (L17, L20)."""
+        x = connection.x
+        if isinstance(fault, SessionError) and not connection.started:
+            reply = await self.engine.answer(x, fault)
+            if reply is not None:
+                await connection.instead(reply)
+                return True
+        if x.created is not None and not x.closed:
+            await self.engine.abandon(x)  # what it began does not stand (L25)
+        return False
 
     async def refuse(self, x: Exchange, refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with a refusal."""
@@ -194,69 +281,10 @@ class Gate:
         await self.reply(x, reply, scope, receive, send)
 
 
-class Sender:
-    """The `send` that the app is given: finishes the response at its start, and is plain `send` afterwards."""
-
-    __slots__ = ("_dropped", "_gate", "_scope", "_send", "_x", "started")
-
-    def __init__(self, gate: Gate, x: Exchange, scope: Scope, send: Send) -> None:
-        self._gate = gate
-        self._x = x
-        self._scope = scope
-        self._send = send
-        self._dropped = False
-        self.started = False
-
-    def __call__(self, message: Message) -> Awaitable[None]:
-        # A plain function: a coroutine for each message would cost more than what is done here (measured).
-        if self.started:
-            return _nothing() if self._dropped else self._send(message)
-        kind = message["type"]
-        if kind not in _STARTS:
-            return self._send(message)
-        self.started = True
-        x, gate = self._x, self._gate
-        if x.closed:  # a refusal of ours, given at the endpoint: it is finished already
-            return self._send(message)
-        engine = gate.engine
-        if not engine.is_settled(x) or gate.must_judge(x):
-            return self._finish(message)
-        x.closed = True
-        if x.authenticated and kind != "websocket.accept":
-            message["headers"] = _quietly(message.get("headers", ()), x.protected, engine)
-        return self._send(message)
-
-    async def _finish(self, message: Message) -> None:
-        engine, x = self._gate.engine, self._x
-        if self._gate.must_judge(x):
-            # Answered without reaching a judged endpoint: the strictest rule holds, and the answer is not sent (L21).
-            refusal = await engine.open(x)
-            if refusal is not None:
-                self._dropped = True
-                reply = refusal_reply(engine, x, refusal)
-                await self._gate.reply(x, reply, self._scope, None, self._send)
-                return
-        try:
-            cookies = await engine.close(x)
-        except StoreUnavailable:
-            self._dropped = True
-            await self._gate.reply(x, unavailable(engine, x), self._scope, None, self._send)
-            return
-        if message["type"] != "websocket.accept":
-            standing = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in message.get("headers", ())]
-            headers = finished(standing, vary=engine.vary(x), protected=x.protected, cookies=cookies)
-            message["headers"] = [(n.lower().encode("latin-1"), v.encode("latin-1")) for n, v in headers]
-        await self._send(message)
-
-
 _STARTS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 
 
-async def _nothing() -> None:
-    """Stand for a message that is not sent."""
-
-
-def _quietly(headers: Iterable[tuple[bytes, bytes]], protected: bool, engine: Engine) -> list[tuple[bytes, bytes]]:
+def _cached(headers: Iterable[tuple[bytes, bytes]], protected: bool, engine: Engine) -> list[tuple[bytes, bytes]]:
     """Add the cache headers of L18 where the app set none of its own, without decoding anything."""
     kept = list(headers)
     for name, _ in kept:
@@ -331,18 +359,26 @@ class SessionLifetimeMiddleware:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        gate, facts = self._gate, ASGIFacts(scope)
-        x = self.engine.begin(facts)
-        scope[KEY] = (self.engine, x, gate)
+        gate = self._gate
+        connection = Connection(gate, scope, send)
+        scope[KEY] = x = connection.x
         try:
-            if scope["type"] == "http" and gate.endpoints.owns(facts.path):
+            if not connection.websocket and gate.endpoints.owns(connection.path):
                 await gate.answer(x, scope, receive, send)
                 return
             rules = self._rules if self._endpoint_of is None else rules_of(self._endpoint_of(scope)) or self._rules
             if await gate.admit(x, rules or NO_RULES, scope, receive, send):
-                await gate.serve(self.app, x, scope, receive, send)
+                await self.app(scope, receive, connection)
+        except BaseException as fault:
+            if not await gate.recover(connection, fault):
+                raise
         finally:
-            facts.scope = OVER
+            x.facts = gate.over
+
+
+def not_attached() -> SessionNotAttached:
+    """Return the error of a connection that the middleware has not seen."""
+    return SessionNotAttached("This request did not pass through SessionLifetimeMiddleware. Wrap the app with it.")
 
 
 def attached(scope: Scope) -> tuple[Engine, Exchange]:
@@ -351,13 +387,11 @@ def attached(scope: Scope) -> tuple[Engine, Exchange]:
     Raises:
         SessionNotAttached: it did not pass through the middleware.
     """
-    found: tuple[Engine, Exchange, Gate] | None = scope.get(KEY)
-    if found is None:
-        raise SessionNotAttached(
-            "This request did not pass through SessionLifetimeMiddleware. Wrap the app: "
-            "app = SessionLifetimeMiddleware(app, settings=...)."
-        )
-    engine, x, _ = found
+    x: Exchange | None = scope.get(KEY)
+    if x is None:
+        raise not_attached()
+    connection: Any = x.facts  # a Connection, or Over
+    engine: Engine = connection.gate.engine
     return engine, x
 
 

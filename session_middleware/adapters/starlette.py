@@ -21,7 +21,17 @@ from session_middleware.adapters import asgi
 from session_middleware.adapters._attach import attach
 from session_middleware.adapters._starlette_report import report
 from session_middleware.adapters._starlette_routes import gate_default, place_gates, router_behind
-from session_middleware.adapters.asgi import KEY, OVER, ASGIApp, ASGIFacts, Gate, Receive, Scope, Send, attached
+from session_middleware.adapters.asgi import (
+    KEY,
+    ASGIApp,
+    Connection,
+    Gate,
+    Receive,
+    Scope,
+    Send,
+    attached,
+    not_attached,
+)
 from session_middleware.authorities.base import Authority
 from session_middleware.core.exchange import NO_RULES, Exchange, RequestFacts, rules_of
 from session_middleware.errors import SessionNotAttached, SettingsError
@@ -34,7 +44,7 @@ __all__ = ["SessionLifetimeMiddleware", "Visitor", "safe_return_to", "session_fr
 
 T = TypeVar("T")
 
-Connection = HTTPConnection | Scope
+Request = HTTPConnection | Scope
 
 
 class SessionLifetimeMiddleware:
@@ -85,31 +95,30 @@ class SessionLifetimeMiddleware:
         if not self._looked:
             self._look_at(scope.get("app"))
         kind = scope["type"]
-        if kind not in ("http", "websocket"):
+        if kind != "http" and kind != "websocket":
             await self.app(scope, receive, send)
             return
-        gate, engine = self._gate, self.engine
-        outer = scope.get(KEY)
-        if outer is not None:
-            if outer[2] is gate:  # this app within itself
+        gate = self._gate
+        if KEY in scope:
+            if scope[KEY].facts.gate is gate:  # this app within itself
                 await self.app(scope, receive, send)
                 return
-            if not await _let_in(outer, scope, receive, send):
+            if not await _let_in(scope, receive, send):
                 return
-        facts = _Facts(scope)
-        x = engine.begin(facts)
-        scope[KEY] = (engine, x, gate)
-        x.clear_framework = facts.clear_session
-        if "user" not in scope:
-            scope["user"] = visitor = Visitor(x)
-            scope.setdefault("auth", visitor)
+        connection = _Connection(gate, scope, send)
+        scope[KEY] = x = connection.x
+        if "user" not in scope and "auth" not in scope:
+            scope["user"] = scope["auth"] = Visitor(x)
         try:
-            if kind == "http" and gate.endpoints.owns(facts.path):
+            if gate.endpoints.owns(connection.path) and kind == "http":
                 await gate.answer(x, scope, receive, send)
             else:
-                await gate.serve(self.app, x, scope, receive, send)
+                await self.app(scope, receive, connection)
+        except BaseException as fault:
+            if not await gate.recover(connection, fault):
+                raise
         finally:
-            facts.scope = OVER
+            x.facts = gate.over
 
     def _look_at(self, app: object) -> None:
         """Look at the app once it is whole, when it starts or is first asked: its routes and its other middlewares."""
@@ -143,22 +152,21 @@ def _path_of(name: str, router: Router | None) -> str:
     )
 
 
-async def _let_in(outer: Any, scope: Scope, receive: Receive, send: Send) -> bool:  # Any: what KEY holds
+async def _let_in(scope: Scope, receive: Receive, send: Send) -> bool:
     """Judge for an app around this one: to it, we are the endpoint, with the markers of the app we belong to."""
-    _, x, gate = outer
-    for key in ("user", "auth"):
-        if isinstance(scope.get(key), Visitor):
-            del scope[key]  # says who is signed in out there; in here that is ours to say
+    x: Exchange = scope[KEY]
+    gate: Gate = scope[KEY].facts.gate
+    if isinstance(scope.get("user"), Visitor):
+        del scope["user"], scope["auth"]  # who is signed in out there; in here that is ours to say
     if not gate.must_judge(x):
         return True
-    admitted: bool = await gate.admit(x, rules_of(scope.get("app")) or NO_RULES, scope, receive, send)
-    return admitted
+    return await gate.admit(x, rules_of(scope.get("app")) or NO_RULES, scope, receive, send)
 
 
-class _Facts(ASGIFacts):
+class _Connection(Connection):
     __slots__ = ()
 
-    def clear_session(self) -> None:
+    def clear_framework(self) -> None:
         """Empty `request.session`, where Starlette's SessionMiddleware keeps one (L26)."""
         session = self.scope.get("session")
         if session:
@@ -192,40 +200,44 @@ class Visitor(BaseUser, AuthCredentials):
         return ["authenticated"] if self.is_authenticated else []
 
 
-def _scope_of(connection: Any) -> Scope:  # Any: Connection; not isinstance(), which is slow on abstract base classes
-    scope: Scope = getattr(connection, "scope", connection)
+def _scope_of(request: Any) -> Scope:  # Any: Request; not isinstance(), which is slow on abstract base classes
+    scope: Scope = getattr(request, "scope", request)
     return scope
 
 
-def session_from(connection: Connection) -> AsyncSession:
+def session_from(request: Request) -> AsyncSession:
     """Return the session of a request or WebSocket, in asynchronous code.
 
     Args:
-        connection: the request, the WebSocket, or its scope.
+        request: the request, the WebSocket, or its scope.
 
     Raises:
         SessionNotAttached: it did not pass through the middleware, or this is a `def` endpoint.
     """
-    engine, x = attached(_scope_of(connection))
-    if x.facts.thread != this_thread():  # type: ignore[attr-defined]  # ASGIFacts
+    x: Exchange | None = _scope_of(request).get(KEY)
+    if x is None:
+        raise not_attached()
+    connection: Any = x.facts  # a Connection, or Over
+    if connection.thread != this_thread():
         raise SessionNotAttached(
             "session_from() gives a session whose verbs must be awaited, and a `def` endpoint cannot do that. Use "
             "sync_session_from() here, or make it `async def`."
         )
-    return AsyncSession(engine, x)
+    return AsyncSession(connection.gate.engine, x)
 
 
-def sync_session_from(connection: Connection) -> Session:
+def sync_session_from(request: Request) -> Session:
     """Return the session of a request in a `def` endpoint, which Starlette runs in a thread.
 
     Args:
-        connection: the request, or its scope.
+        request: the request, or its scope.
 
     Raises:
         SessionNotAttached: it did not pass through the middleware, or this is an `async def` endpoint.
     """
-    engine, x = attached(_scope_of(connection))
-    served_by: int = x.facts.thread  # type: ignore[attr-defined]  # ASGIFacts
+    engine, x = attached(_scope_of(request))
+    connection: Any = x.facts  # a Connection, or Over
+    served_by: int = connection.thread
     _refuse_in(served_by, "sync_session_from()")
 
     def run(coroutine: Coroutine[Any, Any, T]) -> T:  # Any: a coroutine's send and yield types
@@ -258,11 +270,11 @@ def _refuse_in(thread: int, what: str) -> None:
         )
 
 
-def safe_return_to(connection: Connection, default: str = "/") -> str:
+def safe_return_to(request: Request, default: str = "/") -> str:
     """Return where to go after login: the return parameter if it is a path on this host, else `default` (L15).
 
     Args:
-        connection: the request, or its scope.
+        request: the request, or its scope.
         default: where to go without one.
     """
-    return asgi.safe_return_to(_scope_of(connection), default)
+    return asgi.safe_return_to(_scope_of(request), default)
