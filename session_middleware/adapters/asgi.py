@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 from urllib.parse import parse_qs, quote
 
-from session_middleware.adapters._attach import attach, refusal_reply, unavailable
+from session_middleware.adapters._attach import attach
 from session_middleware.authorities.base import Authority
 from session_middleware.core.caching import PRIVATE, finished
 from session_middleware.core.exchange import NO_RULES, Exchange, RouteRules, rules_of
@@ -153,12 +153,12 @@ class Connection:
             # Answered without reaching a judged endpoint: the strictest rule holds, and the answer is not sent (L21).
             refusal = await engine.open(x)
             if refusal is not None:
-                await self.instead(refusal_reply(engine, x, refusal))
+                await self.instead(engine.render(x, refusal))
                 return
         try:
             cookies = await engine.close(x)
         except StoreUnavailable:
-            await self.instead(unavailable(engine, x))
+            await self.instead(engine.unavailable(x))
             return
         if message["type"] != "websocket.accept":
             standing = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in message.get("headers", ())]
@@ -229,7 +229,7 @@ class Gate:
         return refusal is None
 
     async def recover(self, connection: Connection, fault: BaseException) -> bool:
-        """Clear up after an app that raised; True: it has been answered and the fault is dealt with (L17, L20)."""
+        """Clear up after an app that raised; True: it has been answered, and the fault is dealt with (L17, L20)."""
         x = connection.x
         if isinstance(fault, SessionError) and not connection.started:
             reply = await self.engine.answer(x, fault)
@@ -242,7 +242,7 @@ class Gate:
 
     async def refuse(self, x: Exchange, refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with a refusal."""
-        await self.reply(x, refusal_reply(self.engine, x, refusal), scope, receive, send)
+        await self.reply(x, self.engine.render(x, refusal), scope, receive, send)
 
     async def reply(self, x: Exchange, reply: Reply, scope: Scope, receive: Receive | None, send: Send) -> None:
         """Answer with a whole reply of ours; a WebSocket is refused before accept (L15).
@@ -258,7 +258,7 @@ class Gate:
         try:
             cookies = await engine.close(x)
         except StoreUnavailable:
-            cookies, reply = [], unavailable(engine, x)
+            cookies, reply = [], engine.unavailable(x)
         headers = finished(reply.headers, vary=engine.vary(x), protected=False, cookies=cookies)
         prefix = "http"
         if scope["type"] == "websocket":
