@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from session_middleware.authorities.local import LocalAuthority
+    from session_middleware.core.jwt_key import JwtKey
     from session_middleware.core.lifetime import Verdict
     from session_middleware.decorators import (
         fresh_login_required,
@@ -32,6 +33,7 @@ __all__ = [
     "AsyncSession",
     "AsyncSessions",
     "InvalidToken",
+    "JwtKey",
     "Limits",
     "LocalAuthority",
     "RecordUnreadable",
@@ -57,6 +59,7 @@ __all__ = [
 #: suites of everybody who has it installed.
 _HOMES = {
     "authorities.local": ("LocalAuthority",),
+    "core.jwt_key": ("JwtKey",),
     "core.lifetime": ("Verdict",),
     "decorators": ("fresh_login_required", "no_touch", "session_exempt", "session_optional", "session_required"),
     "errors": (

@@ -147,7 +147,7 @@ class Settings:
     jwt_lifetime: Duration = 300
     jwt_issuer: str | None = None
     jwt_audience: str | None = None
-    jwt_keys: Sequence[Any] = field(default=(), repr=False)  # Any: core.jwt.JwtKey; settings import nothing of ours
+    jwt_keys: Sequence[Any] = field(default=(), repr=False)  # Any: JwtKey; settings import nothing of ours
     jwt_subject: Literal["pairwise", "plain"] = "pairwise"
     jwt_claims: Sequence[str] = ()
 
