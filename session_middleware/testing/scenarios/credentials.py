@@ -16,7 +16,6 @@ B64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
 #: A good token made bad.
 FORGERIES: dict[str, Callable[[str], str]] = {
-    "empty": lambda token: "",
     "not a token": lambda token: "alice",
     "no MAC": lambda token: token.rpartition(".")[0],
     "an empty MAC": lambda token: token.rpartition(".")[0] + ".",
@@ -46,6 +45,15 @@ class CredentialScenarios:
     """How a request shows whose it is."""
 
     @pytest.mark.parametrize("what", list(FORGERIES))
+    def test_an_empty_cookie_is_nobodys(self, stage: Stage) -> None:
+        """What a client kept of a deleted cookie, its name, is no forgery: nobody is signed in, and nothing said (L10)."""
+        browser = stage.visitor()
+        browser.cookie_header = f"{TOKEN}="
+        stage.store.forget_calls()
+        problem(browser.fetch("/me"), None)
+        assert stage.store.total == 0
+        assert "session_tampered" not in stage.event_names()
+
     def test_a_forged_token_costs_no_store_call(self, stage: Stage, what: str) -> None:
         """Forged, malformed and oversized tokens are refused before the store is asked (L10)."""
         browser = stage.signed_in()
