@@ -17,7 +17,7 @@ from session_middleware.core import pages
 from session_middleware.core.exchange import Exchange, RequestFacts, RouteRules
 from session_middleware.core.fields import Fields, body_fields, minutes_of, query_fields, text_of
 from session_middleware.core.lifetime import Verdict
-from session_middleware.core.origin import is_cross_site, may_change_state
+from session_middleware.core.origin import is_cross_site, may_change_state, on_this_host
 from session_middleware.core.record import SessionRecord
 from session_middleware.core.refusal import Reply, is_navigation
 from session_middleware.core.replies import (
@@ -283,7 +283,7 @@ class Endpoints:
         return "Retry-After", str(max(1, round(self.engine.settings.timing.retry_after)))
 
     def _url(self, x: Exchange, name: str) -> str:
-        return quote(x.facts.mount + self.prefix, safe="/:@!$&'()*+,;=-._~") + name
+        return on_this_host(x.facts.mount + self.prefix) + name
 
 
 class _TooLarge(Exception):

@@ -6,11 +6,12 @@ Everything that is decided is decided in `core/`; this file asks, writes and rem
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from session_middleware.authorities.base import Alive, Authority
 from session_middleware.authorities.local import LocalAuthority
@@ -25,7 +26,7 @@ from session_middleware.core.exchange import (
 )
 from session_middleware.core.jwt import JwtKey, JwtKeys
 from session_middleware.core.lifetime import Verdict
-from session_middleware.core.origin import is_foreign, is_preflight
+from session_middleware.core.origin import is_foreign, is_preflight, on_this_host
 from session_middleware.core.record import SessionRecord, handle_of
 from session_middleware.core.refusal import Refusal, Reply, refuse
 from session_middleware.core.replies import problem
@@ -46,8 +47,8 @@ from session_middleware.verbs import Verbs
 __all__ = ["Engine"]
 
 
-#: What may stand in a path as it is (RFC 3986 §3.3).
-_PATH = "/%:@!$&'()*+,;=-._~"
+#: A path that leaves a folder again: "/static/../admin", and what some servers take for the same.
+_CLIMBS = re.compile(r"(?:^|[/\\])\.\.(?:[/\\;]|$)")
 
 #: Looking a member up on its enum takes Python 3.11 a tenth of a microsecond, and the hot path asks often.
 _ACTIVE = Verdict.ACTIVE
@@ -172,8 +173,9 @@ class Engine(Verbs):
             await self.authenticate(x)
         x.protected = policy == "required"
         if x.verdict is _ACTIVE:
-            # Refused before it is recorded: a refused request is no activity (L6).
-            if x.protected and x.facts.websocket and is_foreign(x.facts, self.settings):
+            # Refused before it is recorded: a refused request is no activity (L6). On an optional route too: a socket of
+            # another origin would speak for the user there (ASVS 4.4.2).
+            if x.facts.websocket and is_foreign(x.facts, self.settings):
                 return self.refusal(x, "signed_out")
             if rules.fresh_within is not None and not self.is_fresh(x, rules.fresh_within):
                 return self.refusal(x, "fresh_login")
@@ -196,17 +198,22 @@ class Engine(Verbs):
         if not self._exempts:
             return False
         path = facts.path
-        return path in self._exempt_exact or path.startswith(self._exempt_below)
+        if path in self._exempt_exact:
+            return True
+        # What climbs out of a prefix again is not below it, whatever the app makes of such a path.
+        return path.startswith(self._exempt_below) and not _CLIMBS.search(path)
 
     def _is_login_page(self, facts: RequestFacts) -> bool:
-        """Say whether this is where people are sent to sign in; it is open to all (L21)."""
+        """Say whether this is where people are sent to sign in; it is open to all (L21).
+
+        Only a path or a route's name opens anything. A URL with a host does not, even if that is the Host of this request:
+        whoever writes a provider's name there would find our page of the same path open.
+        """
         try:
             page = urlsplit(self.login_url(facts))
         except ValueError:  # what the app's own callable made is no URL
             return False
-        if page.netloc and page.netloc.lower() != facts.host.lower():
-            return False
-        return bool(page.path) and page.path == quote(facts.mount + facts.path, safe=_PATH)
+        return not page.netloc and bool(page.path) and page.path == on_this_host(facts.mount + facts.path)
 
     def quiet(self, x: Exchange) -> bool:
         """Recognise a request for which no rule would answer otherwise than last time; False means: ask them all.
@@ -311,7 +318,7 @@ class Engine(Verbs):
 
     async def _ask_authority(self, x: Exchange, known: Known) -> None:
         interval = self._verify_interval
-        if interval is None or x.now - known.verified_at < interval:
+        if interval is None or 0 <= x.now - known.verified_at < interval:  # a clock set back is no reason to trust
             return
         assert x.record is not None
         try:
@@ -382,6 +389,8 @@ class Engine(Verbs):
         until = lifetime.quiet_until(record, x.deadlines, int(known.jwt_expires), x.configured, self.settings.timing)
         if self._verify_interval is not None:
             until = min(until, known.verified_at + self._verify_interval)
+        if self.settings.limits is not None:
+            until = min(until, known.configured_at + self.settings.timing.touch_interval)
         if x.now < until:
             known.quiet = (record, x.deadlines, x.configured, x.now, until)
             x.quiet = True
@@ -409,7 +418,7 @@ class Engine(Verbs):
         known: Known | None = x.known
         if known is None or known.jwt_claims is None or known.jwt_expires <= x.now:
             return False
-        if known.record is None or x.presented is None or x.presented.key in self.reach.unended:
+        if known.record is None or x.presented is None or self.reach.has_ended(x.presented.key):
             return False  # a subject in a JWT may be pairwise, so only a session seen here before can be served
         x.record, x.deadlines, x.configured, x.stale = known.record, known.deadlines, known.configured, True
         return True
@@ -426,8 +435,10 @@ class Engine(Verbs):
         if callable(url):
             return url(facts)
         if self._resolve_login is not None:
-            return self._resolve_login(facts, url)
-        return quote(facts.mount, safe=_PATH) + url if url.startswith("/") else url
+            url = self._resolve_login(facts, url)
+        elif url.startswith("/"):
+            url = facts.mount + url
+        return on_this_host(url, more="?#[]") if url.startswith("/") else url
 
     def render(self, x: Exchange, refusal: Refusal) -> Reply:
         """Render a refusal, by the app's own `refusal=` where that answers (L15)."""
@@ -650,10 +661,12 @@ class Engine(Verbs):
         if self.settings.limits is None:
             return self.limits_for(record.subject, record.claims, record.persistent)
         same = known.record is not None and known.record.revision == record.revision
+        interval = self.settings.timing.touch_interval
         if (
             known.configured is None
             or not same
-            or not 0 <= now - known.configured_at < self.settings.timing.touch_interval
+            or not 0 <= now - known.configured_at < interval
+            or now - record.last_seen_at >= interval  # a touch may be due
         ):
             known.configured = self.limits_for(record.subject, record.claims, record.persistent, fallback=record.limits)
             known.configured_at = now
@@ -686,9 +699,19 @@ class Engine(Verbs):
         return answer
 
     def address(self, facts: RequestFacts) -> str | None:
-        """Return the client's address: the peer's, or what `client_address` makes of the request."""
+        """Return the client's address: the peer's, or what `client_address` makes of the request; None where it fails.
+
+        It is asked while sessions end, and a fault of the app's own function must not keep one alive.
+        """
         find = self.settings.client_address
-        return facts.client if find is None else find(facts)
+        if find is None:
+            return facts.client
+        try:
+            found = find(facts)
+        except Exception as fault:
+            self.announce("settings_fault", self.clock(), detail={"fault": type(fault).__name__})
+            return None
+        return found if isinstance(found, str) else None
 
     async def clear_framework(self, x: Exchange) -> None:
         """Clear the framework's own session data (L26)."""

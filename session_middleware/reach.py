@@ -17,6 +17,9 @@ STORE_METHODS = ("create", "load", "touch", "save", "renew", "end", "list", "end
 #: Touches kept while the store cannot be written to; more than this and the oldest are dropped.
 KEPT_TOUCHES = 10_000
 
+#: Ends of which this process remembers that it knows of them.
+KEPT_ENDS = 10_000
+
 #: Seconds between two attempts to write what is owed, while only reads happen.
 RETRY_INTERVAL = 1.0
 
@@ -50,11 +53,21 @@ class Reach:
         self.unsaved: dict[bytes, Touch] = {}  # touches the store has not got yet
         self.unended: dict[bytes, tuple[str, float, float]] = {}  # ends the store has not got yet: this process knows
         self._retried_at = float("-inf")
+        self._over: dict[bytes, None] = {}  # keys of sessions that this process has ended or found ended
 
     @property
     def is_well(self) -> bool:
         """Whether the store answered last time and is owed no end."""
         return self._down_since is None and not self.unended
+
+    def has_ended(self, key: bytes) -> bool:
+        """Say whether this process knows that a session is over, also while the store cannot be asked (L13, L17)."""
+        return key in self._over or key in self.unended
+
+    def _is_over(self, key: bytes) -> None:
+        if len(self._over) >= KEPT_ENDS:
+            self._over = dict.fromkeys(list(self._over)[KEPT_ENDS // 2 :])
+        self._over[key] = None
 
     async def load(self, key: bytes) -> SessionRecord | None:
         """Load a record as this process knows it: what it could not yet write is applied.
@@ -66,6 +79,9 @@ class Reach:
         record: SessionRecord | None = await self.read("load", key)
         if record is None:
             return None
+        if record.ended_at is not None:
+            self._is_over(key)
+            return record
         owed_end = self.unended.get(key, owed_end)
         if owed_end is not None:
             return record.ended(*owed_end)
@@ -127,6 +143,7 @@ class Reach:
     async def end(self, key: bytes, reason: str, at: float, now: float) -> bool:
         """End a session; where that fails this process treats it as ended and retries. False: not stored yet."""
         keep = now + self._retention
+        self._is_over(key)
         self.unsaved.pop(key, None)
         try:
             await self.write("end", key, reason, at, keep)
@@ -141,6 +158,7 @@ class Reach:
         Raises:
             StoreUnavailable: it could not be stored.
         """
+        self._is_over(key)
         return bool(await self.write("end", key, reason, now, now + self._retention))
 
     async def catch_up(self) -> None:

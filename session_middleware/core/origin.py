@@ -9,12 +9,14 @@ from urllib.parse import quote, urlsplit
 from session_middleware.core.exchange import SAFE_METHODS, RequestFacts
 from session_middleware.settings import Settings
 
-__all__ = ["is_cross_site", "is_foreign", "is_preflight", "may_change_state", "path_of", "safe_path"]
+__all__ = ["is_cross_site", "is_foreign", "is_preflight", "may_change_state", "on_this_host", "path_of", "safe_path"]
 
 #: Longer return paths are dropped: they would not fit a Location header that every proxy passes on.
 PATH_LIMIT: Final = 2048
 
 _HOSTILE: Final = re.compile(r"[\x00-\x20\x7f-\x9f\\\u2028\u2029\ufeff]")
+#: What may stand in a path as it is (RFC 3986 §3.3), "%" included.
+_PATH: Final = "/%:@!$&'()*+,;=-._~"
 _PORTS: Final = {"http": ":80", "https": ":443", "ws": ":80", "wss": ":443"}
 
 
@@ -69,6 +71,17 @@ def is_foreign(facts: RequestFacts, settings: Settings) -> bool:
 def is_preflight(facts: RequestFacts) -> bool:
     """Say whether this is a CORS preflight (Fetch §3.2.2)."""
     return facts.header("origin") is not None and facts.header("access-control-request-method") is not None
+
+
+def on_this_host(path: str, *, more: str = "") -> str:
+    """Return a decoded path percent-encoded, its slashes at the start as one: two would name another host.
+
+    Args:
+        path: the path; a mount in front of it may have come with the request.
+        more: characters that stay as they are beside those of a path (RFC 3986 §3.3).
+    """
+    encoded = quote(path, safe=_PATH + more, errors="surrogatepass")
+    return "/" + encoded.lstrip("/") if encoded.startswith("//") else encoded
 
 
 def safe_path(value: object) -> str | None:

@@ -184,7 +184,7 @@ class SessionRecord:
                 claims=_mapping(take("k", _NOTHING)),
                 data=_mapping(take("d", _NOTHING)),
                 factors=tuple(_mapping(factor) for factor in take("x", ())),
-                attributes=_mapping(take("t", _NOTHING)),
+                attributes=_texts(take("t", _NOTHING)),
                 handles=tuple(_text(handle) for handle in take("h", ())),
                 authority=_text(take("o", "local")),
                 provider_session=_maybe(take("r", None), _text),
@@ -194,7 +194,7 @@ class SessionRecord:
                 end_reason=end_reason,
                 extra=fields,
             )
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as problem:
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as problem:
             raise RecordUnreadable(
                 f"The record {key[:4].hex()}... is not a session record of version {BODY_VERSION} "
                 f"({type(problem).__name__}); it was written by something else or damaged. It is left as it is."
@@ -224,6 +224,13 @@ def _mapping(value: object) -> Mapping[str, Json]:
     if not isinstance(value, Mapping):
         raise TypeError
     return value
+
+
+def _texts(value: object) -> Mapping[str, str]:
+    found = _mapping(value)
+    for text in found.values():
+        _text(text)
+    return found
 
 
 def _maybe(value: object, read: Callable[[object], T]) -> T | None:

@@ -1,0 +1,486 @@
+"""Attacks, each of which worked once or would be the first to be tried again: on the engine, on stores, in every mode."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import sqlite3
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from session_middleware import Limits, Settings
+from session_middleware.authorities.local import LocalAuthority
+from session_middleware.core.exchange import Exchange, RouteRules
+from session_middleware.core.lifetime import Verdict
+from session_middleware.core.refusal import Refusal
+from session_middleware.endpoints import Endpoints
+from session_middleware.engine import Engine
+from session_middleware.runtime import run_sync
+from session_middleware.stores.memory import MemoryStore
+from session_middleware.stores.sqlite import SQLiteStore
+from session_middleware.testing import FakeClock
+from session_middleware.testing.browser import Answer
+from session_middleware.testing.stage import JWT, KEY, TOKEN, Stage, login
+from session_middleware.testing.watched_store import WatchedStore
+
+from .core.facts import Facts
+
+OPEN = RouteRules(policy="optional")
+REQUIRED = RouteRules(policy="required")
+STALE = RouteRules(policy="required", on_unavailable="stale")
+
+Work = Callable[[Engine, Exchange], Coroutine[Any, Any, Any]]
+
+MODES = ["wsgi", "asgi", "asgi_trio", "flask", "starlette", "django_wsgi", "django_asgi"]
+
+
+class House:
+    """An engine with a clock, a store that can go down, and the cookies of one visitor."""
+
+    def __init__(self, *, authority: Any = None, store: Any = None, **settings: Any) -> None:
+        self.clock = FakeClock()
+        self.store = WatchedStore(MemoryStore() if store is None else store)
+        self.events: list[str] = []
+        self.engine = Engine(
+            Settings(secret_keys=[KEY], **settings),
+            self.store,
+            clock=self.clock,
+            authority=authority,
+            on_event=[lambda event: self.events.append(event.name)],
+        )
+        self.cookies = ""
+
+    def ask(self, rules: RouteRules = REQUIRED, work: Work | None = None, **facts: Any) -> tuple[Exchange, Any]:
+        """Do one request; return its exchange and the refusal, if any; cookies that come are kept."""
+        facts = {"cookies": self.cookies, "sec_fetch_site": "same-origin", **facts}
+        x = self.engine.begin(Facts(**facts))
+        refusal: Refusal | None = run_sync(self.engine.open(x, rules))
+        if refusal is None and work is not None:
+            run_sync(work(self.engine, x))
+        lines = run_sync(self.engine.close(x))
+        if lines:
+            kept = dict(pair.split("=", 1) for pair in self.cookies.split("; ") if pair)
+            kept |= dict(line.partition(";")[0].split("=", 1) for line in lines)
+            self.cookies = "; ".join(f"{name}={value}" for name, value in kept.items() if value)
+        return x, refusal
+
+    def login(self, subject: str = "alice") -> None:
+        self.ask(OPEN, lambda engine, x: engine.login(x, subject), method="POST")
+
+    def verdict(self, **facts: Any) -> Verdict:
+        return self.ask(OPEN, **facts)[0].verdict
+
+
+# --- the quiet path, the clock and what is remembered ------------------------------------------------------------------
+
+
+def test_a_clock_set_back_does_not_skip_the_verify_hook() -> None:
+    """L8: a user who is gone stays out although the answer remembered is, by the clock, from the future."""
+    active = ["alice"]
+    house = House(authority=LocalAuthority(lambda record: record.subject in active))
+    house.login()
+    assert house.verdict() is Verdict.ACTIVE
+    active.clear()
+    house.clock.set(house.clock() - 5)
+    assert house.verdict() is Verdict.REVOKED
+
+
+@pytest.mark.parametrize("wait", [1, 30, 59])
+def test_a_cut_by_the_limits_function_acts_within_a_touch_interval(wait: int) -> None:
+    """L2: whichever Cookie header the cut falls between, and however lately the function was asked for it."""
+    answer = [Limits(3_600, 86_400)]
+    house = House(limits=lambda subject, claims: answer[0])
+    house.login()
+    house.clock.advance(1)
+    house.ask()
+    house.clock.advance(wait)
+    house.cookies += "; _ga=2"
+    house.ask()
+    answer[0] = Limits(3_600, 1)
+    cut = house.clock()
+    while house.ask()[1] is None:
+        house.clock.advance(1)
+        assert house.clock() - cut <= house.engine.settings.timing.touch_interval
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda engine, x: engine.logout(x),
+        lambda engine, x: engine.end_all("alice", x.now),
+        lambda engine, x: engine.end_id(x.record.public_id, x.now),
+    ],
+    ids=["logout", "end_all", "end_id"],
+)
+def test_an_outage_does_not_revive_what_this_process_ended(end: Work) -> None:
+    """L13, ASVS 7.4.1: a stale answer is no way back into a session whose end was stored before the store went down."""
+    house = House()
+    house.login()
+    house.ask()
+    stolen = house.cookies
+    house.ask(OPEN, end)
+    house.cookies = stolen
+    house.store.go_down()
+    x, refusal = house.ask(STALE)
+    assert refusal is not None
+    assert not x.stale
+
+
+def test_an_outage_does_not_revive_what_this_process_found_ended() -> None:
+    """L13: nor into one that another process ended, once a request here has been told so."""
+    house = House()
+    house.login()
+    house.ask()
+    record = house.ask()[0].record
+    assert record is not None
+    house.store.store.end(record.key, "revoked", house.clock(), house.clock() + 86_400)
+    assert house.verdict() is Verdict.REVOKED
+    house.store.go_down()
+    assert house.ask(STALE)[1] is not None
+
+
+def test_a_stale_answer_still_serves_the_living() -> None:
+    """L17: what the two tests above refuse is served while the session lives, so they can fail."""
+    house = House()
+    house.login()
+    house.ask()
+    house.store.go_down()
+    x, refusal = house.ask(STALE)
+    assert refusal is None
+    assert x.stale
+
+
+def test_two_engines_over_one_store_see_each_others_ends() -> None:
+    """L13: what one worker remembers as quiet ends with the logout at the other."""
+    house = House()
+    other = House(store=house.store.store)
+    other.clock = house.clock
+    house.login()
+    other.cookies = house.cookies
+    assert [each.verdict() for each in (house, other)] == [Verdict.ACTIVE] * 2
+    other.ask(OPEN, lambda engine, x: engine.logout(x))
+    assert house.verdict() is Verdict.REVOKED
+
+
+# --- faults of the app's own functions -----------------------------------------------------------------------------------
+
+
+def broken(*arguments: Any) -> Any:
+    raise RuntimeError("the app's own function failed")
+
+
+def test_a_broken_client_address_keeps_nobody_in_and_nobody_out() -> None:
+    """L11, L13, ASVS 16.5.4: a replay still ends the session, and login and logout still work."""
+    house = House(client_address=broken, renewal_interval=60)
+    house.login()
+    first = house.cookies
+    house.clock.advance(61)
+    house.ask()
+    house.clock.advance(1)
+    house.ask()
+    house.clock.advance(61)
+    assert house.verdict(cookies=first) is Verdict.REPLAYED
+    assert house.verdict() is Verdict.REPLAYED
+    house.login()
+    stolen = house.cookies
+    house.ask(OPEN, lambda engine, x: engine.logout(x))
+    assert house.cookies == ""
+    assert house.verdict(cookies=stolen) is Verdict.REVOKED
+    assert "settings_fault" in house.events
+
+
+def test_an_address_that_is_no_text_is_none() -> None:
+    """L19: what `client_address` answers enters a record only as text."""
+    house = House(client_address=lambda facts: 7)
+    house.login()
+    record = house.ask()[0].record
+    assert record is not None
+    assert "address" not in record.attributes
+
+
+def test_a_broken_hook_and_a_broken_verify_let_nobody_in() -> None:
+    """L17, ASVS 16.5.4: a fault of `verify` is 503 and ends nothing."""
+    fault = [False]
+    house = House(authority=LocalAuthority(lambda record: broken() if fault[0] else True))
+    house.login()
+    fault[0] = True
+    x, refusal = house.ask()
+    assert x.verdict is Verdict.UNAVAILABLE
+    assert refusal is not None
+    fault[0] = False
+    assert house.verdict() is Verdict.ACTIVE
+
+
+# --- ways around the routes ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/static/../me", "/static/..", "/static//../me", "/static/..;/me", "/static/..\\me"])
+def test_a_path_that_leaves_an_exempt_folder_is_not_exempt(path: str) -> None:
+    """L21: whatever the app or a server behind makes of it."""
+    house = House(exempt_paths=["/static/*"])
+    assert house.ask(path=path)[1] is not None
+    assert house.ask(path="/static/..a/b..css")[1] is None
+
+
+@pytest.mark.parametrize("host", ["app.example", "id.example", "ID.example"])
+def test_a_providers_login_url_opens_no_path_of_ours(host: str) -> None:
+    """L21: an anonymous visitor who writes the provider's name into the Host header finds no page open."""
+    house = House(login_url="https://id.example/")
+    x, refusal = house.ask(path="/", host=host)
+    assert refusal is not None
+    assert refusal.login_url == "https://id.example/"
+    assert x.protected
+
+
+@pytest.mark.parametrize("mount", ["//evil.test", "///evil.test", "/\\evil.test"])
+def test_a_hostile_mount_names_no_other_host(mount: str) -> None:
+    """ASVS 3.7.2: a mount that came with the request (X-Forwarded-Prefix, a parameter of a route) is a path, no host."""
+    house = House()
+    house.login()
+    refusal = house.ask(cookies="", mount=mount, path="/me", query="x=1")[1]
+    assert refusal is not None
+    reply = house.engine.render(house.engine.begin(Facts(mount=mount, accept="text/html")), refusal)
+    assert is_path(dict(reply.headers)["Location"])
+    x = house.engine.begin(
+        Facts(
+            "POST",
+            "/session/logout",
+            mount=mount,
+            cookies=house.cookies,
+            sec_fetch_site="same-origin",
+            accept="text/html",
+        )
+    )
+    reply = run_sync(Endpoints(house.engine).answer(x, nothing))
+    assert reply.status == 303
+    assert is_path(dict(reply.headers)["Location"])
+
+
+async def nothing(limit: int) -> bytes:
+    return b""
+
+
+def is_path(location: str) -> bool:
+    """Say whether browsers take a Location for a path on this host."""
+    return (
+        location.startswith("/") and location[1:2] not in ("/", "\\") and location.isascii() and location.isprintable()
+    )
+
+
+@pytest.mark.parametrize("mode", ["wsgi", "asgi", "flask", "starlette", "django_wsgi", "django_asgi"])
+@pytest.mark.parametrize("mount", ["/caf\u00e9", "/\u65e5\u672c"], ids=["latin", "beyond latin"])
+def test_a_mount_beyond_ascii_is_encoded(mode: str, mount: str) -> None:
+    """L15, RFC 3986 §2.1: headers carry percent-encoded paths only, or servers answer 500."""
+    stage = Stage(importlib.import_module(f"tests.modes.{mode}_mode").make, MemoryStore())
+    visitor = stage.visitor()
+    driver: Any = visitor.driver
+    driver.app = mounted(driver.app, mount, asynchronous="asgi" in mode or mode == "starlette")
+    answer = visitor.navigate("/me")
+    assert answer.status == 303
+    assert is_path(answer.header("Location") or "")
+    stage.close()
+
+
+def mounted(app: Any, mount: str, *, asynchronous: bool) -> Any:
+    """Return an app as it stands below a mount that no driver need know."""
+    if asynchronous:
+        return lambda scope, receive, send: app(
+            {**scope, "root_path": mount, "path": mount + scope["path"]}, receive, send
+        )
+    return lambda environ, start: app({**environ, "SCRIPT_NAME": mount.encode().decode("latin-1")}, start)
+
+
+# --- every mode: cookies, targets, hosts, logs -------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=MODES)
+def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
+    """A stage in each mode, over a SQLite file."""
+    store = SQLiteStore(tmp_path / "sessions.db")
+    stage = Stage(importlib.import_module(f"tests.modes.{request.param}_mode").make, store)
+    yield stage
+    stage.close()
+    store.close()
+
+
+#: Cookie headers, "%s" being a good token, and whether they sign in.
+COOKIES = {
+    "  __Host-session=%s  ;": True,
+    "a=1;;; =; __Host-session=%s": True,
+    "\x80\xff=1; __Host-session=%s": True,
+    "$Version=1; __Host-session=%s": True,
+    "a=" + "b" * 20_000 + "; __Host-session=%s": True,
+    "__Host-session=%s; __Host-session_jwt=\x80": True,
+    "__Host-session=%s; __Host-session_jwt=" + "." * 4_000: True,
+    "__Host-session=%s; __Host-session_jwt=a; __Host-session_jwt=b": False,
+    '__Host-session="%s"': False,
+    "__Host-session=%s, a=1": False,
+    "__Host-session=%s\x7f": False,
+    "__Host-session=\xed\xa0\x80": False,
+    "__host-session=%s": False,
+    "__HOST-session=%s": False,
+    "\xa0__Host-session=%s": False,
+    "=__Host-session=%s": False,
+    "a=__Host-session=%s": False,
+    "__Host-session=v1." + "A" * 32 + ".999999999." + "A" * 43: False,
+}
+
+
+def test_odd_cookie_headers_read_the_same_everywhere(stage: Stage) -> None:
+    """L10, RFC 6265bis §5.8: no framework's own idea of a cookie lets a token in or breaks the request."""
+    browser = stage.signed_in()
+    token = browser.jar[TOKEN]
+    for header, good in COOKIES.items():
+        browser.cookie_header = header.replace("%s", token)
+        answer = browser.fetch("/me")
+        assert answer.status == (200 if good else 401), header[:60]
+
+
+TARGETS = [
+    "//evil.test",
+    "//evil.test/me",
+    "///me",
+    "/%5cevil.test",
+    "/%2f%2fevil.test/",
+    "/%0d%0aSet-Cookie:x=1",
+    "/me?x=%0d%0aA:b",
+    "/%ff%fe",
+    "/%00",
+    "/%E2%80%A8",
+    "/.//evil.test",
+    "/session/../me",
+    "/session/%2e%2e/me",
+    "/session//status",
+    "/session/status/",
+    "/sessionx",
+    "/session",
+    "/Session/status",
+    "/session/list//end",
+    "/exempt/../me",
+    "/exempt%2f..%2fme",
+    "/login/../me",
+    "/login;x",
+    "/login%2f",
+    "/LOGIN",
+    "/me/",
+    "/" + "a" * 5_000,
+    "/me?" + "a" * 5_000,
+]
+
+
+def test_odd_targets_open_nothing_and_lead_nowhere_else(stage: Stage) -> None:
+    """L15, L21, ASVS 3.7.2, 4.2.4: no page, no other host, no control character and no 500 for who is not signed in."""
+    visitor = stage.visitor()
+    for target in TARGETS:
+        for ask in (visitor.navigate, visitor.fetch, visitor.htmx):
+            unharmed(ask(target), target)
+
+
+def test_odd_hosts_lead_nowhere_else(stage: Stage) -> None:
+    """ASVS 3.7.2: neither Host nor Referer nor HX-Current-URL names where a refusal leads."""
+    driver = stage.app()
+    for host in ("evil.test", "", "app.example@evil.test", "evil.test/x?y", "[::1", "app.example:99999"):
+        page = f"https://{host}//evil.test"
+        for sent in (
+            [("Sec-Fetch-Mode", "navigate"), ("Referer", page)],
+            [("Accept", "text/html"), ("X-Forwarded-Host", "evil.test"), ("X-Forwarded-Prefix", "//evil.test")],
+            [("HX-Request", "true"), ("HX-Current-URL", page)],
+        ):
+            for method in ("GET", "POST"):
+                unharmed(driver.request(method, "/me", [("Host", host), *sent]), host)
+
+
+def unharmed(answer: Answer, what: str) -> None:
+    """Check that an answer lets nobody in and leads nowhere else."""
+    assert answer.status in (301, 303, 308, 400, 401, 403, 404, 405), what
+    for name, value in answer.headers:
+        assert value.isprintable(), (what, name)
+        if name.lower() in ("location", "hx-redirect"):
+            assert is_path(value.removeprefix("https://app.example")), (what, value)
+    assert answer.set_cookies == []
+
+
+def test_no_secret_in_logs_or_bodies(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    """ASVS 16.2.5, 3.3.4: with the root logger at DEBUG no token, JWT or key appears, nor in anything but Set-Cookie."""
+    caplog.set_level(logging.DEBUG)
+    browser = stage.signed_in()
+    secrets = {KEY}
+
+    def did(answer: Answer) -> None:
+        secrets.update(browser.jar[name] for name in (TOKEN, JWT) if name in browser.jar.names)
+        others = [(name, value) for name, value in answer.headers if name.lower() != "set-cookie"]
+        shown = repr(others) + answer.body.decode("latin-1")
+        assert not [secret for secret in secrets if secret in shown]
+
+    for target in ("/me", "/open", "/fail", "/nowhere", "/session/status", "/session/list", "/session/jwks.json"):
+        did(browser.navigate(target))
+        did(browser.fetch(target))
+    did(browser.submit("/step-up"))
+    did(browser.submit('/claims?set={"a":1}'))
+    did(browser.fetch("/session/refresh", "POST"))
+    did(browser.fetch("/session/continue", "POST", site="cross-site"))
+    did(browser.submit("/login-then-fail?subject=bob"))
+    forged = browser.twin()
+    forged.jar.put(TOKEN, browser.jar[TOKEN][:-1])
+    did(forged.navigate("/me"))
+    stage.clock.advance(4_000)
+    did(browser.navigate("/me"))
+    did(login(browser))
+    stage.store.go_down()
+    did(browser.navigate("/me"))
+    did(browser.submit("/sign-out"))
+    logged = "\n".join(f"{record.getMessage()} {record.exc_text} {record.__dict__!r}" for record in caplog.records)
+    assert "session_use_after_end" in logged or "session_ended" in logged
+    assert not [secret for secret in secrets if secret in logged]
+
+
+# --- a store that somebody else writes to --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"generation": "abc"},
+        {"generation": -1},
+        {"last_seen_at": "x"},
+        {"body": b"\x80\x04cos\nsystem\n(S'true'\ntR."},
+        {"body": b"\x01"},
+        {"body": b""},
+        {"body": b'{"v":1,"k":' + b"[" * 100_000},
+        {"v": 99},
+        {"l": ["a", "b"]},
+        {"l": [-1, -1]},
+        {"c": 10**400},
+        {"k": [1]},
+        {"x": 5},
+        {"t": {"user_agent": 5, "address": [1]}},
+    ],
+    ids=str,
+)
+def test_a_hostile_row_is_refused_and_hurts_nobody_else(tmp_path: Path, changes: dict[str, Any]) -> None:
+    """ASVS 1.5.2, L17: what a row says is checked; it is 503 for its owner alone, and no outage of the store."""
+    path = tmp_path / "sessions.db"
+    with SQLiteStore(path) as store:
+        house = House(store=store)
+        house.login("mallory")
+        other = House(store=store)
+        other.login("alice")
+        key = house.engine.credentials.read(house.cookies, house.clock())
+        assert not isinstance(key, Verdict)
+        row = store.load(key.presented.key)
+        assert row is not None
+        columns = {name: value for name, value in changes.items() if len(name) > 1}
+        letters = {name: value for name, value in changes.items() if len(name) == 1}
+        if letters:
+            columns["body"] = json.dumps({**json.loads(row.encode_body()), **letters}).encode()
+        database = sqlite3.connect(path, isolation_level=None)
+        for name, value in columns.items():
+            database.execute(f"UPDATE sessions SET {name} = ?, version = version + 1 WHERE key = ?", (value, row.key))
+        database.close()
+        assert house.verdict() is Verdict.UNAVAILABLE
+        assert house.engine.reach.is_well
+        assert other.verdict() is Verdict.ACTIVE
