@@ -213,7 +213,8 @@ class Engine(Verbs):
             page = urlsplit(self.login_url(facts))
         except ValueError:  # what the app's own callable made is no URL
             return False
-        return not page.netloc and bool(page.path) and page.path == on_this_host(facts.mount + facts.path)
+        here = facts.mount + facts.path
+        return not page.netloc and bool(page.path) and not here.startswith("//") and page.path == on_this_host(here)
 
     def quiet(self, x: Exchange) -> bool:
         """Recognise a request for which no rule would answer otherwise than last time; False means: ask them all.

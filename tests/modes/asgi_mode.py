@@ -219,7 +219,9 @@ class ASGIDriver:
         waiting = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def receive() -> dict[str, Any]:
-            return waiting.pop() if waiting else {"type": "http.disconnect"}
+            if not waiting:
+                await _forever()  # a server says "disconnect" once the client has gone, and ours waits for its answer
+            return waiting.pop()
 
         async def send(message: dict[str, Any]) -> None:
             _lint(received, message)
@@ -255,6 +257,16 @@ class ASGIDriver:
             "extensions": {},
             "state": {},
         }
+
+
+async def _forever() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        import trio
+
+        await trio.sleep_forever()
+    await asyncio.Event().wait()
 
 
 def judged(app: Any) -> Any:
