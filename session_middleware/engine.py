@@ -486,6 +486,14 @@ class Engine(Verbs):
         if x.deletes and x.created is None:
             names = (self.settings.token_cookie, self.settings.jwt_cookie)
             return [cookies.delete_line(self.settings, name) for name in names]
+        try:
+            return await self._finish(x)
+        except StoreUnavailable:
+            if x.created is not None:  # its cookie never goes out (L25)
+                await self.end(x.created.key, "abandoned", x.now, x.now)
+            raise
+
+    async def _finish(self, x: Exchange) -> list[str]:
         if x.claim_changes or x.data is not None:
             await self.save_changes(x)
         if x.verdict is not Verdict.ACTIVE or x.record is None or not x.authenticated:

@@ -19,6 +19,7 @@ from session_middleware.core.lifetime import Verdict
 from session_middleware.core.refusal import Refusal
 from session_middleware.endpoints import Endpoints
 from session_middleware.engine import Engine
+from session_middleware.errors import StoreUnavailable
 from session_middleware.runtime import run_sync
 from session_middleware.stores.memory import MemoryStore
 from session_middleware.stores.sqlite import SQLiteStore
@@ -213,6 +214,24 @@ def test_a_broken_hook_and_a_broken_verify_let_nobody_in() -> None:
     assert refusal is not None
     fault[0] = False
     assert house.verdict() is Verdict.ACTIVE
+
+
+def test_a_login_whose_cookie_cannot_go_out_does_not_stand() -> None:
+    """L25: the store fails between the login and the response; no session is left that nobody holds."""
+    house = House()
+    with pytest.raises(StoreUnavailable):
+        house.ask(OPEN, broken_store_after_login, method="POST")
+    assert house.cookies == ""
+    house.store.come_back()
+    house.login()
+    house.clock.advance(2)
+    house.ask()
+    assert len(run_sync(house.engine.list_of("alice", house.clock()))) == 1
+
+
+async def broken_store_after_login(engine: Engine, x: Exchange) -> None:
+    await engine.login(x, "alice")
+    engine.store.go_down()
 
 
 # --- ways around the routes ----------------------------------------------------------------------------------------------
