@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from benchmarks.cores import on_core
+
 __all__ = ["redis_server"]
 
 
@@ -26,7 +28,8 @@ def redis_server() -> Iterator[bool]:
         port = free.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
         options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", folder]
-        server = subprocess.Popen([program, *options], stdout=subprocess.DEVNULL)
+        with on_core(-1):  # with those who ask it
+            server = subprocess.Popen([program, *options], stdout=subprocess.DEVNULL)
         try:
             _wait_for(port)
             os.environ["BENCHMARK_REDIS_URL"] = f"redis://127.0.0.1:{port}/0"

@@ -18,6 +18,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 
+from benchmarks.cores import on_core
+
 __all__ = ["Counts", "Effort", "Spread", "Worker", "added", "counts", "measure", "ratio"]
 
 
@@ -108,7 +110,8 @@ class Worker:
 @contextmanager
 def _launched(group: str, names: Sequence[str]) -> Iterator[list[Worker]]:
     with ExitStack() as stack:
-        workers = [stack.enter_context(Worker(group, name)) for name in names]
+        with on_core(-1):  # a thread's wake-up on another core would cost more than what is measured
+            workers = [stack.enter_context(Worker(group, name)) for name in names]
         for worker in workers:
             worker.answer()  # "ready"
         yield workers

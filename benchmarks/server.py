@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 
 from benchmarks.bars import Row
 from benchmarks.clients import HEADERS, Jar
+from benchmarks.cores import on_core
 from benchmarks.rounds import Spread
 
 __all__ = ["load", "rows"]
@@ -61,7 +62,7 @@ def _rates(
     with contextlib.ExitStack() as stack:
         ports = {name: stack.enter_context(_served(group, name, *kind)) for name in names}
         requests = {name: _signed_in(port) for name, port in ports.items()}
-        stack.enter_context(_on_core(1))
+        stack.enter_context(on_core(1))
         for name in names:
             load(ports[name], requests[name], connections, seconds / 2)  # warm up
         order = random.Random(1)
@@ -72,25 +73,11 @@ def _rates(
 
 
 @contextlib.contextmanager
-def _on_core(core: int) -> Iterator[None]:
-    """Keep this process on one core for a while; where there is only one, or none can be chosen, do nothing."""
-    if not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2:
-        yield
-        return
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {sorted(before)[core]})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
-
-
-@contextlib.contextmanager
 def _served(group: str, name: str, *kind: str) -> Iterator[int]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
-    with _on_core(0):  # inherited by the server
+    with on_core(0):  # inherited by the server
         command = [sys.executable, "-m", "benchmarks.serve", group, name, str(port), *kind]
         process = subprocess.Popen(command, start_new_session=True)
     try:
