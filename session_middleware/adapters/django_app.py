@@ -125,7 +125,9 @@ def _views(prefix: str) -> Iterator[checks.CheckMessage]:
 
 def _contradictions(route: str, view: Any) -> Iterator[checks.CheckMessage]:  # Any: a callable with attributes
     holder: Any = getattr(view, "view_class", None) or getattr(view, "cls", None)
-    for method in METHODS if holder is not None else ():
+    if holder is None:
+        return
+    for method in METHODS:
         try:
             class_rules(view, holder, method)
         except SettingsError as problem:

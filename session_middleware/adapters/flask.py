@@ -202,21 +202,25 @@ def _folder(app: Flask, store: object) -> Path | None:
 
 
 def _attached(request: Request | None) -> tuple[Engine, Exchange]:
-    if request is None:
-        try:
-            request = current_request._get_current_object()  # type: ignore[attr-defined]  # one look-up, not many
-        except RuntimeError:
-            raise SessionNotAttached(
-                "session_from() was called outside a request. For work outside requests use `sessions` of the "
-                "SessionLifetime object."
-            ) from None
-    pair: tuple[Engine, Exchange] | None = request.environ.get(KEY)
+    current = _current() if request is None else request
+    pair: tuple[Engine, Exchange] | None = current.environ.get(KEY)
     if pair is not None:
         return pair
     gate: Gate | None = current_app.extensions.get(EXTENSION) if has_app_context() else None
     if gate is None:
         raise SessionNotAttached("This app is not wrapped. Write SessionLifetime(app), or call init_app(app).")
-    return gate.exchange(request)
+    return gate.exchange(current)
+
+
+def _current() -> Request:
+    try:
+        current: Request = current_request._get_current_object()  # type: ignore[attr-defined]  # one look-up, not many
+    except RuntimeError:
+        raise SessionNotAttached(
+            "session_from() was called outside a request. For work outside requests use `sessions` of the "
+            "SessionLifetime object."
+        ) from None
+    return current
 
 
 def session_from(request: Request | None = None) -> Session:

@@ -90,7 +90,8 @@ class Credentials:
         known = self.remembered.get(cookies)
         if known is not None:
             return known
-        tokens = [value for value in find(cookies, self._token_cookie) if value]  # test clients keep deleted ones, empty
+        # Test clients keep a deleted cookie, empty.
+        tokens = [value for value in find(cookies, self._token_cookie) if value]
         if not tokens:
             return Verdict.ANONYMOUS
         if len(tokens) > 1:
@@ -101,7 +102,8 @@ class Credentials:
         known = self._verified(tokens[0], jwts[0] if jwts else None, now)
         if known is None:
             return Verdict.TAMPERED
-        self._remember(cookies, known)
+        if not jwts or known.jwt is not None:
+            self._remember(cookies, known)  # a JWT that does not verify now may do so later: a clock was behind
         return known
 
     def read_header(self, authorization: str, now: float) -> Known | Verdict:

@@ -49,7 +49,7 @@ def compare_with_reference(open_store: Callable[[], Driven], examples: int = 40)
             deadline=None,  # a store may be slow; how slow is no matter of right and wrong
             derandomize=True,
             database=None,
-            suppress_health_check=list(HealthCheck),
+            suppress_health_check=[*HealthCheck],  # pyright: ignore[reportArgumentType]  # an enum class is iterable; its stub hides it
         ),
     )
 
