@@ -127,6 +127,20 @@ def test_the_last_second_of_a_persistent_session_deletes_no_cookie() -> None:
     assert None not in lines.values()
 
 
+def test_a_jwt_of_another_session_is_noticed_once_it_verifies() -> None:
+    """L9, L1: a clock that was behind for one request does not make the mismatch pass for ever."""
+    life = Life()
+    life.sign_in()
+    other = life.browser.jar[JWT]
+    life.browser.jar.clear()
+    life.sign_in()
+    life.browser.jar[JWT] = other
+    life.clock.set(life.clock() - 31)
+    assert closed(life.engine, life.begin()._x).keys() == {JWT}  # not yet valid, so it counts as missing
+    life.clock.advance(seconds=31)
+    assert life.visit().verdict is Verdict.TAMPERED
+
+
 @pytest.mark.parametrize("late", [0.0, 59.0])
 def test_activity_after_a_visit_at_the_instant_of_login_counts(late: float) -> None:
     """L5: never earlier than inactivity_timeout after the last activity, whatever the quiet path remembered before."""
