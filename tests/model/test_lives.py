@@ -1,0 +1,42 @@
+"""The engine against an independent model of L1-L14 and L25-L26, over random lives of sessions."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
+from session_machine import SessionLives, SkewedLives, SQLiteLives
+
+QUICK = settings(
+    deadline=None,
+    derandomize=True,  # a red run here is a change of the code, not of the dice
+    stateful_step_count=50,
+    suppress_health_check=list(HealthCheck),
+    database=None,
+)
+DEEP = settings(QUICK, derandomize=False, stateful_step_count=100, print_blob=True)
+
+#: What lives are made of; a machine that no longer gets there proves nothing.
+EVENTS = {
+    *("ACTIVE", "ANONYMOUS", "UNKNOWN", "TAMPERED", "INACTIVITY_TIMEOUT", "LIFETIME_EXCEEDED", "REVOKED", "REPLAYED"),
+    *("JWT minted", "JWT given again", "token re-issued", "answered", "lost", "raises"),
+    *("login", "step_up", "extend", "continue_", "claims", "data", "end_others", "logout"),
+    *("end_all", "end_one", "end_before", "redeploy", "change_limits", "change_limits_of_one"),
+}
+
+
+@pytest.mark.parametrize(("machine", "examples"), [(SessionLives, 150), (SkewedLives, 60), (SQLiteLives, 25)])
+def test_engine_and_model_agree(machine: type[SessionLives], examples: int) -> None:
+    """Verdicts, deadlines, cookies and records are those of the model, whatever happens to a session."""
+    machine.seen.clear()
+    run_state_machine_as_test(machine, settings=settings(QUICK, max_examples=examples))  # type: ignore[no-untyped-call]
+    assert {"ACTIVE", "INACTIVITY_TIMEOUT", "REVOKED", "JWT minted", "lost"} <= set(machine.seen)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("machine", "examples"), [(SessionLives, 2_000), (SkewedLives, 1_000), (SQLiteLives, 150)])
+def test_engine_and_model_agree_in_many_long_lives(machine: type[SessionLives], examples: int) -> None:
+    """The same with other dice each time, and everything that can happen did happen."""
+    machine.seen.clear()
+    run_state_machine_as_test(machine, settings=settings(DEEP, max_examples=examples))  # type: ignore[no-untyped-call]
+    assert set(machine.seen) >= EVENTS
