@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Router
 
-from session_middleware.adapters._starlette_routes import router_behind, rules_for
-from session_middleware.core.exchange import rules_of
+from session_middleware.adapters._starlette_routes import router_behind
+from session_middleware.core.exchange import RULES_ATTRIBUTE, RouteRules, rules_of
 from session_middleware.engine import Engine
 
 __all__ = ["report"]
+
+_NOT_ON_ROUTERS = "a marker on a router or on a mounted app with routes does nothing; mark its endpoints"
 
 #: How deep a decorated function is looked into for a marker that its decorators hide.
 _DEPTH = 8
@@ -27,9 +29,6 @@ def report(engine: Engine, app: Any, router: Router) -> None:  # Any: an ASGI ap
         engine: whose event it is.
         app: what stands inside our middleware.
         router: the app's router.
-
-    Raises:
-        SettingsError: the markers of an endpoint contradict each other.
     """
     for where, problem in _problems(engine, app, router):
         engine.announce("marker_unreachable", engine.clock(), detail={"where": where, "problem": problem})
@@ -43,26 +42,44 @@ def _problems(engine: Engine, app: Any, router: Router) -> Iterator[tuple[str, s
             "add CORSMiddleware outside it (with add_middleware: after it)",
         )
     if rules_of(router) is not None:
-        yield "router", "a marker on a router does nothing; mark its endpoints"
+        yield "router", _NOT_ON_ROUTERS
     prefix = engine.settings.endpoint_prefix
-    for path, route in walk(router.routes):
+    routes = list(walk(router))
+    reachable = {id(getattr(route, "endpoint", None)) for _, route in routes}
+    for path, route in routes:
         if path == prefix or path.startswith(prefix + "/"):
             yield path, f"this route is never reached: {prefix}/* answers first; change endpoint_prefix or the route"
         endpoint = getattr(route, "endpoint", None)
         if endpoint is None:
             yield from _of_container(path, route)
-            continue
-        for method in getattr(route, "methods", None) or (None,):
-            rules_for(endpoint, method)  # raises where the markers of class and method contradict each other
-        if rules_of(endpoint) is None and _hides_marker(endpoint, _DEPTH):
-            yield path, "a decorator above the marker hides it; let it use functools.wraps, or put the marker on top"
+        elif rules_of(endpoint) is None:
+            yield from _of_endpoint(path, endpoint, reachable)
+
+
+def _of_endpoint(path: str, endpoint: Any, reachable: set[int]) -> Iterator[tuple[str, str]]:
+    hidden = _hidden_marker(endpoint, reachable, _DEPTH)
+    if hidden is None:
+        return
+    # What it forbids is applied, never what it allows: what the decorator really runs is not known for sure (L21).
+    strict = RouteRules(
+        policy="required" if hidden.policy == "required" else None,
+        fresh_within=hidden.fresh_within,
+        touch=hidden.touch,
+        on_unavailable="refuse" if hidden.on_unavailable == "refuse" else None,
+    )
+    with contextlib.suppress(AttributeError, TypeError):  # an endpoint that takes no attributes keeps the default rule
+        setattr(endpoint, RULES_ATTRIBUTE, strict)
+    yield (
+        path,
+        "a decorator without functools.wraps hides the marked function; only what the marker forbids is applied",
+    )
 
 
 def _of_container(path: str, route: Any) -> Iterator[tuple[str, str]]:
     app = getattr(route, "app", None)
     router = router_behind(app)
     if router is not None and any(rules_of(part) is not None for part in (route, app, router)):
-        yield path, "a marker on a router or mounted app with routes does nothing; mark its endpoints"
+        yield path, _NOT_ON_ROUTERS
 
 
 def _stands_around_cors(app: Any) -> bool:
@@ -75,26 +92,29 @@ def _stands_around_cors(app: Any) -> bool:
     return False
 
 
-def walk(routes: Sequence[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def walk(router: Router, prefix: str = "", above: tuple[Router, ...] = ()) -> Iterator[tuple[str, Any]]:
     """Yield every route with its whole path below the app, those of mounts, hosts and included routers too."""
     contexts = getattr(sys.modules.get("fastapi.routing"), "iter_route_contexts", iter)
-    for route in contexts(routes):
+    for route in contexts(router.routes):
         path = prefix + (getattr(route, "path", None) or "")
         yield path, route
         if getattr(route, "endpoint", None) is None:
-            router = router_behind(getattr(route, "app", None))
-            if router is not None:
-                yield from walk(router.routes, path)
+            below = router_behind(getattr(route, "app", None))
+            if below is not None and not any(below is each for each in (*above, router)):
+                yield from walk(below, path, (*above, router))
 
 
-def _hides_marker(endpoint: Any, depth: int) -> bool:
-    """Say whether a function that a decorator closed over, or a partial calls, carries a marker."""
+def _hidden_marker(endpoint: Any, reachable: set[int], depth: int) -> RouteRules | None:
+    """Return the rules of a marked function that a decorator closed over, if it is not an endpoint by itself."""
     if depth == 0:
-        return False
+        return None
     inner = [cell.cell_contents for cell in getattr(endpoint, "__closure__", None) or () if _filled(cell)]
-    if isinstance(endpoint, functools.partial):
-        inner.append(endpoint.func)
-    return any(callable(part) and (rules_of(part) is not None or _hides_marker(part, depth - 1)) for part in inner)
+    for part in (*inner, getattr(endpoint, "__wrapped__", None), getattr(endpoint, "func", None)):
+        if callable(part) and id(part) not in reachable:
+            found = rules_of(part) or _hidden_marker(part, reachable, depth - 1)
+            if found is not None:
+                return found
+    return None
 
 
 def _filled(cell: Any) -> bool:

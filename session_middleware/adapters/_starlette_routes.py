@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from types import FunctionType
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.endpoints import HTTPEndpoint
 from starlette.routing import BaseRoute, Router
 from starlette.staticfiles import StaticFiles
 
@@ -116,20 +118,24 @@ def rules_at(route: Any, scope: Scope) -> RouteRules | None:  # Any: a BaseRoute
 def rules_for(endpoint: Any, method: str | None) -> RouteRules:  # Any: whatever a route takes as its endpoint
     """Return what the markers of an endpoint say; of a class, its own and those of the method that will answer.
 
+    Where they differ on who may come in, the one on the method goes before the one on the class.
+
     Args:
         endpoint: a function, a partial, an ASGI callable or an endpoint class.
         method: of the request; None for a WebSocket.
-
-    Raises:
-        SettingsError: class and method contradict each other.
     """
     rules = rules_of(endpoint) or NO_RULES
     if isinstance(endpoint, type):
         name = "on_connect" if method is None else method.lower()
         if name == "head" and not hasattr(endpoint, name):
             name = "get"
-        own = rules_of(getattr(endpoint, name, None))
+        handler = getattr(endpoint, name, None)
+        if handler is None and issubclass(endpoint, HTTPEndpoint):
+            return NO_RULES  # 405
+        own = rules_of(handler)
         if own is not None:
+            if own.policy not in (None, rules.policy):
+                rules = replace(rules, policy=None, fresh_within=None)
             return rules.merged(own)
     return rules
 
