@@ -12,6 +12,7 @@ import pytest
 
 from session_middleware import Limits, Settings
 from session_middleware.authorities.local import LocalAuthority
+from session_middleware.core.cookies import find
 from session_middleware.core.exchange import Exchange, RouteRules
 from session_middleware.core.lifetime import Verdict
 from session_middleware.core.refusal import Refusal
@@ -22,7 +23,7 @@ from session_middleware.runtime import run_sync
 from session_middleware.stores.memory import MemoryStore
 from session_middleware.stores.sqlite import SQLiteStore
 from session_middleware.testing import FakeClock
-from session_middleware.testing.stage import KEY
+from session_middleware.testing.stage import KEY, TOKEN
 from session_middleware.testing.watched_store import WatchedStore
 
 from .core.facts import Facts
@@ -227,6 +228,33 @@ def test_a_login_whose_cookie_cannot_go_out_does_not_stand() -> None:
 async def broken_store_after_login(engine: Engine, x: Exchange) -> None:
     await engine.login(x, "alice")
     engine.store.go_down()
+
+
+def test_a_header_of_many_cookies_is_read_in_one_go() -> None:
+    """ASVS 15.4: twice the cookies of our name take twice the comparisons, not four times."""
+
+    class Counted(str):
+        compared = 0
+
+        def __eq__(self, other: object) -> bool:
+            Counted.compared += 1
+            return str.__eq__(self, other)
+
+        __hash__ = str.__hash__
+
+        def partition(self, separator: str) -> tuple[str, str, str]:
+            left, middle, right = str.partition(self, separator)
+            return left, middle, Counted(right)
+
+        def split(self, *arguments: Any) -> list[str]:
+            return [Counted(part) for part in str.split(self, *arguments)]
+
+        def strip(self, *arguments: Any) -> str:
+            return Counted(str.strip(self, *arguments))
+
+    found = find(Counted(";".join(f"{TOKEN}={number}" for number in range(1_000))), TOKEN)
+    assert found == [str(number) for number in range(1_000)]
+    assert Counted.compared < 10_000
 
 
 # --- ways around the routes ----------------------------------------------------------------------------------------------

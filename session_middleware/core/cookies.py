@@ -17,14 +17,12 @@ def find(header: str, name: str) -> list[str]:
     """Return every different value of a cookie in a Cookie header, in order; names match exactly (L10)."""
     if name not in header:
         return []
-    values: list[str] = []
+    values: dict[str, None] = {}  # a list would be searched as often as it is long
     for pair in header.split(";"):
         left, equals, value = pair.partition("=")
         if equals and left.strip(" \t") == name:
-            value = value.strip(" \t")
-            if value not in values:
-                values.append(value)
-    return values
+            values[value.strip(" \t")] = None
+    return list(values)
 
 
 def check_size(name: str, value: str) -> None:
