@@ -139,7 +139,8 @@ def add(node: Leaf | Branch, router: Any, reached: Reached, depth: int = 0) -> N
         else:
             router.add_route(path, endpoint, methods=[node.method])
         return
-    inner: Any = APIRouter() if node.kind in ("include", "fastapi") else Router()
+    includes = node.kind == "include" and isinstance(router, APIRouter)
+    inner: Any = APIRouter() if includes or node.kind == "fastapi" else Router()
     if node.kind == "app":
         inner = Starlette().router
     app = inner
@@ -153,7 +154,7 @@ def add(node: Leaf | Branch, router: Any, reached: Reached, depth: int = 0) -> N
         app.include_router(inner, prefix="/b")
     elif node.kind == "wrapped":
         app = GZipMiddleware(inner)
-    if node.kind == "include" and isinstance(router, APIRouter):
+    if includes:
         router.include_router(inner, prefix=path)
     elif node.kind == "host":
         router.host("shop.example", app)
