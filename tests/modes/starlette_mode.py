@@ -30,7 +30,7 @@ from session_middleware.adapters.starlette import (
     sync_session_from,
 )
 from session_middleware.testing.adapter_contract import describe, login_arguments
-from tests.modes.asgi_mode import ASGIDriver
+from tests.modes.asgi_mode import ASGIDriver, judged
 
 NAME = "starlette"
 SUPPORTS_MOUNT = True
@@ -198,4 +198,4 @@ def make(settings: Any, store: Any, *, mount: str = "", **options: Any) -> ASGID
     def run(call: Any, *args: Any) -> Any:
         return runner.run(call(*args))
 
-    return ASGIDriver(Starlette(routes=ROUTES, middleware=middleware), run, runner.close, mount)
+    return ASGIDriver(judged(Starlette(routes=ROUTES, middleware=middleware)), run, runner.close, mount)

@@ -1,0 +1,481 @@
+"""The Starlette adapter beside the routes: sessions in endpoints, request.user, request.session, loops and the hot path."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from blockbuster import BlockBuster, BlockingError
+from starlette.applications import Starlette
+from starlette.authentication import AuthCredentials, AuthenticationBackend, SimpleUser, requires
+from starlette.background import BackgroundTask
+from starlette.middleware import Middleware
+from starlette.middleware.authentication import AuthenticationMiddleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.middleware.sessions import SessionMiddleware
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+
+from session_middleware import SessionNotAttached, SettingsError, session_exempt, session_optional
+from session_middleware.adapters.starlette import (
+    SessionLifetimeMiddleware,
+    safe_return_to,
+    session_from,
+    sync_session_from,
+)
+from session_middleware.stores.sqlite import SQLiteStore
+from tests.adapters.starlette_shop import Shop, page, sign_in
+
+# --- sessions in endpoints ---------------------------------------------------------------------------------------------
+
+
+def test_session_from_takes_a_request_or_its_scope() -> None:
+    """Both lead to the session of this request."""
+
+    async def view(request: Request) -> Response:
+        return PlainTextResponse(f"{session_from(request).subject} {session_from(request.scope).subject}")
+
+    shop = Shop(Route("/", view))
+    shop.sign_in()
+    assert shop.call("GET", "/").body == b"alice alice"
+
+
+def test_every_verb_in_a_def_endpoint() -> None:
+    """A `def` endpoint runs in a thread, and each verb runs on the loop that serves the request."""
+
+    @session_optional
+    def view(request: Request) -> Response:
+        session = sync_session_from(request)
+        session.login("bob", claims={"n": 1})
+        session.update_claims(n=2)
+        session.save()
+        session.extend(20)
+        session.step_up([{"type": "otp"}])
+        others = session.end_others()
+        shown = {
+            "subject": session.subject,
+            "n": session.claims["n"],
+            "others": others,
+            "thread": threading.get_ident(),
+        }
+        session.logout()
+        return JSONResponse(shown)
+
+    shop = Shop(Route("/", view))
+    answer = shop.call("GET", "/")
+    assert (answer.json["subject"], answer.json["n"], answer.json["others"]) == ("bob", 2, 0)
+    assert answer.json["thread"] != threading.get_ident()
+    assert all("Max-Age=0" in line for line in answer.set_cookies)
+
+
+def test_an_exempt_def_endpoint_reads_its_session_when_it_asks() -> None:
+    """On an exempt route nothing is read; a `def` endpoint that asks gets the session then."""
+
+    @session_exempt
+    def view(request: Request) -> Response:
+        return PlainTextResponse(sync_session_from(request).subject or "nobody")
+
+    shop = Shop(Route("/", view))
+    assert shop.call("GET", "/").body == b"nobody"
+    shop.sign_in()
+    assert shop.call("GET", "/").body == b"alice"
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("run", ["async", "def"])
+def test_the_wrong_accessor_names_the_right_one(run: str) -> None:
+    """session_from in a thread and sync_session_from on the loop raise at the call and leave no coroutine behind."""
+    said: list[str] = []
+
+    def ask(accessor: Any, request: Request) -> Response:
+        with pytest.raises(SessionNotAttached) as refused:
+            accessor(request)
+        said.append(str(refused.value))
+        return PlainTextResponse("")
+
+    async def on_loop(request: Request) -> Response:
+        return ask(sync_session_from, request)
+
+    def in_thread(request: Request) -> Response:
+        return ask(session_from, request)
+
+    shop = Shop(Route("/", session_optional(on_loop if run == "async" else in_thread)))
+    assert shop.status("/") == 200
+    assert ("session_from()" if run == "async" else "sync_session_from()") in said[0].split("Use")[-1].split("use")[-1]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_session_that_strays_to_another_thread_says_so() -> None:
+    """A blocking session used on the loop, or in a thread of the app's own, raises and leaves no coroutine behind."""
+    kept: list[Any] = []
+
+    @session_optional
+    def keep(request: Request) -> Response:
+        kept.append(sync_session_from(request))
+        thread = threading.Thread(target=stray)
+        thread.start()
+        thread.join()
+        return PlainTextResponse("")
+
+    def stray() -> None:
+        with pytest.raises(SessionNotAttached, match="thread of your own"):
+            kept[0].logout()
+
+    @session_optional
+    async def use(request: Request) -> Response:
+        def make() -> None:
+            kept.append(sync_session_from(request))
+
+        await asyncio.to_thread(make)
+        with pytest.raises(SessionNotAttached, match="session_from"):
+            kept[1].logout()
+        return PlainTextResponse("")
+
+    shop = Shop(Route("/keep", keep), Route("/use", use))
+    assert (shop.status("/keep"), shop.status("/use")) == (200, 200)
+
+
+def test_without_the_middleware() -> None:
+    """Asking for a session where the middleware is missing says what is missing."""
+    with pytest.raises(SessionNotAttached, match="SessionLifetimeMiddleware"):
+        session_from({"type": "http"})
+    with pytest.raises(SessionNotAttached, match="SessionLifetimeMiddleware"):
+        sync_session_from({"type": "http"})
+
+
+def test_streams_and_background_tasks_keep_their_session() -> None:
+    """A response body and a background task that run after the headers went out still read the session."""
+    later: list[str | None] = []
+
+    async def view(request: Request) -> Response:
+        async def body() -> Any:
+            yield (session_from(request).subject or "").encode()
+
+        async def task() -> None:
+            later.append(session_from(request).subject)
+
+        return StreamingResponse(body(), background=BackgroundTask(task))
+
+    shop = Shop(Route("/", view))
+    shop.sign_in()
+    assert shop.call("GET", "/").body == b"alice"
+    assert later == ["alice"]
+
+
+def test_after_the_response_the_session_can_still_be_read() -> None:
+    """A middleware around ours may name the user in its log when all is over."""
+    logged: list[Any] = []
+
+    class Log:
+        def __init__(self, app: Any) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            await self.app(scope, receive, send)
+            if scope["type"] == "http":
+                logged.append((scope["user"].display_name, session_from(scope).subject))
+
+    shop = Shop(Route("/", page()), before=[Middleware(Log)])
+    shop.sign_in()
+    shop.call("GET", "/")
+    assert logged[-1] == ("alice", "alice")
+
+
+# --- request.user and request.auth ---------------------------------------------------------------------------------------
+
+
+def test_request_user_and_requires() -> None:
+    """request.user and request.auth say who is signed in, so Starlette's own `requires` works."""
+
+    @session_optional
+    async def who(request: Request) -> Response:
+        user = request.user
+        return JSONResponse([user.is_authenticated, user.display_name, user.identity, request.auth.scopes])
+
+    @session_optional
+    @requires("authenticated")
+    async def closed(request: Request) -> Response:
+        return PlainTextResponse("in")
+
+    shop = Shop(Route("/who", who), Route("/closed", closed))
+    assert shop.call("GET", "/who").json == [False, "", "", []]
+    assert shop.status("/closed") == 403
+    shop.sign_in()
+    assert shop.call("GET", "/who").json == [True, "alice", "alice", ["authenticated"]]
+    assert shop.status("/closed") == 200
+
+
+def test_request_user_is_nobody_where_the_session_was_not_opened() -> None:
+    """An exempt page shows nobody rather than failing, and reads nothing."""
+
+    @session_exempt
+    async def view(request: Request) -> Response:
+        return PlainTextResponse(str(request.user.is_authenticated))
+
+    shop = Shop(Route("/", view))
+    shop.sign_in()
+    answer = shop.call("GET", "/")
+    assert (answer.body, answer.header("vary")) == (b"False", None)
+
+
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_an_authentication_middleware_keeps_its_user(side: str) -> None:
+    """An AuthenticationMiddleware of the app's own, on either side, is who says request.user."""
+
+    class Backend(AuthenticationBackend):
+        async def authenticate(self, conn: HTTPConnection) -> Any:
+            return AuthCredentials(["theirs"]), SimpleUser("theirs")
+
+    async def who(request: Request) -> Response:
+        return JSONResponse([request.user.display_name, request.auth.scopes])
+
+    shop = Shop(Route("/", session_optional(who)), **{side: [Middleware(AuthenticationMiddleware, backend=Backend())]})  # type: ignore[arg-type]
+    assert shop.call("GET", "/").json == ["theirs", ["theirs"]]
+
+
+# --- request.session (L26) -----------------------------------------------------------------------------------------------
+
+
+async def put(request: Request) -> Response:
+    request.session["cart"] = "book"
+    return PlainTextResponse("put")
+
+
+async def get(request: Request) -> Response:
+    return PlainTextResponse(request.session.get("cart", ""))
+
+
+@session_optional
+async def sign_out(request: Request) -> Response:
+    await session_from(request).logout()
+    return PlainTextResponse(request.session.get("cart", ""))
+
+
+@session_optional
+async def look(request: Request) -> Response:
+    return PlainTextResponse(request.session.get("cart", ""))
+
+
+class Carts(Shop):
+    """A shop whose carts Starlette's SessionMiddleware keeps, and one browser."""
+
+    def __init__(self, side: str = "after") -> None:
+        super().__init__(
+            Route("/put", put),
+            Route("/get", get),
+            Route("/out", sign_out),
+            Route("/look", look),
+            **{side: [Middleware(SessionMiddleware, secret_key="x" * 40, session_cookie="cart")]},  # type: ignore[arg-type]
+        )
+        self.jar: dict[str, str] = {}
+
+    def visit(self, method: str, path: str) -> bytes:
+        answer = self.call(method, path, cookie="; ".join(f"{name}={value}" for name, value in self.jar.items()))
+        for line in answer.set_cookies:
+            name, _, value = line.partition(";")[0].partition("=")
+            self.jar[name] = value
+        return answer.body
+
+
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_request_session_is_cleared_when_the_session_is_over(side: str) -> None:
+    """request.session is the app's own until logout, a proven end, or another subject's login (L26)."""
+    shop = Carts(side)
+    shop.visit("POST", "/sign-in")
+    shop.visit("GET", "/put")
+    shop.visit("POST", "/sign-in")
+    assert shop.visit("GET", "/get") == b"book", "the same user signed in again"
+    assert shop.visit("GET", "/out") == b""
+    shop.visit("POST", "/sign-in")
+    shop.visit("GET", "/put")
+    shop.visit("POST", "/sign-in?subject=bob")
+    assert shop.visit("GET", "/get") == b""
+    shop.visit("GET", "/put")
+    shop.clock.advance(2 * 3600)
+    assert shop.visit("GET", "/look") == b"", "silence ended it, proven by the record"
+
+
+# --- where people are sent -----------------------------------------------------------------------------------------------
+
+
+def test_login_url_by_route_name_below_mounts() -> None:
+    """A route name leads to its path, in nested routers and below root_path; that page is open to all."""
+    routes = [Mount("/account", name="account", routes=[Route("/in/", page(), name="enter")]), Route("/page", page())]
+    shop = Shop(*routes, login_url="account:enter")
+    refused = shop.call("GET", "/page", mount="/base", accept="text/html")
+    assert (refused.status, refused.header("location")) == (303, "/base/account/in/?return_to=/base/page")
+    assert shop.call("GET", "/account/in/", mount="/base").status == 200
+    assert shop.call("GET", "/account/in/").status == 200
+
+
+def test_login_url_that_is_no_route_is_an_error_at_start_up() -> None:
+    """A name that no route has is refused when the app starts, and names the setting."""
+    with pytest.raises(SettingsError, match="login_url='enter'"):
+        Shop(login_url="enter").status("/")
+
+
+def test_paths_are_judged_below_root_path_and_not_below_inner_mounts() -> None:
+    """exempt_paths are read below the server's mount, whatever mounts the router goes through (L21)."""
+    shop = Shop(
+        Mount("/part", routes=[Route("/free", page()), Route("/part/free", page())]), exempt_paths=["/part/free"]
+    )
+    assert shop.call("GET", "/part/free", mount="/base").status == 200
+    assert shop.call("GET", "/part/part/free", mount="/base").status == 401
+    assert shop.status("/part/part/free") == 401
+
+
+def test_safe_return_to() -> None:
+    """Only a path on this host is returned to."""
+
+    async def view(request: Request) -> Response:
+        return PlainTextResponse(safe_return_to(request, "/home"))
+
+    shop = Shop(Route("/", session_optional(view)))
+    assert shop.call("GET", "/?return_to=/page").body == b"/page"
+    assert shop.call("GET", "/?return_to=//evil.example").body == b"/home"
+
+
+# --- loops and threads -----------------------------------------------------------------------------------------------------
+
+
+def test_on_trio(tmp_path: Path) -> None:
+    """The adapter runs on trio, `def` endpoints and a blocking store included."""
+
+    def blocking(request: Request) -> Response:
+        session = sync_session_from(request)
+        session.extend(30)
+        return PlainTextResponse(session.subject)
+
+    store = SQLiteStore(tmp_path / "sessions.db")
+    shop = Shop(Route("/", blocking), store=store, run=trio.run)
+    shop.sign_in()
+    assert shop.call("GET", "/").body == b"alice"
+    assert shop.status("/", cookie="") == 401
+    store.close()
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_nothing_blocks_the_loop(kind: str, tmp_path: Path) -> None:
+    """Under a blocking-call detector a whole life runs; SQLite's short reads are made in place, and are all that is let pass."""
+    store = SQLiteStore(tmp_path / "sessions.db") if kind == "sqlite" else None
+    shop = Shop(Route("/", page()), Route("/out", sign_out_only), store=store)
+    detector = BlockBuster()
+    for function in detector.functions.values():
+        function.can_block_in("session_middleware/stores/sqlite.py", {"load", "holds"})
+    with asyncio.Runner() as runner:
+        shop.run = lambda call, *args: runner.run(call(*args))
+        shop.status("/")  # what is imported or opened once
+        detector.activate()
+        try:
+            shop.sign_in()
+            for _ in range(3):
+                assert shop.status("/") == 200
+                shop.clock.advance(400)
+            assert shop.status("/out") == 200
+            assert shop.status("/") == 401
+        finally:
+            detector.deactivate()
+    if store is not None:
+        store.close()
+
+
+@session_optional
+async def sign_out_only(request: Request) -> Response:
+    await session_from(request).logout()
+    return PlainTextResponse("out")
+
+
+def test_the_detector_detects() -> None:
+    """The detector of the test above does raise where something blocks the loop."""
+
+    async def blocks() -> None:
+        time.sleep(0)  # noqa: ASYNC251 # what is to be detected
+
+    detector = BlockBuster()
+    detector.activate()
+    try:
+        with pytest.raises(BlockingError):
+            asyncio.run(blocks())
+    finally:
+        detector.deactivate()
+
+
+def test_a_request_leaves_nothing_for_the_garbage_collector() -> None:
+    """Signed in, anonymous or refused: no request leaves a circle of objects, nor holds on to its scope."""
+    shop = Shop(Route("/", page()), Route("/open", page(session_optional)))
+    shop.sign_in()
+    with asyncio.Runner() as runner:
+        shop.run = lambda call, *args: runner.run(call(*args))
+        for path, cookie in [("/", shop.cookie), ("/open", ""), ("/", "")] * 2:
+            shop.call("GET", path, cookie=cookie)
+        gc.collect()
+        gc.disable()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        try:
+            for path, cookie in [("/", shop.cookie), ("/open", ""), ("/", "")]:
+                shop.call("GET", path, cookie=cookie)
+            gc.collect()
+            ours = [each for each in gc.garbage if type(each).__module__.startswith("session_middleware")]
+            assert ours == []
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+            gc.enable()
+
+
+# --- as a server sees it ---------------------------------------------------------------------------------------------------
+
+
+def test_lifespan_passes_and_settings_are_checked_at_start_up() -> None:
+    """Lifespan messages go to the app, and a wrong setting stops it from starting."""
+
+    async def lifespan(app: Any) -> list[str]:
+        sent: list[str] = []
+        waiting = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
+
+        async def receive() -> Any:
+            return waiting.pop(0)
+
+        async def send(message: Any) -> None:
+            sent.append(message["type"])
+
+        await app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send)
+        return sent
+
+    assert asyncio.run(lifespan(Shop().app)) == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    with pytest.raises(SettingsError):
+        asyncio.run(lifespan(Shop(login_url="nowhere").app))
+
+
+def test_wrapped_around_the_whole_app() -> None:
+    """SessionLifetimeMiddleware(app, ...) around a Starlette app judges its endpoints as well."""
+    shop = Shop()
+    app = Starlette(routes=[Route("/page", page()), Route("/open", page(session_optional)), Route("/in", sign_in)])
+    shop.app = SessionLifetimeMiddleware(app, **shop.ours.kwargs)
+    assert (shop.status("/page"), shop.status("/open"), shop.status("/nowhere")) == (401, 200, 401)
+
+
+def test_an_endpoint_that_raises_leaves_no_session() -> None:
+    """A login does not stand if the endpoint raises after it, through BaseHTTPMiddleware too (L25)."""
+
+    @session_optional
+    async def broken(request: Request) -> Response:
+        await session_from(request).login("alice")
+        raise RuntimeError("after the login")
+
+    async def through(request: Request, call_next: Any) -> Response:
+        response: Response = await call_next(request)
+        return response
+
+    shop = Shop(Route("/", broken), after=[Middleware(BaseHTTPMiddleware, dispatch=through)])
+    with pytest.raises(RuntimeError, match="after the login"):
+        shop.call("GET", "/")
+    assert [event.name for event in shop.events] == ["session_created"]
+    assert [record.ended_at is not None for record in shop.store._records.values()] == [True]
