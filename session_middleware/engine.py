@@ -160,14 +160,21 @@ class Engine(Verbs):
         x.protected = policy == "required"
         return True
 
-    async def open(self, x: Exchange, rules: RouteRules | None = None) -> Refusal | None:
-        """Judge a request to a route with these rules; a refusal means that the view must not run."""
+    async def open(self, x: Exchange, rules: RouteRules | None = None, *, runs_view: bool = True) -> Refusal | None:
+        """Judge a request to a route with these rules; a refusal means that the view must not run.
+
+        Args:
+            x: the exchange.
+            rules: what the markers of the route say; None where there are none.
+            runs_view: False where something else than a view answers: CORS middleware, the framework's own answer to
+                OPTIONS, a 404. There alone a preflight passes (L21).
+        """
         if rules is None:
             rules = NO_RULES
         x.rules = rules
         x.judged = True
         policy = rules.policy or self.default_policy
-        if policy == "exempt" or self.is_exempt(x.facts):
+        if policy == "exempt" or self.is_exempt(x.facts, runs_view=runs_view):
             return None
         if not x.authenticated and not self.quiet(x):
             await self.authenticate(x)
@@ -191,9 +198,9 @@ class Engine(Verbs):
             return None
         return self.refusal(x, x.verdict.reason)
 
-    def is_exempt(self, facts: RequestFacts) -> bool:
-        """Say whether a request is let through in any case, untouched (L21): `exempt_paths` and CORS preflights."""
-        if facts.method == "OPTIONS" and is_preflight(facts):
+    def is_exempt(self, facts: RequestFacts, *, runs_view: bool = True) -> bool:
+        """Say whether a request is let through in any case, untouched (L21): `exempt_paths`, and preflights to no view."""
+        if not runs_view and facts.method == "OPTIONS" and is_preflight(facts):
             return True
         if not self._exempts:
             return False

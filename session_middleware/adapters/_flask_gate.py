@@ -118,7 +118,9 @@ class Gate:
         rules = self._routes.rules_for(current)
         if engine.open_quietly(x, rules):
             return self._preprocess(*context)
-        refusal = run_sync(engine.open(x, rules))
+        # Flask answers OPTIONS by itself unless a view asks for it; a 404 is nobody's view either.
+        runs_view = current.url_rule is not None and not getattr(current.url_rule, "provide_automatic_options", False)
+        refusal = run_sync(engine.open(x, rules, runs_view=runs_view))
         bridge = self._bridge
         if bridge is not None and x.verdict is Verdict.ANONYMOUS and x.authenticated and bridge.adopt(x):
             refusal = run_sync(engine.open(x, x.rules))

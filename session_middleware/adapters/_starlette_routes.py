@@ -102,7 +102,8 @@ def rules_at(route: Any, scope: Scope) -> RouteRules | None:  # Any: a BaseRoute
         method = scope.get("method")
         methods = getattr(route, "methods", None)
         if methods and method is not None and method not in methods:
-            return NO_RULES  # it will answer 405, and that is nobody's endpoint
+            # It will answer 405, and that is nobody's endpoint; a preflight that gets so far is judged at that answer.
+            return None if method == "OPTIONS" else NO_RULES
         if type(endpoint) is FunctionType:  # nearly always; rules_for says the same
             rules: RouteRules = getattr(endpoint, RULES_ATTRIBUTE, NO_RULES)
             return rules

@@ -151,7 +151,7 @@ class Connection:
         engine = gate.engine
         if gate.must_judge(x):
             # Answered without reaching a judged endpoint: the strictest rule holds, and the answer is not sent (L21).
-            refusal = await engine.open(x)
+            refusal = await engine.open(x, runs_view=False)
             if refusal is not None:
                 await self.instead(engine.render(x, refusal))
                 return

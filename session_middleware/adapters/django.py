@@ -154,16 +154,18 @@ class SessionLifetimeMiddleware:
         x = state.x
         return not self._bridged and not x.authenticated and state.side.engine.open_quietly(x, rules)
 
-    async def _open(self, request: HttpRequest, state: Attached, rules: RouteRules | None) -> HttpResponse | None:
+    async def _open(
+        self, request: HttpRequest, state: Attached, rules: RouteRules | None, *, runs_view: bool = True
+    ) -> HttpResponse | None:
         """Judge a request to a view with these rules; a response means that the view must not run."""
         engine, x = state.side.engine, state.x
         if self._bridged:
             policy = (rules.policy if rules is not None else None) or engine.default_policy
             # Who is signed in depends on Django's user too. Optional views in blocking code find out when they ask.
             early = policy == "required" or (self._asynchronous and policy == "optional")
-            if early and not engine.is_exempt(x.facts):
+            if early and not engine.is_exempt(x.facts, runs_view=runs_view):
                 await auth.settle(request, state)
-        refusal = await engine.open(x, rules)
+        refusal = await engine.open(x, rules, runs_view=runs_view)
         return None if refusal is None else response_of(engine.render(x, refusal), x.facts.method)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
@@ -183,7 +185,7 @@ class SessionLifetimeMiddleware:
             # Answered without our having seen the view: a 404, or another middleware. The strictest rule holds (L21).
             match = request.resolver_match
             rules = None if match is None else rules_for(match.func, request, bridged=self._bridged)
-            refused = await self._open(request, state, rules)
+            refused = await self._open(request, state, rules, runs_view=False)
             if refused is not None:
                 response = _instead(response, refused)
         if state.unknown and auth.is_denial(request, response):

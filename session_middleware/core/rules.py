@@ -196,11 +196,13 @@ RULES: Final[dict[str, str]] = {
         '`"required"`; where a framework\'s own login is bridged (L23) it is `"optional"`, and `"required"` there '
         "honours Django's `login_not_required`. Open in any case: the login URL (path or route name), our "
         "endpoints, `exempt_paths`, the framework's static endpoint, and CORS preflights (OPTIONS with Origin and "
-        "Access-Control-Request-Method), which pass to the app untouched. `exempt_paths` are exact, or a prefix "
-        'where they end in `/*`. Patterns match the decoded path below the mount (`PATH_INFO`; `scope["path"]` '
-        "without `root_path`), never a URL built from Host. If the endpoint cannot be determined, the strictest "
-        "rule holds. An app route under `endpoint_prefix`, an unreachable marker and a middleware outside "
-        "CORSMiddleware are reported at start-up."
+        "Access-Control-Request-Method) where no view would answer them: CORS middleware, the framework's own "
+        "answer to OPTIONS, a 404 or 405; a view that takes OPTIONS itself is judged like any other, since "
+        "anybody can send those two headers. `exempt_paths` are exact, or a prefix where they end in `/*`. "
+        'Patterns match the decoded path below the mount (`PATH_INFO`; `scope["path"]` without `root_path`), '
+        "never a URL built from Host. If the endpoint cannot be determined, the strictest rule holds. An app "
+        "route under `endpoint_prefix`, an unreachable marker and a middleware outside CORSMiddleware are "
+        "reported at start-up."
     ),
     "L22": (
         "Defaults satisfy NIST 800-63B-4 AAL2: inactivity 60 min, absolute 24 h. Presets aal1 (30 d, no silence "
