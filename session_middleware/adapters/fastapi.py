@@ -12,6 +12,7 @@ Who may come in is said by the markers (`session_optional` ...), below the route
 
 from __future__ import annotations
 
+import functools
 import inspect
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -58,7 +59,7 @@ class _Cookie(SecurityBase, Generic[S]):
     def _refuse(self, connection: HTTPConnection, *, blocking: bool, say: str) -> None:
         """Refuse to be given to a function of the other kind: its calls would block the loop, or never be awaited."""
         for call in _takers(getattr(connection.scope.get("route"), "dependant", None), self):
-            if inspect.iscoroutinefunction(call) == blocking:
+            if _runs_on_loop(call) == blocking:
                 name = getattr(call, "__qualname__", repr(call))
                 raise SessionNotAttached(f"{name} is {'' if blocking else 'not '}`async def`; let it take {say}.")
 
@@ -102,6 +103,14 @@ def _takers(dependant: Any, dependency: object) -> list[Any]:  # Any: FastAPI's 
     for below in dependant.dependencies:
         found += _takers(below, dependency)
     return found
+
+
+def _runs_on_loop(call: Any) -> bool:  # Any: whatever FastAPI calls: a function, a partial, a class, an instance
+    while isinstance(call, functools.partial):
+        call = call.func
+    if not inspect.isroutine(call) and not inspect.isclass(call):
+        call = type(call).__call__
+    return inspect.iscoroutinefunction(call) or inspect.isasyncgenfunction(call)
 
 
 #: The session of a request, in `async def` endpoints and dependencies.

@@ -1,0 +1,205 @@
+"""FastAPI: the session as a dependency, and what it says of itself in OpenAPI."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+import pytest
+from fastapi import APIRouter, Depends, FastAPI, WebSocket
+from fastapi.responses import StreamingResponse
+
+from session_middleware import AsyncSession, Session, SessionNotAttached, Settings, session_exempt, session_optional
+from session_middleware.adapters.fastapi import CurrentSession, CurrentSyncSession, SessionCookie, SyncSessionCookie
+from tests.adapters.starlette_shop import KEY, Shop, sign_in
+
+
+def make_shop(app: FastAPI, **settings: Any) -> Shop:
+    app.add_route("/sign-in", sign_in, methods=["POST"])
+    return Shop(app=app, **settings)
+
+
+def name_in_thread(session: CurrentSyncSession) -> str:
+    return session.subject or ""
+
+
+async def name_on_loop(session: CurrentSession) -> str:
+    return session.subject or ""
+
+
+def test_the_session_in_every_kind_of_function() -> None:
+    """Endpoints and dependencies, `async def` and `def`, take the session that fits them, in included routers too."""
+    router = APIRouter()
+
+    @router.get("/names")
+    async def names(
+        session: CurrentSession,
+        one: Annotated[str, Depends(name_in_thread)],
+        other: Annotated[str, Depends(name_on_loop)],
+    ) -> list[str | None]:
+        return [session.subject, one, other]
+
+    @router.get("/thread")
+    def thread(session: CurrentSyncSession, other: Annotated[str, Depends(name_on_loop)]) -> dict[str, Any]:
+        session.update_claims(seen=True)
+        session.save()
+        return {"name": session.subject, "other": other, "claims": dict(session.claims)}
+
+    app = FastAPI()
+    app.include_router(router, prefix="/api")
+    shop = make_shop(app)
+    assert shop.status("/api/names") == 401
+    shop.sign_in()
+    assert shop.call("GET", "/api/names").json == ["alice"] * 3
+    assert shop.call("GET", "/api/thread").json == {"name": "alice", "other": "alice", "claims": {"seen": True}}
+
+
+def test_the_session_of_a_websocket() -> None:
+    """The dependency works in WebSocket endpoints."""
+    app = FastAPI()
+
+    @app.websocket("/socket")
+    async def talk(websocket: WebSocket, session: CurrentSession) -> None:
+        await websocket.accept()
+        await websocket.send_text(session.subject or "")
+        await websocket.close()
+
+    shop = make_shop(app)
+    assert shop.socket("/socket")[0]["type"] == "websocket.http.response.start"
+    shop.sign_in()
+    assert shop.socket("/socket")[1]["text"] == "alice"
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_function_of_the_wrong_kind_is_told_which_to_take() -> None:
+    """A `def` function that takes CurrentSession, or an `async def` one that takes CurrentSyncSession, fails by name."""
+    app = FastAPI()
+
+    @app.get("/def")
+    @session_optional
+    def blocking(session: CurrentSession) -> None:
+        raise AssertionError("it must not run")
+
+    @app.get("/async")
+    @session_optional
+    async def awaiting(session: CurrentSyncSession) -> None:
+        raise AssertionError("it must not run")
+
+    def dependency(session: CurrentSession) -> None:
+        raise AssertionError("it must not run")
+
+    @app.get("/dependency", dependencies=[Depends(dependency)])
+    @session_optional
+    async def innocent() -> None:
+        raise AssertionError("it must not run")
+
+    shop = make_shop(app)
+    with pytest.raises(SessionNotAttached, match=r"blocking is not `async def`; let it take CurrentSyncSession"):
+        shop.status("/def")
+    with pytest.raises(SessionNotAttached, match=r"awaiting is `async def`; let it take CurrentSession"):
+        shop.status("/async")
+    with pytest.raises(SessionNotAttached, match=r"dependency is not `async def`"):
+        shop.status("/dependency")
+
+
+def test_without_the_middleware() -> None:
+    """Both dependencies say that the middleware is missing."""
+    app = FastAPI()
+
+    @app.get("/async")
+    async def awaiting(session: CurrentSession) -> None:
+        raise AssertionError("it must not run")
+
+    @app.get("/def")
+    def blocking(session: CurrentSyncSession) -> None:
+        raise AssertionError("it must not run")
+
+    shop = make_shop(app)
+    app.user_middleware = []
+    for path in ("/async", "/def"):
+        with pytest.raises(SessionNotAttached, match="SessionLifetimeMiddleware"):
+            shop.status(path)
+
+
+def test_an_exempt_path_operation_opens_the_session_itself() -> None:
+    """On an exempt route the dependency reads nothing until the endpoint opens it."""
+    app = FastAPI()
+
+    @app.get("/exempt")
+    @session_exempt
+    async def exempt(session: CurrentSession) -> str | None:
+        return (await session.open()).subject
+
+    shop = make_shop(app)
+    assert shop.call("GET", "/exempt").json is None
+    shop.sign_in()
+    assert shop.call("GET", "/exempt").json == "alice"
+
+
+def test_a_dependency_with_yield_keeps_its_session() -> None:
+    """The session is still there after a streamed body, when dependencies are closed."""
+    app = FastAPI()
+    closed: list[str | None] = []
+
+    async def resource(session: CurrentSession) -> Any:
+        yield
+        closed.append(session.subject)
+
+    @app.get("/stream", dependencies=[Depends(resource)])
+    async def stream(session: CurrentSession) -> StreamingResponse:
+        async def body() -> Any:
+            yield (session.subject or "").encode()
+
+        return StreamingResponse(body())
+
+    shop = make_shop(app)
+    shop.sign_in()
+    assert shop.call("GET", "/stream").body == b"alice"
+    assert closed == ["alice"]
+
+
+def test_openapi_shows_the_cookie() -> None:
+    """A path operation that takes the session shows the cookie as its security scheme, one that does not shows none."""
+    app = FastAPI()
+
+    @app.get("/async")
+    async def awaiting(session: CurrentSession) -> None: ...
+
+    @app.get("/def")
+    def blocking(session: CurrentSyncSession) -> None: ...
+
+    @app.get("/none")
+    def none() -> None: ...
+
+    document = app.openapi()
+    scheme = document["components"]["securitySchemes"]["session"]
+    assert (scheme["type"], scheme["in"], scheme["name"]) == ("apiKey", "cookie", "__Host-session")
+    assert document["paths"]["/async"]["get"]["security"] == [{"session": []}]
+    assert document["paths"]["/def"]["get"]["security"] == [{"session": []}]
+    assert "security" not in document["paths"]["/none"]["get"]
+    assert "parameters" not in document["paths"]["/async"]["get"]
+
+
+def test_openapi_names_the_cookie_of_the_settings() -> None:
+    """A dependency made from the settings names the cookie that they set."""
+    settings = Settings(secret_keys=[KEY], cookie_name="shop", insecure_dev=True)
+    mine = Annotated[AsyncSession, Depends(SessionCookie(settings))]
+    mine_in_thread = Annotated[Session, Depends(SyncSessionCookie(settings))]
+    app = FastAPI()
+
+    async def awaiting(session: Any) -> str | None:
+        return session.subject  # type: ignore[no-any-return]
+
+    def blocking(session: Any) -> str | None:
+        return session.subject  # type: ignore[no-any-return]
+
+    awaiting.__annotations__["session"] = mine
+    blocking.__annotations__["session"] = mine_in_thread
+    app.get("/async")(awaiting)
+    app.get("/def")(blocking)
+    assert app.openapi()["components"]["securitySchemes"]["session"]["name"] == "shop"
+    shop = make_shop(app, cookie_name="shop", insecure_dev=True)
+    shop.sign_in()
+    with asyncio.Runner() as runner:
+        shop.run = lambda call, *args: runner.run(call(*args))
+        assert [shop.call("GET", path).json for path in ("/async", "/def")] == ["alice", "alice"]
