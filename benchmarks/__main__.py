@@ -21,7 +21,7 @@ from benchmarks import costs, million, server
 from benchmarks.bars import Row, judge
 from benchmarks.contenders import GROUPS, Group
 from benchmarks.redis_server import redis_server
-from benchmarks.rounds import Counts, Effort, Spread, added, counts, measure, ratio
+from benchmarks.rounds import Counts, Effort, Spread, added, counts, hops, measure, ratio
 from benchmarks.table import bars_table, markdown, write
 
 README = Path(__file__).parent.parent / "README.md"
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:
         parser.error(f"there is no part {sorted(unknown)}")
 
-    effort = Effort(2, 4, 50) if chosen.quick else Effort()
+    effort = Effort(2, 4, 5_000) if chosen.quick else Effort()
     times, tables, rows = frameworks([part for part in parts if part in GROUPS], effort)
     rows += judge(times, {name: group.bare for name, group in GROUPS.items()})
     for name, part in PARTS.items():
@@ -86,8 +86,19 @@ def frameworks(groups: Sequence[str], effort: Effort) -> tuple[dict[str, dict[st
                 progress(f"{key}: measuring")
                 times[key] = measure(key, list(seen), effort)
                 tables.append(group_table(group, times[key], seen, PEERS.get(key)))
+                if group.options == "asgi":
+                    left_out.append(thread_hops(key, group, list(seen)))
                 progress(f"done\n{tables[-1]}")
     return times, tables, left_out
+
+
+def thread_hops(key: str, group: Group, names: Sequence[str]) -> Row:
+    """Return the row that says how often each contender hands a request to a thread; ours may not add to it."""
+    asked = {name: hops(key, name) for name in names}
+    text = ", ".join(f"{name} {threads:g}" for name, (threads, _) in asked.items())
+    ours = [threads for name, (threads, _) in asked.items() if "ours" in name]
+    bare = asked[group.bare][0]
+    return Row(f"{group.title}: thread hops a request", text, f"ours ≤ {group.bare}", max(ours, default=bare) <= bare)
 
 
 def group_table(

@@ -44,6 +44,10 @@ class Jar:
                 self._held[name] = morsel.value
             self.header = "; ".join(f"{name}={value}" for name, value in self._held.items())
 
+    def put(self, header: str) -> None:
+        """Send these cookies from now on."""
+        self.header = header
+
     def forget(self) -> None:
         """Be a new visitor."""
         self._held.clear()

@@ -20,16 +20,20 @@ from types import TracebackType
 
 from benchmarks.cores import on_core
 
-__all__ = ["Counts", "Effort", "Spread", "Worker", "added", "counts", "measure", "ratio"]
+__all__ = ["Counts", "Effort", "Spread", "Worker", "added", "counts", "hops", "measure", "ratio"]
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much is measured: how often processes are started, rounds of each, requests of a contender in a round."""
+    """How much is measured: how often processes are started, rounds of each, microseconds of a contender in a round."""
 
     launches: int = 5
     rounds: int = 16
-    requests: int = 150
+    micros: float = 20_000
+
+    def requests(self, each: float) -> int:
+        """Return how many requests of so many microseconds make a round: 15 to 150."""
+        return max(15, min(150, round(self.micros / each)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,9 @@ class Counts:
 class Worker:
     """A contender's process.
 
+    Attributes:
+        each: about how many microseconds a request takes, once it is ready.
+
     Raises:
         ModuleNotFoundError: what the contender needs is not installed.
         RuntimeError: it failed in another way.
@@ -70,6 +77,7 @@ class Worker:
 
     def __init__(self, group: str, name: str, *how: str) -> None:
         self.name = name
+        self.each = 0.0
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker", group, name, *how],
             stdin=subprocess.PIPE,
@@ -99,6 +107,10 @@ class Worker:
             raise ModuleNotFoundError(last.partition(": ")[2])
         raise RuntimeError(f"{self.name}: {errors[-2000:]}")
 
+    def is_ready(self) -> None:
+        """Wait until it can be asked."""
+        self.each = float(self.answer())
+
     def burst(self, requests: int) -> float:
         """Return the median microseconds of some requests."""
         assert self._process.stdin is not None
@@ -113,7 +125,7 @@ def _launched(group: str, names: Sequence[str]) -> Iterator[list[Worker]]:
         with on_core(-1):  # a thread's wake-up on another core would cost more than what is measured
             workers = [stack.enter_context(Worker(group, name)) for name in names]
         for worker in workers:
-            worker.answer()  # "ready"
+            worker.is_ready()
         yield workers
 
 
@@ -126,7 +138,7 @@ def measure(group: str, names: Sequence[str], effort: Effort) -> dict[str, list[
             for _ in range(effort.rounds):
                 order.shuffle(workers)
                 for worker in workers:
-                    times[worker.name].append(worker.burst(effort.requests))
+                    times[worker.name].append(worker.burst(effort.requests(worker.each)))
     return times
 
 
@@ -134,6 +146,13 @@ def counts(group: str, name: str) -> Counts:
     """Return what a contender asks of its store and its client."""
     with Worker(group, name, "count") as worker:
         return Counts(*json.loads(worker.answer()))
+
+
+def hops(group: str, name: str) -> tuple[float, float]:
+    """Return how often a request is handed to a thread, and how often the loop turns for it."""
+    with Worker(group, name, "hops") as worker:
+        threads, turns = json.loads(worker.answer())
+        return threads, turns
 
 
 def added(times: Mapping[str, Sequence[float]], name: str, bare: str) -> list[float]:

@@ -1,18 +1,24 @@
 """One contender in a process of its own: answers each line "requests" on stdin with their median in microseconds.
 
-    python -m benchmarks.worker GROUP NAME [count]
+    python -m benchmarks.worker GROUP NAME [count | hops]
 
-With `count` it makes 1,000 requests, prints store calls, writes and Set-Cookie headers for each, and ends.
+It begins by saying about how many microseconds a request takes. With `count` it makes 1,000 requests instead, prints
+store calls, writes and Set-Cookie headers for each, and ends; with `hops` it prints how often a request is handed to a
+thread and how often the event loop turns for it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import statistics
 import sys
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
-from benchmarks.contenders import make
+from benchmarks.contenders import Contender, make
 
 WARM_UP = 300
 COUNTED = 1_000
@@ -20,24 +26,53 @@ COUNTED = 1_000
 
 def main() -> None:
     group, name, *how = sys.argv[1:]
-    contender = make(group, name, counting=bool(how))
+    contender = make(group, name, counting=how == ["count"])
     contender.sign_in()
     client, path = contender.client, contender.path
     client.burst(path, WARM_UP)
     if how:
-        calls, writes = contender.traffic()
-        cookies = client.jar.set_cookies
-        client.burst(path, COUNTED)
-        after = contender.traffic()
-        counts = (after[0] - calls, after[1] - writes, client.jar.set_cookies - cookies)
-        print(json.dumps([count / COUNTED for count in counts]), flush=True)
+        print(json.dumps(counted(contender) if how == ["count"] else hops(contender)), flush=True)
         return
     gc.collect()
     gc.freeze()  # what stands is not to be looked through while others are measured
-    print("ready", flush=True)
+    print(micros(contender, 50), flush=True)
     for line in sys.stdin:
-        print(json.dumps(statistics.median(client.burst(path, int(line))) * 1e6), flush=True)
+        print(micros(contender, int(line)), flush=True)
     client.close()
+
+
+def micros(contender: Contender, requests: int) -> float:
+    """Return the median microseconds of some requests."""
+    return statistics.median(contender.client.burst(contender.path, requests)) * 1e6
+
+
+def counted(contender: Contender) -> list[float]:
+    """Return store calls, writes and Set-Cookie headers of a request."""
+    jar = contender.client.jar
+    before = (*contender.traffic(), jar.set_cookies)
+    contender.client.burst(contender.path, COUNTED)
+    after = (*contender.traffic(), jar.set_cookies)
+    return [(now - then) / COUNTED for now, then in zip(after, before, strict=True)]
+
+
+def hops(contender: Contender) -> list[float]:
+    """Return how often a request is handed to a thread, and how often the loop turns for it."""
+    seen: Counter[str] = Counter()
+    loop: Any = asyncio.base_events.BaseEventLoop  # typeshed hides what it turns
+    submit, turn = ThreadPoolExecutor.submit, loop._run_once
+
+    def submitted(*args: Any, **named: Any) -> Any:
+        seen["threads"] += 1
+        return submit(*args, **named)
+
+    def turned(self: Any) -> None:
+        seen["turns"] += 1
+        turn(self)
+
+    ThreadPoolExecutor.submit, loop._run_once = submitted, turned  # type: ignore[method-assign]
+    contender.client.burst(contender.path, COUNTED)
+    ThreadPoolExecutor.submit, loop._run_once = submit, turn  # type: ignore[method-assign]
+    return [seen["threads"] / COUNTED, round(seen["turns"] / COUNTED, 1)]
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import pytest
 from benchmarks import __main__ as command
 from benchmarks.bars import ADDED, RATIOS, Row, at_least, at_most, judge
 from benchmarks.contenders import GROUPS, make
-from benchmarks.rounds import Spread, added, ratio
+from benchmarks.rounds import Effort, Spread, added, hops, ratio
 from benchmarks.table import bars_table, markdown, write
 
 BARE = {name: group.bare for name, group in GROUPS.items()}
@@ -132,6 +132,20 @@ def test_our_contender_is_quiet_while_it_is_measured(group: str) -> None:
     assert contender.traffic() == (calls + 20, writes)
     assert contender.client.jar.set_cookies == cookies
     contender.client.close()
+
+
+@pytest.mark.parametrize(("group", "bare"), [("djangoasgi", "bare"), ("djangoauthasgi", "auth")])
+def test_django_under_asgi_hands_no_request_of_ours_to_a_thread(group: str, bare: str) -> None:
+    """With our middleware, a request is handed to threads as often as without it, and the loop turns as often."""
+    ours = "ours-memory" if bare == "bare" else "auth-ours-memory"
+    assert hops(group, ours) == hops(group, bare)
+    assert hops(group, bare)[0] > 0  # Django's own, so that the count is known to count
+
+
+def test_slow_contenders_are_asked_less_often() -> None:
+    """A round takes about as long for each contender, within 15 and 150 requests."""
+    effort = Effort(micros=20_000)
+    assert [effort.requests(each) for each in (8.0, 400.0, 3_000.0)] == [150, 50, 15]
 
 
 @pytest.mark.slow
