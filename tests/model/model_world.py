@@ -91,7 +91,7 @@ class Ledger:
     dead: bool = False
 
 
-@dataclass
+@dataclass(eq=False)
 class Pending:
     """A request that has been opened and whose response has not started."""
 

@@ -122,7 +122,12 @@ class SessionLives(Requests, RuleBasedStateMachine):
     def request(self, where: int, who: int, kind: str, method: str, headers: str, fate: str) -> None:
         self.finish(self.begin(where, who, kind, method, headers), fate)
 
-    @rule(where=st.integers(0, 1), who=st.integers(0, 2), quarters=st.integers(1, 400), times=st.integers(1, 6))
+    @rule(
+        where=st.integers(0, 1),
+        who=st.integers(0, 2),
+        quarters=st.integers(1, 400) | st.integers(1, 12),
+        times=st.integers(1, 6),
+    )
     def keep_busy(self, where: int, who: int, quarters: int, times: int) -> None:
         for _ in range(times):
             self.wait_until(self.time + quarters / 4)
@@ -180,6 +185,54 @@ class SessionLives(Requests, RuleBasedStateMachine):
         for verb, argument in verbs:
             self.act(p, verb, argument)
         self.finish(p, fate)
+
+    @rule(
+        where=st.integers(0, 1),
+        elsewhere=st.integers(0, 1),
+        who=st.integers(0, 2),
+        first=VERBS,
+        second=VERBS,
+        acts_first=st.booleans(),
+        gap=st.sampled_from([0.0, 1.0, 65.0]),
+    )
+    def two_tabs(
+        self, where: int, elsewhere: int, who: int, first: Any, second: Any, acts_first: bool, gap: float
+    ) -> None:
+        """Two requests of one browser at once, each doing something to the session."""
+        slow = self.begin(where, who, "plain", "POST", "none")
+        self.pending.append(slow)
+        if acts_first:
+            self.act(slow, *first)
+        self.wait_until(self.time + gap)
+        quick = self.begin(elsewhere, who, "plain", "POST", "none")
+        self.act(quick, *second)
+        self.finish(quick, "answered")
+        if not acts_first:
+            self.act(slow, *first)
+        self.pending.remove(slow)
+        self.finish(slow, "answered")
+
+    @rule(
+        where=st.integers(0, 1),
+        elsewhere=st.integers(0, 1),
+        who=st.integers(0, 2),
+        thief=st.integers(0, 2),
+        fate=st.sampled_from(["answered", "answered", "lost"]),
+        unseen=st.sampled_from([0.0, 1.0, 20.0, 100.0]),
+        off=st.sampled_from([-TICK, 0.0, -1.0, 1.0]),
+    )
+    def renewal_beside_a_thief(
+        self, where: int, elsewhere: int, who: int, thief: int, fate: str, unseen: float, off: float
+    ) -> None:
+        """Steal, wait for a renewal, present the successor a while later, then come with the old token (L11)."""
+        self.steal(thief, who)
+        config = self.processes[where].config
+        self.wait_until(self.time + (config.renewal or 60.0))
+        self.finish(self.begin(where, who, "plain", "POST", "none"), fate)
+        self.wait_until(self.time + unseen)
+        self.finish(self.begin(elsewhere, who, "plain", "POST", "none"), "answered")
+        self.wait_until(self.time + config.grace + off)
+        self.finish(self.begin(where, thief, "plain", "POST", "none"), "answered")
 
     @precondition(lambda self: len(self.pending) < 3)
     @rule(
