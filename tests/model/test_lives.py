@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
@@ -14,7 +16,11 @@ QUICK = settings(
     suppress_health_check=list(HealthCheck),
     database=None,
 )
-DEEP = settings(QUICK, derandomize=False, stateful_step_count=100, print_blob=True)
+#: The same dice each time unless asked for others: what a random run finds is a task of its own, not a red CI of whoever
+#: changed something else. `SESSION_TESTS_RANDOM=1 pytest -m slow tests/model` explores.
+RANDOM = bool(os.environ.get("SESSION_TESTS_RANDOM"))
+DEEP = settings(QUICK, derandomize=not RANDOM, stateful_step_count=100, print_blob=True)
+MANY = 5 if RANDOM else 1
 
 #: What lives are made of; a machine that no longer gets there proves nothing.
 EVENTS = {
@@ -34,9 +40,9 @@ def test_engine_and_model_agree(machine: type[SessionLives], examples: int) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("machine", "examples"), [(SessionLives, 2_000), (SkewedLives, 1_000), (SQLiteLives, 150)])
+@pytest.mark.parametrize(("machine", "examples"), [(SessionLives, 400), (SkewedLives, 200), (SQLiteLives, 30)])
 def test_engine_and_model_agree_in_many_long_lives(machine: type[SessionLives], examples: int) -> None:
-    """The same with other dice each time, and everything that can happen did happen."""
+    """The same over longer lives, and everything that can happen did happen."""
     machine.seen.clear()
-    run_state_machine_as_test(machine, settings=settings(DEEP, max_examples=examples))  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(machine, settings=settings(DEEP, max_examples=examples * MANY))  # type: ignore[no-untyped-call]
     assert set(machine.seen) >= EVENTS
