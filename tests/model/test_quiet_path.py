@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections import Counter
 from typing import Any
@@ -244,7 +245,7 @@ def run(examples: int, steps: int) -> int:
     @settings(
         max_examples=examples,
         deadline=None,
-        derandomize=steps < 100,
+        derandomize=not os.environ.get("SESSION_TESTS_RANDOM"),
         suppress_health_check=list(HealthCheck),
         database=None,
     )
