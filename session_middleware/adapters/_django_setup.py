@@ -23,7 +23,7 @@ from django.shortcuts import resolve_url
 from django.utils.functional import Promise
 from django.utils.module_loading import import_string
 
-from session_middleware.adapters._attach import attach, default_store
+from session_middleware.adapters.attach import attach, default_store
 from session_middleware.authorities.base import Authority
 from session_middleware.core.exchange import RequestFacts
 from session_middleware.endpoints import Endpoints

@@ -12,7 +12,6 @@ from flask import session as flask_session
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.http import HTTP_STATUS_CODES
 
-from session_middleware.adapters._attach import refusal_reply, unavailable
 from session_middleware.adapters._flask_login import FlaskLogin, manager_of
 from session_middleware.adapters._flask_routes import Routes
 from session_middleware.adapters.wsgi import KEY, Environ, ExcInfo, StartResponse, WSGIFacts
@@ -125,7 +124,7 @@ class Gate:
         if bridge is not None and x.verdict is Verdict.ANONYMOUS and x.authenticated and bridge.adopt(x):
             refusal = run_sync(engine.open(x, x.rules))
         if refusal is not None:
-            return self._response(refusal_reply(engine, x, refusal))
+            return self._response(engine.render(x, refusal))
         return self._preprocess(*context)
 
     def _answer(self, x: Exchange, current: Request) -> Response:
@@ -280,13 +279,13 @@ class _Start:
         if not x.judged:
             refusal = gate.judge_late(x)
             if refusal is not None:
-                self.replace(refusal_reply(gate.engine, x, refusal))
+                self.replace(gate.engine.render(x, refusal))
                 return _discard
         if not x.closed:
             try:
                 self._cookies = gate.close(x, failed=exc_info is not None or status.startswith("5"))
             except StoreUnavailable:
-                self.replace(unavailable(gate.engine, x))
+                self.replace(gate.engine.unavailable(x))
                 return _discard
         headers = finished(headers, vary=gate.engine.vary(x), protected=x.protected, cookies=self._cookies)
         return self._start(status, headers) if exc_info is None else self._start(status, headers, exc_info)

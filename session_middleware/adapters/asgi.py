@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 from urllib.parse import parse_qs, quote
 
-from session_middleware.adapters._attach import attach
+from session_middleware.adapters.attach import attach
 from session_middleware.authorities.base import Authority
 from session_middleware.core.caching import PRIVATE, finished
 from session_middleware.core.exchange import NO_RULES, Exchange, RouteRules, rules_of

@@ -21,8 +21,8 @@ from urllib.parse import parse_qs
 from flask import Flask, Request, current_app, has_app_context
 from flask import request as current_request
 
-from session_middleware.adapters._attach import attach
 from session_middleware.adapters._flask_gate import Gate
+from session_middleware.adapters.attach import attach
 from session_middleware.adapters.wsgi import KEY
 from session_middleware.authorities.base import Authority
 from session_middleware.core.exchange import Exchange, RequestFacts

@@ -18,7 +18,6 @@ from starlette.requests import HTTPConnection
 from starlette.routing import NoMatchFound, Router
 
 from session_middleware.adapters import asgi
-from session_middleware.adapters._attach import attach
 from session_middleware.adapters._starlette_report import report
 from session_middleware.adapters._starlette_routes import gate_default, place_gates, router_behind
 from session_middleware.adapters.asgi import (
@@ -32,6 +31,7 @@ from session_middleware.adapters.asgi import (
     attached,
     not_attached,
 )
+from session_middleware.adapters.attach import attach
 from session_middleware.authorities.base import Authority
 from session_middleware.core.exchange import NO_RULES, Exchange, RequestFacts, rules_of
 from session_middleware.errors import SessionNotAttached, SettingsError

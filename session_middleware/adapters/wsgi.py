@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qs, quote
 
-from session_middleware.adapters._attach import attach, refusal_reply, unavailable
+from session_middleware.adapters.attach import attach
 from session_middleware.authorities.base import Authority
 from session_middleware.core.caching import finished
 from session_middleware.core.exchange import Exchange, rules_of
@@ -142,7 +142,7 @@ class SessionLifetimeMiddleware:
         rules = self._rules if self._endpoint_of is None else rules_of(self._endpoint_of(environ)) or self._rules
         refusal = run_sync(engine.open(x, rules))
         if refusal is not None:
-            return _send(self, x, refusal_reply(engine, x, refusal), start_response, environ)
+            return _send(self, x, engine.render(x, refusal), start_response, environ)
         responder = _Responder(self, x, start_response)
         try:
             body = self.app(environ, responder)
@@ -247,7 +247,7 @@ def _send(
     try:
         cookies = run_sync(middleware.engine.close(x))
     except StoreUnavailable:
-        cookies, reply = [], unavailable(middleware.engine, x)
+        cookies, reply = [], middleware.engine.unavailable(x)
     headers = finished(reply.headers, vary=middleware.engine.vary(x), protected=False, cookies=cookies)
     bodiless = reply.status in (204, 304)
     if not bodiless:

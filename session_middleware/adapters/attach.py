@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from session_middleware.authorities.base import Authority
-from session_middleware.core.exchange import Exchange
-from session_middleware.core.refusal import Refusal, Reply
 from session_middleware.engine import Engine
 from session_middleware.errors import SettingsError
 from session_middleware.events import Hook
 from session_middleware.runtime import Runtime
 from session_middleware.settings import Settings
 
-__all__ = ["attach", "default_store", "refusal_reply", "unavailable"]
+__all__ = ["attach", "default_store"]
 
 
 def default_store(folder: str | Path | None = None) -> Any:  # Store | AsyncStore
@@ -70,13 +68,3 @@ def attach(
         on_event=hooks,
         **options,
     )
-
-
-def refusal_reply(engine: Engine, x: Exchange, refusal: Refusal) -> Reply:
-    """Render a refusal (L15)."""
-    return engine.render(x, refusal)
-
-
-def unavailable(engine: Engine, x: Exchange) -> Reply:
-    """Render the 503 of a verb that needed the store while it was down (L17)."""
-    return engine.unavailable(x)
