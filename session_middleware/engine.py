@@ -572,7 +572,13 @@ class Engine(Verbs):
         if before is None:
             return True
         owed = before in self.reach.unended
-        if await self.reach.end_now(before, "replaced", x.now) and not owed:
+        try:
+            was_alive = await self.reach.end_now(before, "replaced", x.now)
+        except StoreUnavailable:
+            held = await self.reach.load(before)  # did the fault come before the write, or after it?
+            was_alive = held is not None and (held.ended_at is None or held.end_reason == "replaced")
+            await self.end(before, "replaced", x.now, x.now)
+        if was_alive and not owed:
             self.issuer.forget(before)
             return True
         await self.end(record.key, "replaced", x.now, x.now)

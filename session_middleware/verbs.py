@@ -296,28 +296,29 @@ class Verbs:
 
     def change_claims(self, x: Exchange, changes: Mapping[str, Any]) -> None:
         """Take note of changed claims; refuses what would not fit the cookie, before anything is stored (L19)."""
-        if x.verdict is not Verdict.ACTIVE or x.record is None:
-            raise SessionError(
-                f"Claims belong to a signed-in session and this request is {x.verdict.name}: there are no anonymous "
-                "sessions. Call login() first.",
-                code="not_signed_in",
-            )
+        record = self._held(x, "Claims")
         merged = {**(x.claim_changes or {}), **_json("claims", dict(changes))}
         if set(changes) & set(self.settings.jwt_claims):
-            self.issuer.check_fits(x.record.evolve(claims=changed(x.record.claims, merged)))
+            self.issuer.check_fits(record.evolve(claims=changed(record.claims, merged)))
         x.claim_changes, x.quiet = merged, False
 
     def data_of(self, x: Exchange) -> dict[str, Any]:
         """Return the app's working copy of its data; changes are written when the response starts."""
+        record = self._held(x, "Data")
+        if x.data is None:
+            x.data, x.quiet = deepcopy(dict(record.data)), False
+        return x.data
+
+    def _held(self, x: Exchange, what: str) -> SessionRecord:
+        if x.verdict is Verdict.UNAVAILABLE:
+            raise StoreUnavailable(f"{what} need the store, which does not answer.")  # whoever asks may be signed in
         if x.verdict is not Verdict.ACTIVE or x.record is None:
             raise SessionError(
-                f"Data belong to a signed-in session and this request is {x.verdict.name}: there are no anonymous "
+                f"{what} belong to a signed-in session and this request is {x.verdict.name}: there are no anonymous "
                 "sessions. Call login() first.",
                 code="not_signed_in",
             )
-        if x.data is None:
-            x.data, x.quiet = deepcopy(dict(x.record.data)), False
-        return x.data
+        return x.record
 
     async def save_changes(self, x: Exchange) -> None:
         """Write claims and data by compare-and-swap; another's write in between is kept, name by name (L14)."""

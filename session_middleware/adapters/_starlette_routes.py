@@ -20,7 +20,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.endpoints import HTTPEndpoint
-from starlette.routing import BaseRoute, Router
+from starlette.routing import BaseRoute, Route, Router, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
 from session_middleware.adapters.asgi import KEY, ASGIApp, Gate, Receive, Scope, Send
@@ -35,6 +35,9 @@ _LEADS_ON = "__session_leads_on__"
 
 #: Says that a `handle` is gated.
 _GATED = "__session_gate__"
+
+#: What an answer gets that is nobody's, 404 or 405: the strictest rule (L21).
+NOBODY = RouteRules()
 
 #: What a framework's own file server gets (L21).
 STATIC = RouteRules(policy="exempt")
@@ -65,34 +68,55 @@ def _gate(kind: type[BaseRoute]) -> None:
     handle: Handle | None = kind.__dict__.get("handle")
     if handle is None or hasattr(handle, _GATED):
         return
-
-    @functools.wraps(handle)
-    def gated(route: BaseRoute, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        x = scope.get(KEY)
-        if x is None:
-            return handle(route, scope, receive, send)
-        gate = x.facts.gate
-        if not gate.judges_at_endpoint or _LEADS_ON in route.__dict__:
-            return handle(route, scope, receive, send)
-        rules = rules_at(route, scope)
-        if rules is None or (_is_judged_by(x, rules) if x.judged else gate.engine.open_quietly(x, rules)):
-            return handle(route, scope, receive, send)
-        return _judged(functools.partial(handle, route), gate, x, rules, scope, receive, send)
-
+    gated = (_gated_endpoint if issubclass(kind, (Route, WebSocketRoute)) else _gated_container)(handle)
+    functools.update_wrapper(gated, handle)
     setattr(gated, _GATED, True)
     setattr(kind, "handle", gated)  # noqa: B010 # mypy: methods are not assignable
 
 
-def _is_judged_by(x: Exchange, rules: RouteRules) -> bool:
+def _gated_endpoint(handle: Handle) -> Handle:
+    # Plain functions, here and below: a coroutine more for each request would cost more than what they do.
+    def gated(route: Any, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        x = scope.get(KEY)
+        if x is None:
+            return handle(route, scope, receive, send)
+        endpoint, connection = route.endpoint, x.facts
+        if (
+            type(endpoint) is FunctionType
+            and connection.gate.judges_at_endpoint
+            and not x.judged
+            and not connection.websocket
+            and scope["method"] in route.methods
+            and connection.gate.engine.open_quietly(x, getattr(endpoint, RULES_ATTRIBUTE, NO_RULES))
+        ):
+            return handle(route, scope, receive, send)
+        return _judged(handle, route, x, scope, receive, send)
+
+    return gated
+
+
+def _gated_container(handle: Handle) -> Handle:
+    def gated(route: Any, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        x = scope.get(KEY)
+        if x is None or _LEADS_ON in route.__dict__:
+            return handle(route, scope, receive, send)
+        return _judged(handle, route, x, scope, receive, send)
+
+    return gated
+
+
+async def _judged(handle: Handle, route: Any, x: Any, scope: Scope, receive: Receive, send: Send) -> None:
+    gate: Gate = x.facts.gate
+    rules = rules_at(route, scope) if gate.judges_at_endpoint else None
+    if rules is None or await _may_pass(gate, x, rules, scope, receive, send):
+        await handle(route, scope, receive, send)
+
+
+async def _may_pass(gate: Gate, x: Exchange, rules: RouteRules, scope: Scope, receive: Receive, send: Send) -> bool:
     # A subclass's `handle` calls its parent's, and an endpoint may hand on to another router: each set of rules once.
-    return x.judged and x.rules == rules
-
-
-async def _judged(
-    app: ASGIApp, gate: Gate, x: Exchange, rules: RouteRules, scope: Scope, receive: Receive, send: Send
-) -> None:
-    if _is_judged_by(x, rules) or await gate.admit(x, rules, scope, receive, send):
-        await app(scope, receive, send)
+    if x.judged and x.rules == rules:
+        return True
+    return await gate.admit(x, rules, scope, receive, send, runs_view=rules is not NOBODY)
 
 
 def rules_at(route: Any, scope: Scope) -> RouteRules | None:  # Any: a BaseRoute, or FastAPI's context of one
@@ -132,7 +156,7 @@ def rules_for(endpoint: Any, method: str | None) -> RouteRules:  # Any: whatever
             name = "get"
         handler = getattr(endpoint, name, None)
         if handler is None and issubclass(endpoint, HTTPEndpoint):
-            return NO_RULES  # 405
+            return NOBODY
         own = rules_of(handler)
         if own is not None:
             if own.policy not in (None, rules.policy):
@@ -175,17 +199,18 @@ def _rules_of_app(route: Any) -> RouteRules:  # Any: a BaseRoute
 class _GatedDefault:
     """What a router does where no route matches, behind the gate: the strictest rule holds there (L21)."""
 
-    __slots__ = ("default",)
+    __slots__ = ("default", "rules")
 
     def __init__(self, default: ASGIApp) -> None:
         self.default = default
+        own = getattr(default, "__func__", None) is not Router.not_found
+        self.rules = NO_RULES if own else NOBODY  # a catch-all of the app's own is a view like others
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         x = scope.get(KEY)
         if x is not None:
             gate = x.facts.gate
-            if gate.judges_at_endpoint:
-                await _judged(self.default, gate, x, NO_RULES, scope, receive, send)
+            if gate.judges_at_endpoint and not await _may_pass(gate, x, self.rules, scope, receive, send):
                 return
         await self.default(scope, receive, send)
 

@@ -8,15 +8,15 @@ async def application(scope, receive, send):
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from typing import Any
-from urllib.parse import parse_qs, quote
+from urllib.parse import quote
 
 from session_middleware.adapters.attach import attach
 from session_middleware.authorities.base import Authority
 from session_middleware.core.caching import PRIVATE, finished
 from session_middleware.core.exchange import NO_RULES, Exchange, RouteRules, rules_of
-from session_middleware.core.origin import safe_path
+from session_middleware.core.origin import return_path
 from session_middleware.core.refusal import Refusal, Reply
 from session_middleware.endpoints import Endpoints
 from session_middleware.engine import Engine
@@ -143,7 +143,15 @@ class Connection:
             return self._finish(message)
         x.closed = True
         if x.authenticated and message["type"] != "websocket.accept":
-            message["headers"] = _cached(message.get("headers", ()), x.protected, gate.engine)
+            message["headers"] = headers = list(message.get("headers", ()))
+            for name, _ in headers:
+                if name in _CACHING:  # names are in lower case (ASGI, HTTP connection scope)
+                    message["headers"] = _finished(headers, gate.engine, protected=x.protected)
+                    break
+            else:
+                headers.append(gate.engine.vary_header)
+                if x.protected:
+                    headers.append(_CACHE_PRIVATE)
         return self._send(message)
 
     async def _finish(self, message: Message) -> None:
@@ -161,9 +169,10 @@ class Connection:
             await self.instead(engine.unavailable(x))
             return
         if message["type"] != "websocket.accept":
-            standing = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in message.get("headers", ())]
-            headers = finished(standing, vary=engine.vary(x), protected=x.protected, cookies=cookies)
-            message["headers"] = [(n.lower().encode("latin-1"), v.encode("latin-1")) for n, v in headers]
+            headers = message.get("headers", ())
+            if x.authenticated:
+                headers = _finished(headers, engine, protected=x.protected, cookies=cookies)
+            message["headers"] = headers
         await self._send(message)
 
     async def instead(self, reply: Reply) -> None:
@@ -216,14 +225,17 @@ class Gate:
         self.endpoints = Endpoints(engine)
         self.judges_at_endpoint = judges_at_endpoint
         self.over = Over(self)
+        self.prefix = self.endpoints.prefix
 
     def must_judge(self, x: Exchange) -> bool:
         """Say whether a response is about to go out that no judged endpoint gave."""
         return self.judges_at_endpoint and not x.judged
 
-    async def admit(self, x: Exchange, rules: RouteRules, scope: Scope, receive: Receive, send: Send) -> bool:
+    async def admit(
+        self, x: Exchange, rules: RouteRules, scope: Scope, receive: Receive, send: Send, *, runs_view: bool = True
+    ) -> bool:
         """Judge a request to an endpoint with these rules; False: it has been answered with a refusal."""
-        refusal = await self.engine.open(x, rules)
+        refusal = await self.engine.open(x, rules, runs_view=runs_view)
         if refusal is not None:
             await self.refuse(x, refusal, scope, receive, send)
         return refusal is None
@@ -284,18 +296,13 @@ class Gate:
 _STARTS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 
 
-def _cached(headers: Iterable[tuple[bytes, bytes]], protected: bool, engine: Engine) -> list[tuple[bytes, bytes]]:
-    """Add the cache headers of L18 where the app set none of its own, without decoding anything."""
-    kept = list(headers)
-    for name, _ in kept:
-        if name in _CACHING:  # names are in lower case (ASGI, HTTP connection scope)
-            text = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in kept]
-            done = finished(text, vary=engine.vary_on, protected=protected, cookies=())
-            return [(n.lower().encode("latin-1"), v.encode("latin-1")) for n, v in done]
-    kept.append(engine.vary_header)
-    if protected:
-        kept.append(_CACHE_PRIVATE)
-    return kept
+def _finished(
+    headers: Iterable[tuple[bytes, bytes]], engine: Engine, *, protected: bool, cookies: Sequence[str] = ()
+) -> list[tuple[bytes, bytes]]:
+    """Return the app's headers with what L18 asks for."""
+    text = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
+    done = finished(text, vary=engine.vary_on, protected=protected, cookies=cookies)
+    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in done]
 
 
 _CACHING = frozenset({b"vary", b"cache-control"})
@@ -408,6 +415,4 @@ def safe_return_to(scope: Scope, default: str = "/") -> str:
     """Return where to go after login: the return parameter if it is a path on this host, else `default` (L15)."""
     engine, _ = attached(scope)
     query = scope.get("query_string", b"").decode("latin-1")
-    values = parse_qs(query, keep_blank_values=True).get(engine.return_param, [])
-    path = safe_path(values[0]) if len(set(values)) == 1 else None
-    return default if path is None else path
+    return return_path(query, engine.return_param, default)

@@ -16,7 +16,6 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
 
 from flask import Flask, Request, current_app, has_app_context
 from flask import request as current_request
@@ -26,7 +25,7 @@ from session_middleware.adapters.attach import attach
 from session_middleware.adapters.wsgi import KEY
 from session_middleware.authorities.base import Authority
 from session_middleware.core.exchange import Exchange, RequestFacts
-from session_middleware.core.origin import safe_path
+from session_middleware.core.origin import return_path
 from session_middleware.engine import Engine
 from session_middleware.errors import SessionNotAttached, SettingsError
 from session_middleware.events import Hook
@@ -240,6 +239,4 @@ def safe_return_to(default: str = "/", request: Request | None = None) -> str:
     """
     engine, x = _attached(request)
     query = x.facts.target.partition("?")[2]
-    values = parse_qs(query, keep_blank_values=True).get(engine.return_param, [])
-    path = safe_path(values[0]) if len(set(values)) == 1 else None
-    return default if path is None else path
+    return return_path(query, engine.return_param, default)

@@ -110,7 +110,7 @@ class SessionLifetimeMiddleware:
         if "user" not in scope and "auth" not in scope:
             scope["user"] = scope["auth"] = Visitor(x)
         try:
-            if gate.endpoints.owns(connection.path) and kind == "http":
+            if connection.path.startswith(gate.prefix) and kind == "http":
                 await gate.answer(x, scope, receive, send)
             else:
                 await self.app(scope, receive, connection)
@@ -214,7 +214,7 @@ def session_from(request: Request) -> AsyncSession:
     Raises:
         SessionNotAttached: it did not pass through the middleware, or this is a `def` endpoint.
     """
-    x: Exchange | None = _scope_of(request).get(KEY)
+    x: Exchange | None = getattr(request, "scope", request).get(KEY)
     if x is None:
         raise not_attached()
     connection: Any = x.facts  # a Connection, or Over

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any
-from urllib.parse import parse_qs, quote
+from urllib.parse import quote
 
 from session_middleware.adapters.attach import attach
 from session_middleware.authorities.base import Authority
 from session_middleware.core.caching import finished
 from session_middleware.core.exchange import Exchange, rules_of
-from session_middleware.core.origin import safe_path
+from session_middleware.core.origin import return_path
 from session_middleware.core.refusal import Reply
 from session_middleware.endpoints import Endpoints
 from session_middleware.errors import SessionError, SessionNotAttached, StoreUnavailable
@@ -301,6 +301,4 @@ def session_from(environ: Environ) -> Session:
 def safe_return_to(environ: Environ, default: str = "/") -> str:
     """Return where to go after login: the return parameter if it is a path on this host, else `default` (L15)."""
     engine, _ = attached(environ)
-    values = parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True).get(engine.return_param, [])
-    path = safe_path(values[0]) if len(set(values)) == 1 else None
-    return default if path is None else path
+    return return_path(environ.get("QUERY_STRING", ""), engine.return_param, default)

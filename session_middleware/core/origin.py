@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import re
 from typing import Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 from session_middleware.core.exchange import SAFE_METHODS, RequestFacts
 from session_middleware.settings import Settings
 
-__all__ = ["is_cross_site", "is_foreign", "is_preflight", "may_change_state", "on_this_host", "path_of", "safe_path"]
+__all__ = [
+    "is_cross_site",
+    "is_foreign",
+    "is_preflight",
+    "may_change_state",
+    "on_this_host",
+    "path_of",
+    "return_path",
+    "safe_path",
+]
 
 #: Longer return paths are dropped: they would not fit a Location header that every proxy passes on.
 PATH_LIMIT: Final = 2048
@@ -94,6 +103,13 @@ def safe_path(value: object) -> str | None:
         return quote(value, safe="/?&=%:;,+$!*'()@-._~[]#")
     except UnicodeEncodeError:  # a lone surrogate
         return None
+
+
+def return_path(query: str, name: str, default: str) -> str:
+    """Return where to go after login: a query's return parameter if it is one path on this host, else `default` (L15)."""
+    values = parse_qs(query, keep_blank_values=True).get(name, [])
+    path = safe_path(values[0]) if len(set(values)) == 1 else None
+    return default if path is None else path
 
 
 def path_of(url: str | None, facts: RequestFacts) -> str | None:
