@@ -681,6 +681,7 @@ def test_garbage_claims_never_crash(name: str, value: Any) -> None:
 )
 def test_custom_claims_survive(claims: dict[str, str]) -> None:
     """Whatever text the app's own claims hold, they come back as they went in."""
+    assume(not {"auth_time", "nbf"} & set(claims))  # these are ours, and are held to their type
     both = {**claims, **CLAIMS}
     assume(len(json.dumps(both, ensure_ascii=False).encode()) < 2_900)
     assert verified(HS256.mint(both)) == both
