@@ -43,8 +43,8 @@ class Contender:
         """
         status, body = self.client.call("POST", "/login")
         if not self.client.jar.header:
-            # The bare app is asked what the others are asked: some frameworks read cookies whoever wants them.
-            self.client.jar.put(f"session={SECRET}{SECRET}")
+            # The bare app is asked what the others are asked: some frameworks read cookies whether or not anybody does.
+            self.client.jar.put(f"visits={SECRET}{SECRET}")
         if status != 200:
             raise RuntimeError(f"the login was answered {status}: {body[:300]!r}")
         status, body = self.client.call("GET", self.path)
