@@ -229,7 +229,14 @@ class Engine(Verbs):
         This is the hot path. It must agree with `authenticate` and with every `due` rule: the quiet instants come from
         `lifetime.quiet_until`, and a test compares the two paths.
         """
-        if x.authenticated or self._holds is None or self._header_transport or not self.reach.is_well:
+        reach = self.reach
+        if (
+            x.authenticated
+            or self._holds is None
+            or self._header_transport
+            or reach.down_since is not None
+            or reach.unended
+        ):
             return False
         known = self.credentials.remembered.get(x.facts.cookies)
         if known is None or known.quiet is None:

@@ -48,7 +48,7 @@ class Reach:
         self._clock = clock
         self._retention = retention
         self._announce = announce
-        self._down_since: float | None = None
+        self.down_since: float | None = None  # when the store did not answer for the first time since it last did
         self.outage: Outage | None = None  # the last one
         self.unsaved: dict[bytes, Touch] = {}  # touches the store has not got yet
         self.unended: dict[bytes, tuple[str, float, float]] = {}  # ends the store has not got yet: this process knows
@@ -58,7 +58,7 @@ class Reach:
     @property
     def is_well(self) -> bool:
         """Whether the store answered last time and is owed no end."""
-        return self._down_since is None and not self.unended
+        return self.down_since is None and not self.unended
 
     def has_ended(self, key: bytes) -> bool:
         """Say whether this process knows that a session is over, also while the store cannot be asked (L13, L17)."""
@@ -105,11 +105,11 @@ class Reach:
             self._fault(method, fault)
             raise StoreUnavailable(str(fault)) from None
         except Exception as fault:
-            if self._down_since is None:
-                self._down_since = self._clock()
+            if self.down_since is None:
+                self.down_since = self._clock()
             raise self._fault(method, fault) from fault
-        if self._down_since is not None:
-            self._came_back(self._down_since)
+        if self.down_since is not None:
+            self._came_back(self.down_since)
         if self.unended and self._clock() - self._retried_at >= RETRY_INTERVAL:
             await self.catch_up()
         return answer
@@ -178,7 +178,7 @@ class Reach:
             self._fault(method, fault)
 
     def _came_back(self, since: float) -> None:
-        now, self._down_since = self._clock(), None
+        now, self.down_since = self._clock(), None
         self.outage = Outage(since, now)
         self._announce("store_recovered", {"seconds": f"{now - since:.3f}"})
 

@@ -84,7 +84,7 @@ class Connection:
         self.thread: int = this_thread()
         self._send = send
         self.started = False
-        self.x = gate.engine.begin(self)
+        self.x = Exchange(self, gate.engine.clock())  # what engine.begin does, without the call
 
     @property
     def cookies(self) -> str:
