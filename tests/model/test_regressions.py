@@ -8,7 +8,7 @@ from model_browser import JWT, TOKEN, Browser, Facts, closed, opened, settings_o
 from session_middleware.core.exchange import RouteRules
 from session_middleware.core.lifetime import Verdict
 from session_middleware.engine import Engine
-from session_middleware.errors import SessionError
+from session_middleware.errors import SessionError, StoreUnavailable
 from session_middleware.session import Session, Sessions
 from session_middleware.settings import Limits
 from session_middleware.stores.memory import MemoryStore
@@ -151,3 +151,20 @@ def test_activity_after_a_visit_at_the_instant_of_login_counts(late: float) -> N
     assert life.visit().is_active
     life.clock.advance(seconds=1_199)
     assert life.visit(POLL).is_active
+
+
+@pytest.mark.parametrize("what", ["claims", "data"])
+def test_claims_and_data_during_an_outage_are_no_anonymous_session(what: str) -> None:
+    """L17: while the store is down nobody is told that he is signed out; the adapter answers 503."""
+    life = Life()
+    life.sign_in()
+    life.clock.advance(minutes=2)
+    life.store.load = life.store.holds = _down  # type: ignore[assignment,method-assign]
+    life.engine = life.process()
+    session = life.begin(OPEN)
+    with pytest.raises(StoreUnavailable):
+        _ = session.update_claims(tier="gold") if what == "claims" else session.data
+
+
+def _down(*args: object) -> None:
+    raise OSError("the store went away")
