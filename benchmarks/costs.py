@@ -64,7 +64,7 @@ def _verdict(times: int) -> list[Row]:
     client.burst("/", 10)
     engine = app.engine
 
-    from session_middleware.adapters.asgi import Connection, Gate
+    from session_middleware.adapters._asgi_connection import Connection, Gate
 
     gate = Gate(engine)
     scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"cookie", client.jar.header.encode())]}

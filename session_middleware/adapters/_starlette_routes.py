@@ -23,7 +23,7 @@ from starlette.endpoints import HTTPEndpoint
 from starlette.routing import BaseRoute, Route, Router, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
-from session_middleware.adapters.asgi import KEY, ASGIApp, Gate, Receive, Scope, Send
+from session_middleware.adapters._asgi_connection import KEY, ASGIApp, Gate, Receive, Scope, Send
 from session_middleware.core.exchange import NO_RULES, RULES_ATTRIBUTE, Exchange, RouteRules, rules_of
 
 __all__ = ["gate_default", "place_gates", "router_behind", "rules_at", "rules_for"]

@@ -18,19 +18,10 @@ from starlette.requests import HTTPConnection
 from starlette.routing import NoMatchFound, Router
 
 from session_middleware.adapters import asgi
+from session_middleware.adapters._asgi_connection import KEY, ASGIApp, Connection, Gate, Receive, Scope, Send
 from session_middleware.adapters._starlette_report import report
 from session_middleware.adapters._starlette_routes import gate_default, place_gates, router_behind
-from session_middleware.adapters.asgi import (
-    KEY,
-    ASGIApp,
-    Connection,
-    Gate,
-    Receive,
-    Scope,
-    Send,
-    attached,
-    not_attached,
-)
+from session_middleware.adapters.asgi import attached, not_attached
 from session_middleware.adapters.attach import attach
 from session_middleware.authorities.base import Authority
 from session_middleware.core.exchange import NO_RULES, Exchange, RequestFacts, rules_of

@@ -31,7 +31,7 @@ from session_middleware import (
     session_optional,
     session_required,
 )
-from session_middleware.adapters.asgi import KEY
+from session_middleware.adapters._asgi_connection import KEY
 from session_middleware.adapters.starlette import session_from
 from session_middleware.core.exchange import NO_RULES, rules_of
 from tests.adapters.starlette_shop import Shop, page, sign_in
