@@ -887,3 +887,22 @@ def test_an_empty_cookie_is_none() -> None:
     """L10: what a client kept of a deleted cookie is no forgery."""
     house = House()
     assert house.opened(OPEN, Facts(cookies="__Host-session="))[0].verdict is Verdict.ANONYMOUS
+
+
+def test_a_preflight_passes_where_no_view_answers() -> None:
+    """L21: OPTIONS with Origin and Access-Control-Request-Method is judged as any method where a view would run."""
+    house = House()
+    preflight = Facts("OPTIONS", origin="https://front.example", access_control_request_method="GET")
+    assert run_sync(house.engine.open(house.engine.begin(preflight), None, runs_view=False)) is None
+    assert run_sync(house.engine.open(house.engine.begin(preflight))) is not None
+
+
+def test_claims_and_data_during_an_outage() -> None:
+    """L17: whoever asks may be signed in, so it is a 503 and not "nobody is signed in"."""
+    house = House()
+    house.login()
+    house.store.go_down()
+    x, _ = house.opened()
+    for verb in (lambda s: s.data, lambda s: s.update_claims(a=1)):
+        with pytest.raises(StoreUnavailable):
+            verb(Session(house.engine, x))

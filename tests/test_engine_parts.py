@@ -355,3 +355,13 @@ def test_a_jwt_too_large_for_a_cookie_is_refused() -> None:
     rec = record().evolve(claims={"big": "x" * 4000})
     with pytest.raises(SettingsError):
         issuing(jwt_claims=["big"]).mint(rec, 100.0, 3600.0)
+
+
+def test_ends_that_this_process_knows_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The older half goes when there are too many; what is owed to the store is never forgotten."""
+    monkeypatch.setattr(reach_module, "KEPT_ENDS", 4)
+    reach, *_ = reaching()
+    for name in (b"a", b"b", b"c", b"d", b"e"):
+        run_sync(reach.end(name * 32, "logout", 100.0, 100.0))
+    assert not reach.has_ended(b"a" * 32)
+    assert reach.has_ended(b"e" * 32)
