@@ -22,6 +22,7 @@ from benchmarks.contenders import Contender, make
 
 WARM_UP = 300
 COUNTED = 1_000
+HOPS = 100
 
 
 def main() -> None:
@@ -29,7 +30,7 @@ def main() -> None:
     contender = make(group, name, counting=how == ["count"])
     contender.sign_in()
     client, path = contender.client, contender.path
-    client.burst(path, WARM_UP)
+    client.burst(path, HOPS if how == ["hops"] else WARM_UP)
     if how:
         print(json.dumps(counted(contender) if how == ["count"] else hops(contender)), flush=True)
         return
@@ -70,9 +71,9 @@ def hops(contender: Contender) -> list[float]:
         turn(self)
 
     ThreadPoolExecutor.submit, loop._run_once = submitted, turned  # type: ignore[method-assign]
-    contender.client.burst(contender.path, COUNTED)
+    contender.client.burst(contender.path, HOPS)
     ThreadPoolExecutor.submit, loop._run_once = submit, turn  # type: ignore[method-assign]
-    return [seen["threads"] / COUNTED, round(seen["turns"] / COUNTED, 1)]
+    return [seen["threads"] / HOPS, round(seen["turns"] / HOPS, 1)]
 
 
 if __name__ == "__main__":
