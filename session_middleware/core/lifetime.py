@@ -372,8 +372,8 @@ def quiet_until(record: SessionRecord, force: Deadlines, jwt_expires: int, confi
     if jwt_expires > force.ends_at:
         return -math.inf
     if jwt_expires < math.floor(force.ends_at):
-        until = min(until, jwt_expires - timing.jwt_lifetime / 2)
-    return until
+        return min(until, jwt_expires - timing.jwt_lifetime / 2)
+    return min(until, jwt_expires)  # whole seconds: it may be over a moment before the session is
 
 
 def is_fresh(record: SessionRecord, within: float, now: float) -> bool:

@@ -168,3 +168,18 @@ def test_claims_and_data_during_an_outage_are_no_anonymous_session(what: str) ->
 
 def _down(*args: object) -> None:
     raise OSError("the store went away")
+
+
+def test_the_quiet_path_sees_that_the_last_jwt_is_over() -> None:
+    """L9: `exp` is in whole seconds, so a JWT that ends with its session is over up to a second before it."""
+    life = Life(inactivity_timeout=900, touch_interval=30, rolling=False)
+    life.clock.set(life.clock() + 0.75)
+    life.sign_in()
+    life.clock.advance(seconds=890)
+    life.visit()
+    life.clock.advance(seconds=5)
+    assert life.end(life.begin()) == {}
+    life.clock.advance(seconds=4.5)
+    x, _ = opened(life.engine, Facts(life.browser.cookies(), "POST"), RouteRules())
+    assert x.verdict is Verdict.ACTIVE
+    assert not life.engine.is_settled(x)
