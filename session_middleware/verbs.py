@@ -151,6 +151,7 @@ class Verbs:
         ).evolve(
             fresh_at=now,
             last_seen_at=standing.last_seen_at,
+            keep_until=standing.keep_until,  # a cut of today is not written down (L2)
             ceiling=standing.ceiling,
             authority=standing.authority,
             provider_session=standing.provider_session,

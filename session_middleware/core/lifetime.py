@@ -298,11 +298,16 @@ def extend_touch(record: SessionRecord, minutes: float | None, now: float, confi
     Raises:
         SettingsError: the minutes are no number between 5 and 527040.
     """
+    if minutes is None:
+        return _leaving(record, now)
     force = deadlines(record, configured, timing)
-    deadline = record.inactivity_deadline
-    if minutes is not None:
-        deadline = min(now + checked_minutes(minutes) * 60.0, force.absolute)
+    deadline = min(now + checked_minutes(minutes) * 60.0, force.absolute)
     return Touch(now, deadline, keep_until(deadline, force.absolute, timing), exact=True)
+
+
+def _leaving(record: SessionRecord, now: float) -> Touch:
+    """Leave the deadline as the store holds it: another request may have moved it since this one read the record."""
+    return Touch(now, None, record.keep_until)
 
 
 def continue_touch(
@@ -326,10 +331,10 @@ def continue_touch(
         if bound is not None:
             checked_minutes(minutes, most=bound / 60.0)
         return extend_touch(record, minutes, now, configured, timing)
+    if silence is None:
+        return _leaving(record, now)
     force = deadlines(record, configured, timing)
-    deadline = record.inactivity_deadline
-    if silence is not None:
-        deadline = min(now + silence, force.absolute)
+    deadline = min(now + silence, force.absolute)
     return Touch(now, deadline, keep_until(deadline, force.absolute, timing), exact=True)
 
 

@@ -9,6 +9,7 @@ from session_middleware.core.exchange import RouteRules
 from session_middleware.core.lifetime import Verdict
 from session_middleware.engine import Engine
 from session_middleware.errors import SessionError, StoreUnavailable
+from session_middleware.runtime import run_sync
 from session_middleware.session import Session, Sessions
 from session_middleware.settings import Limits
 from session_middleware.stores.memory import MemoryStore
@@ -183,3 +184,28 @@ def test_the_quiet_path_sees_that_the_last_jwt_is_over() -> None:
     x, _ = opened(life.engine, Facts(life.browser.cookies(), "POST"), RouteRules())
     assert x.verdict is Verdict.ACTIVE
     assert not life.engine.is_settled(x)
+
+
+def test_continue_without_a_limit_by_silence_leaves_what_another_tab_set() -> None:
+    """L7, L14: a slow request does not put back the deadline that it read when it opened."""
+    life = Life(inactivity_timeout=None)
+    life.sign_in(minutes=120)
+    slow = life.begin()
+    other = life.begin()
+    other.extend(5)
+    run_sync(life.engine.continue_(slow._x, None))
+    life.end(slow)
+    assert life.visit(POLL).inactivity_deadline == other.inactivity_deadline
+
+
+def test_a_step_up_under_a_cut_is_kept_as_long_as_the_session_may_live() -> None:
+    """L2, L16: a cut is never written back, not even as the time a store keeps the record."""
+    life = Life(inactivity_timeout=None, absolute_lifetime=864_000)
+    life.sign_in()
+    strict = life.process(inactivity_timeout=None, absolute_lifetime=3_600)
+    session = life.begin(engine=strict)
+    session.step_up([{"type": "otp"}])
+    lines = closed(strict, session._x)
+    life.browser.take(lines)
+    life.clock.advance(days=5)
+    assert life.visit().is_active
