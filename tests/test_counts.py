@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -21,6 +20,8 @@ from session_middleware.stores.memory import MemoryStore
 from session_middleware.testing import FakeClock
 from session_middleware.testing.browser import Browser
 from session_middleware.testing.stage import JWT, KEY, TOKEN, Stage
+
+from .fresh_python import printed_by
 
 MODES = sorted(path.stem for path in (Path(__file__).parent / "modes").glob("*_mode.py"))
 
@@ -230,8 +231,7 @@ def test_importing_the_package_pulls_in_nothing() -> None:
         "session_middleware.Settings; session_middleware.session_optional; "
         "print(' '.join(sorted(set(sys.modules) - before)))"
     )
-    done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True)
-    loaded = set(done.stdout.split())
+    loaded = set(printed_by(script).split())
     assert "session_middleware.settings" in loaded
     assert {name.partition(".")[0] for name in loaded} <= sys.stdlib_module_names | {"session_middleware"}
     assert not {"sqlite3", "_sqlite3", "ssl", "_ssl", "http.client", "http.server", "urllib.request", "dbm"} & loaded

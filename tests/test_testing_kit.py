@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import subprocess
-import sys
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +25,7 @@ from session_middleware.testing.cookie_jar import CookieJar
 from session_middleware.testing.reference_record import reference_record
 from session_middleware.testing.stage import KEY
 from session_middleware.testing.watched_store import StoreDown, WatchedStore
+from tests.fresh_python import printed_by
 from tests.modes import asgi_mode, wsgi_mode
 
 ORIGIN = "https://app.example"
@@ -617,7 +616,6 @@ def test_importing_the_kit_is_cheap() -> None:
     script = (
         "import sys, session_middleware.testing as t; t.FakeClock; print({'pytest', 'hypothesis'} & set(sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"
+    assert printed_by(script).strip() == "set()"
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         session_middleware.testing.nothing  # noqa: B018  # that is the point
