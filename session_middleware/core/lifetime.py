@@ -33,6 +33,7 @@ __all__ = [
     "jwt_expiry",
     "keep_until",
     "quiet_until",
+    "recorded_end",
     "renewal_due",
     "touch",
 ]
@@ -167,14 +168,23 @@ def deadlines(record: SessionRecord, configured: Limits, timing: Timing) -> Dead
     deadline in force is `min(recorded, last_seen_at + configured + touch_interval)`, extended or not.
     """
     stored = record.limits
-    absolute = record.authenticated_at + min(stored.absolute_lifetime, configured.absolute_lifetime)
-    if record.ceiling is not None:
-        absolute = min(absolute, record.ceiling - CEILING_MARGIN)
+    absolute = _absolute(record, min(stored.absolute_lifetime, configured.absolute_lifetime))
     silence, recorded = configured.inactivity_timeout, record.inactivity_deadline
     if silence is not None and (stored.inactivity_timeout is None or silence < stored.inactivity_timeout):
         cut = record.last_seen_at + silence + timing.touch_interval
         recorded = cut if recorded is None else min(recorded, cut)
     return Deadlines(recorded, absolute)
+
+
+def recorded_end(record: SessionRecord) -> float:
+    """Return when a record ends as it was written, for lists and counts; `deadlines` says what is in force (L2)."""
+    absolute = _absolute(record, record.limits.absolute_lifetime)
+    return absolute if record.inactivity_deadline is None else min(record.inactivity_deadline, absolute)
+
+
+def _absolute(record: SessionRecord, lifetime: float) -> float:
+    absolute = record.authenticated_at + lifetime
+    return absolute if record.ceiling is None else min(absolute, record.ceiling - CEILING_MARGIN)
 
 
 def judge(

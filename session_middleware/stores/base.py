@@ -63,7 +63,19 @@ from typing import Protocol, runtime_checkable
 from session_middleware.core.lifetime import Touch
 from session_middleware.core.record import SessionRecord
 
-__all__ = ["AddsOnce", "AsyncStore", "EndsBefore", "Prunes", "Recognises", "Store", "renewed", "saved"]
+__all__ = [
+    "AddsOnce",
+    "Announcements",
+    "Announces",
+    "AsyncStore",
+    "Caps",
+    "EndsBefore",
+    "Prunes",
+    "Recognises",
+    "Store",
+    "renewed",
+    "saved",
+]
 
 
 class Store(Protocol):
@@ -183,6 +195,62 @@ class Prunes(Protocol):
 
     def prune(self, now: float, limit: int = 1000) -> int:
         """Delete at most `limit` records with `now >= keep_until`; return how many were deleted."""
+        ...
+
+
+@runtime_checkable
+class Caps(Protocol):
+    """A store that can hold a subject to a number of sessions, exactly, also between processes (ASVS 7.1.2)."""
+
+    def create_capped(
+        self, record: SessionRecord, handle: str, most: int, evict: bool, now: float, keep_until: float
+    ) -> Sequence[SessionRecord] | None:
+        """Do what `create` does, unless that would leave more than `most` live records with this handle.
+
+        Alive are here those of `list` whose `lifetime.recorded_end` lies after `now`. The record
+        carries the handle. Of many callers at once no more succeed than there is room for.
+
+        Args:
+            record: the new one.
+            handle: whose records are counted.
+            most: at least 1.
+            evict: True: make room by ending the oldest (by `authenticated_at`) as `end(key, "revoked", now, keep_until)`
+                does; False: create nothing where there is no room.
+            now: the engine's, seconds since the epoch.
+            keep_until: of the records ended here.
+
+        Returns:
+            The records that were ended, as they were before; None: nothing was created.
+        """
+        ...
+
+
+class Announcements(Protocol):
+    """A connection on which a store says which records were written, by anybody, in any process."""
+
+    def ask(self) -> None:
+        """Send a question, without waiting; its answer proves that every announcement made before it has arrived."""
+        ...
+
+    def receive(self, seconds: float) -> tuple[Sequence[bytes], int]:
+        """Wait at most so long; return the keys of records that may have changed, and how many questions were answered.
+
+        Both since the last call, and in that order: the keys were announced before the answers. The key b"" stands for
+        all records. Raises where the connection is lost.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close the connection; a `receive` in another thread returns or raises."""
+        ...
+
+
+@runtime_checkable
+class Announces(Protocol):
+    """A store that can announce changes, for a near cache. Both forms of a store give the blocking listener."""
+
+    def announcements(self) -> Announcements:
+        """Open a connection of its own. Every write that begins after this has returned is announced on it."""
         ...
 
 
