@@ -58,9 +58,9 @@ A complete store of your own:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
-from session_middleware.core.lifetime import Touch
+from session_middleware.core.lifetime import Touch, recorded_end
 from session_middleware.core.record import SessionRecord
 
 __all__ = [
@@ -75,7 +75,10 @@ __all__ = [
     "Store",
     "renewed",
     "saved",
+    "to_evict",
 ]
+
+R = TypeVar("R", bound=SessionRecord)
 
 
 class Store(Protocol):
@@ -271,3 +274,17 @@ def saved(held: SessionRecord, new: SessionRecord) -> SessionRecord:
 def renewed(held: SessionRecord, to: int, at: float) -> SessionRecord:
     """Return the record after `renew`."""
     return held.evolve(generation=to, renewed_at=at, presented_at=None)
+
+
+def to_evict(listed: Sequence[R], most: int, now: float) -> list[R]:
+    """Return those that `create_capped` ends to make room for one more, oldest first; none where there is room.
+
+    Args:
+        listed: what `list` returns for the handle.
+        most: as for `create_capped`.
+        now: as for `create_capped`.
+    """
+    alive = sorted(
+        (record for record in listed if now < recorded_end(record)), key=lambda record: record.authenticated_at
+    )
+    return alive[: max(0, len(alive) + 1 - most)]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from session_middleware.core.lifetime import Touch
 from session_middleware.core.record import SessionRecord
 from session_middleware.runtime import mutex
-from session_middleware.stores.base import renewed, saved
+from session_middleware.stores.base import renewed, saved, to_evict
 
 __all__ = ["MemoryStore"]
 
@@ -23,7 +23,10 @@ class MemoryStore:
     """
 
     short_calls = frozenset(
-        {"create", "load", "touch", "save", "renew", "end", "list", "end_before", "add_once", "prune"}
+        {
+            *("create", "load", "touch", "save", "renew", "end", "list"),
+            *("create_capped", "end_before", "add_once", "prune"),
+        }
     )
 
     def __init__(self) -> None:
@@ -40,13 +43,19 @@ class MemoryStore:
 
     def create(self, record: SessionRecord) -> None:
         with self._lock:
-            if record.key in self._records:
-                raise KeyError("a session with this key exists; ids are random, so this is a fault")
-            self._sweep(record.last_seen_at, _SWEEP)
-            self._records[record.key] = record
-            for handle in record.handles:
-                self._by_handle.setdefault(handle, set()).add(record.key)
-            heapq.heappush(self._rubbish, (record.keep_until, record.key))
+            self._create(record)
+
+    def create_capped(
+        self, record: SessionRecord, handle: str, most: int, evict: bool, now: float, keep_until: float
+    ) -> Sequence[SessionRecord] | None:
+        with self._lock:
+            evicted = to_evict(self._live(handle, now), most, now)
+            if evicted and not evict:
+                return None
+            self._create(record)
+            for old in evicted:
+                self._end(old, "revoked", now, keep_until)
+            return evicted
 
     def load(self, key: bytes) -> SessionRecord | None:
         record = self._records.get(key)
@@ -85,14 +94,12 @@ class MemoryStore:
             record = self._alive(key)
             if record is None:
                 return False
-            self._records[key] = record.ended(reason, at, keep_until)
-            heapq.heappush(self._rubbish, (keep_until, key))
+            self._end(record, reason, at, keep_until)
             return True
 
     def list(self, handle: str, now: float) -> Sequence[SessionRecord]:
         with self._lock:
-            found = (self._alive(key) for key in self._by_handle.get(handle, ()))
-            return [record for record in found if record is not None and now < record.keep_until]
+            return self._live(handle, now)
 
     def end_before(self, instant: float, at: float) -> None:
         with self._lock:
@@ -117,6 +124,25 @@ class MemoryStore:
             while gone < limit and self._rubbish and self._rubbish[0][0] <= now:
                 gone += self._sweep(now, limit - gone)
             return gone
+
+    # --- under the lock ---------------------------------------------------------------------------------------------
+
+    def _create(self, record: SessionRecord) -> None:
+        if record.key in self._records:
+            raise KeyError("a session with this key exists; ids are random, so this is a fault")
+        self._sweep(record.last_seen_at, _SWEEP)
+        self._records[record.key] = record
+        for handle in record.handles:
+            self._by_handle.setdefault(handle, set()).add(record.key)
+        heapq.heappush(self._rubbish, (record.keep_until, record.key))
+
+    def _end(self, record: SessionRecord, reason: str, at: float, keep_until: float) -> None:
+        self._records[record.key] = record.ended(reason, at, keep_until)
+        heapq.heappush(self._rubbish, (keep_until, record.key))
+
+    def _live(self, handle: str, now: float) -> Sequence[SessionRecord]:
+        found = (self._alive(key) for key in self._by_handle.get(handle, ()))
+        return [record for record in found if record is not None and now < record.keep_until]
 
     def _alive(self, key: bytes) -> SessionRecord | None:
         record = self.load(key)

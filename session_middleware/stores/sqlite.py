@@ -16,7 +16,7 @@ from session_middleware.core.lifetime import Touch
 from session_middleware.core.record import SessionRecord
 from session_middleware.errors import RecordUnreadable
 from session_middleware.stores._sqlite_file import SQLiteFile
-from session_middleware.stores.base import renewed, saved
+from session_middleware.stores.base import renewed, saved, to_evict
 from session_middleware.stores.packing import packed, unpacked
 
 __all__ = ["SQLiteStore"]
@@ -110,7 +110,7 @@ class _Held(SessionRecord):
 class SQLiteStore:
     """Keeps records in a SQLite file, which all processes and threads of a machine may use at once.
 
-    `create`, `end`, `end_before` and `add_once` are on the disk when they return (synchronous=FULL). A touch, save or
+    `create`, `create_capped`, `end`, `end_before` and `add_once` are on the disk when they return (synchronous=FULL). A touch, save or
     renewal survives the end of the process, kill -9 included, but a power cut may lose the last of them; it never
     brings back what had ended before. The file and its log must be on a local disk: SQLite's WAL mode does not work
     over a network.
@@ -156,28 +156,21 @@ class SQLiteStore:
 
     def create(self, record: SessionRecord) -> None:
         body = packed(record.encode_body())
-        handles = [_short(handle) for handle in record.handles] if record.ended_at is None else []
         with self._file.transaction(durable=True) as connection:
-            if connection.execute(_LOAD, (record.key[:8], record.key)).fetchone() is not None:
-                raise sqlite3.IntegrityError("a session with this key exists; ids are random, so this is a fault")
-            _sweep(connection, record.last_seen_at, _SWEEP_PER_CREATE)
-            row = connection.execute(
-                _INSERT,
-                (
-                    record.key,
-                    record.authenticated_at,
-                    *_pulse(record),
-                    record.ended_at,
-                    record.end_reason,
-                    _second(record.keep_until),
-                    b"".join(handles),
-                    body,
-                ),
-            ).lastrowid
-            if handles:
-                connection.executemany(
-                    "INSERT OR IGNORE INTO handles VALUES (?, ?)", [(handle, row) for handle in handles]
-                )
+            _create(connection, record, body)
+
+    def create_capped(
+        self, record: SessionRecord, handle: str, most: int, evict: bool, now: float, keep_until: float
+    ) -> Sequence[SessionRecord] | None:
+        body = packed(record.encode_body())
+        with self._file.transaction(durable=True) as connection:
+            evicted = to_evict(_listed(connection, handle, now), most, now)
+            if evicted and not evict:
+                return None
+            _create(connection, record, body)
+            for old in evicted:
+                _end(connection, old, "revoked", now, keep_until)
+            return evicted
 
     def load(self, key: bytes) -> SessionRecord | None:
         row = self._read(_LOAD, (key[:8], key))
@@ -212,29 +205,17 @@ class SQLiteStore:
             alive = _alive(connection, key)
             if alive is None:
                 return False
-            end = alive.ended(reason, at, keep_until)
-            connection.execute(
-                _ENDED, (*_pulse(end), packed(end.encode_body()), at, reason, _second(keep_until), alive.row)
-            )
-            connection.executemany(_FORGET_HANDLE, [(_short(handle), alive.row) for handle in alive.handles])
+            _end(connection, alive, reason, at, keep_until)
             return True
 
     def list(self, handle: str, now: float) -> Sequence[SessionRecord]:
         connection = self._file.take()
         try:
-            rows = connection.execute(_LIST, (_short(handle), now)).fetchall()
+            found = _listed(connection, handle, now)
         except BaseException:
             self._file.discard(connection)
             raise
         self._file.give(connection)
-        found = []
-        for row in rows:
-            try:
-                record = _record(row[-1], row)
-            except RecordUnreadable:
-                continue
-            if handle in record.handles:
-                found.append(record)
         return found
 
     def end_before(self, instant: float, at: float) -> None:
@@ -363,6 +344,48 @@ def _alive(connection: sqlite3.Connection, key: bytes) -> _Held | None:
         return None
     record = _after_epoch(_record(key, row), row)
     return record if isinstance(record, _Held) and record.ended_at is None else None
+
+
+def _create(connection: sqlite3.Connection, record: SessionRecord, body: bytes) -> None:
+    """Put in a row, inside a transaction."""
+    if connection.execute(_LOAD, (record.key[:8], record.key)).fetchone() is not None:
+        raise sqlite3.IntegrityError("a session with this key exists; ids are random, so this is a fault")
+    _sweep(connection, record.last_seen_at, _SWEEP_PER_CREATE)
+    handles = [_short(handle) for handle in record.handles] if record.ended_at is None else []
+    row = connection.execute(
+        _INSERT,
+        (
+            record.key,
+            record.authenticated_at,
+            *_pulse(record),
+            record.ended_at,
+            record.end_reason,
+            _second(record.keep_until),
+            b"".join(handles),
+            body,
+        ),
+    ).lastrowid
+    connection.executemany("INSERT OR IGNORE INTO handles VALUES (?, ?)", [(handle, row) for handle in handles])
+
+
+def _end(connection: sqlite3.Connection, alive: _Held, reason: str, at: float, keep_until: float) -> None:
+    """End a row that is alive, inside a transaction."""
+    end = alive.ended(reason, at, keep_until)
+    connection.execute(_ENDED, (*_pulse(end), packed(end.encode_body()), at, reason, _second(keep_until), alive.row))
+    connection.executemany(_FORGET_HANDLE, [(_short(handle), alive.row) for handle in alive.handles])
+
+
+def _listed(connection: sqlite3.Connection, handle: str, now: float) -> Sequence[_Held]:
+    """Return the live records of a handle, without those that cannot be read."""
+    found: list[_Held] = []
+    for row in connection.execute(_LIST, (_short(handle), now)).fetchall():
+        try:
+            record = _record(row[-1], row)
+        except RecordUnreadable:
+            continue
+        if handle in record.handles:
+            found.append(record)
+    return found
 
 
 def _sweep(connection: sqlite3.Connection, now: float, limit: int) -> tuple[int, int]:

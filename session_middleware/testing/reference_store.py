@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from session_middleware.core.lifetime import Touch
+from session_middleware.core.lifetime import Touch, recorded_end
 from session_middleware.core.record import SessionRecord
 from session_middleware.stores.base import renewed, saved
 
@@ -69,6 +69,20 @@ class ReferenceStore:
     def list(self, handle: str, now: float) -> Sequence[SessionRecord]:
         alive = (self.alive(key) for key in self.rows)
         return [record for record in alive if record and handle in record.handles and now < record.keep_until]
+
+    def create_capped(
+        self, record: SessionRecord, handle: str, most: int, evict: bool, now: float, keep_until: float
+    ) -> Sequence[SessionRecord] | None:
+        alive = [other for other in self.list(handle, now) if recorded_end(other) > now]
+        evicted: list[SessionRecord] = []
+        while len(alive) - len(evicted) >= most:
+            if not evict:
+                return None
+            evicted.append(min((o for o in alive if o not in evicted), key=lambda other: other.authenticated_at))
+        self.create(record)
+        for other in evicted:
+            self.end(other.key, "revoked", now, keep_until)
+        return evicted
 
     def end_before(self, instant: float, at: float) -> None:
         if self.epoch is None or instant > self.epoch[0]:

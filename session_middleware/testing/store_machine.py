@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from session_middleware.core.lifetime import Touch
 from session_middleware.core.record import SessionRecord
-from session_middleware.stores.base import AddsOnce, EndsBefore, Prunes, Recognises
+from session_middleware.stores.base import AddsOnce, Caps, EndsBefore, Prunes, Recognises
 from session_middleware.testing.driven import Driven
 from session_middleware.testing.reference_record import reference_record
 from session_middleware.testing.reference_store import ReferenceStore
@@ -95,9 +95,62 @@ class _Histories(RuleBasedStateMachine):
     ) -> None:
         if self._key(session) in self.reference.rows:
             return  # a fault, see the contract's own test
-        record = reference_record(session).evolve(
+        self._both("create", self._new(session, at, seen, deadline, keep, handles, claims))
+
+    @precondition(lambda self: isinstance(self.store.store, Caps))
+    @rule(
+        session=_sessions,
+        at=_instants,
+        seen=_instants,
+        deadline=_maybe,
+        keep=_instants,
+        handles=_handles,
+        handle=st.sampled_from(["one", "two"]),
+        most=st.integers(1, 2),
+        evict=st.booleans(),
+        now=_instants,
+        until=_instants,
+    )
+    def create_capped(
+        self,
+        session: int,
+        at: float,
+        seen: float,
+        deadline: float | None,
+        keep: float,
+        handles: tuple[str, ...],
+        handle: str,
+        most: int,
+        evict: bool,
+        now: float,
+        until: float,
+    ) -> None:
+        if self._key(session) in self.reference.rows:
+            return  # a fault, see the contract's own test
+        record = self._new(session, at, seen, deadline, keep, tuple({handle, *handles}), {})
+        args = (record, handle, most, evict, self.era + now, self.era + _ERA + until)
+        got, due = self.store.create_capped(*args), self.reference.create_capped(*args)
+        if due is None:
+            assert got is None
+            return
+        assert len(got) == len(due)
+        assert {record.key: record for record in got} == {record.key: record for record in due}
+        self.returned.extend(got)
+
+    def _new(
+        self,
+        session: int,
+        at: float,
+        seen: float,
+        deadline: float | None,
+        keep: float,
+        handles: tuple[str, ...],
+        claims: dict[str, Any],  # Any: values of the json module
+    ) -> SessionRecord:
+        return reference_record(session).evolve(
             created_at=self.era + at,
-            authenticated_at=self.era + at,
+            # No two alike: which of two of one instant is the older, create_capped leaves open.
+            authenticated_at=self.era + at + session / 1024,
             last_seen_at=self.era + seen,
             inactivity_deadline=None if deadline is None else self.era + deadline,
             keep_until=self.era + _ERA + keep,
@@ -105,7 +158,6 @@ class _Histories(RuleBasedStateMachine):
             handles=handles,
             claims=claims,
         )
-        self._both("create", record)
 
     @rule(
         session=_sessions,

@@ -10,7 +10,7 @@ from typing import Any
 __all__ = ["Meanwhile", "StoreDown", "WatchedStore"]
 
 READS = ("load", "list", "holds")
-WRITES = ("create", "touch", "save", "renew", "end", "end_before", "add_once", "prune")
+WRITES = ("create", "create_capped", "touch", "save", "renew", "end", "end_before", "add_once", "prune")
 
 #: What another process does meanwhile: yields (method, *arguments) and is sent what the store answers.
 Meanwhile = Callable[[], Generator[tuple[Any, ...], Any, None]]  # Any: the store's methods, by name

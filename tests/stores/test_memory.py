@@ -46,7 +46,10 @@ def _awaited(name: str) -> Callable[..., object]:
     return call
 
 
-for _name in ("create", "load", "touch", "save", "renew", "end", "list", "end_before", "add_once", "prune"):
+for _name in (
+    *("create", "load", "touch", "save", "renew", "end", "list"),
+    *("create_capped", "end_before", "add_once", "prune"),
+):
     setattr(AsyncReferenceStore, _name, _awaited(_name))
 
 
