@@ -255,7 +255,7 @@ class Session(_View):
 
         Raises:
             SettingsError: an argument makes no sense, or the session JWT would not fit a cookie.
-            SessionError: another site made this request (L20).
+            SessionError: another site made this request (L20), or its response takes no cookie (WebSocket, OPTIONS).
             ResponseAlreadyStarted: the headers have gone out.
             StoreUnavailable: the store did not answer.
         """
@@ -275,7 +275,13 @@ class Session(_View):
         )
 
     def step_up(self, factors: Sequence[Mapping[str, Any]]) -> None:
-        """Record a further proof under a new id: the session is fresh, its deadlines stay (L12)."""
+        """Record a further proof under a new id: the session is fresh, its deadlines stay (L12).
+
+        Raises:
+            SessionError: nobody is signed in, or the response takes no cookie (WebSocket, OPTIONS).
+            ResponseAlreadyStarted: the headers have gone out.
+            StoreUnavailable: the store did not answer.
+        """
         self._run(self._engine.step_up(self._x, factors))
 
     def logout(self) -> None:

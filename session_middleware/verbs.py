@@ -67,6 +67,7 @@ class Verbs:
         """
         if x.closed:
             raise ResponseAlreadyStarted("login() came after the response had started; call it before you answer.")
+        _can_set_cookie(x, "login")
         if not isinstance(subject, str) or not subject:
             raise SettingsError(
                 "subject", subject, "is not a user id.", "Give a non-empty str, for example str(user.id)."
@@ -123,6 +124,7 @@ class Verbs:
         """Record a further proof of identity under a new id; both deadlines stay (L12)."""
         if x.closed:
             raise ResponseAlreadyStarted("step_up() came after the response had started; call it before you answer.")
+        _can_set_cookie(x, "step_up")
         standing = await self.live(x, "step_up")
         held = await self.reach.load(standing.key)  # others may have written to it, or ended it, since we opened
         if held is None or held.ended_at is not None:
@@ -353,6 +355,25 @@ class Verbs:
             await self.end(x.created.key, "abandoned", x.now, x.now)
             x.created, x.verdict, x.record = None, Verdict.ANONYMOUS, None
         x.closed = True
+
+
+def _can_set_cookie(x: Exchange, verb: str) -> None:
+    """Refuse what would make a session that no browser ever hears of.
+
+    Raises:
+        SessionError: this response takes no cookie of ours (L18).
+    """
+    if x.facts.websocket:
+        place = "a WebSocket handshake"
+    elif x.facts.method == "OPTIONS":
+        place = "the answer to OPTIONS"
+    else:
+        return
+    raise SessionError(
+        f"{verb}() needs a cookie to go out, and {place} sets none. Call it in a request whose response the browser "
+        "keeps cookies of, such as a POST.",
+        code="no_cookie",
+    )
 
 
 def _data_changes(x: Exchange, record: SessionRecord) -> tuple[dict[str, Any], set[str]]:  # Any: JSON values
