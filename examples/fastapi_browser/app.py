@@ -1,7 +1,8 @@
 """A FastAPI API with a browser front: `cd examples/fastapi_browser && uv run uvicorn app:app`, then http://localhost:8000/.
 
 The front is files in `front/`; it talks to the API under /api and to our endpoints under /session. The signing key comes
-from SECRET_KEY; without it, one is made for this run. Sessions are in sessions.db here, or where SESSION_STORE_URL says.
+from SECRET_KEY; without it, each process makes one for itself, so set it for `--workers 2`. Sessions are in sessions.db here,
+or where SESSION_STORE_URL says.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, HTTPException
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel
 
@@ -28,14 +29,18 @@ from session_middleware import (
     session_optional,
 )
 from session_middleware.adapters.fastapi import SessionCookie, SessionLifetimeMiddleware, SyncSessionCookie
+from session_middleware.adapters.starlette import safe_return_to
 
-SETTINGS = Settings(
-    secret_keys=[os.environ.get("SECRET_KEY") or secrets.token_urlsafe(48)],
-    login_url="/",  # the front asks for the password itself
-    cookie_name="fastapi_browser",
-    inactivity_timeout=15 * 60,
-    absolute_lifetime=8 * 3600,
-    exempt_paths=["/docs", "/openapi.json"],
+#: What holds unless the environment says otherwise, under these names.
+DEFAULTS = {
+    "SESSION_LIFETIME_LOGIN_URL": "/",  # the front asks for the password itself
+    "SESSION_LIFETIME_COOKIE_NAME": "fastapi_browser",
+    "SESSION_LIFETIME_INACTIVITY_TIMEOUT": 15 * 60,
+    "SESSION_LIFETIME_ABSOLUTE_LIFETIME": 8 * 3600,
+    "SESSION_LIFETIME_EXEMPT_PATHS": ["/docs", "/openapi.json"],
+}
+SETTINGS = Settings.from_mapping(
+    DEFAULTS | os.environ, secret_keys=[os.environ.get("SECRET_KEY") or secrets.token_urlsafe(48)]
 )
 
 # With the default cookie name, CurrentSession and CurrentSyncSession are these.
@@ -60,13 +65,16 @@ class Credentials(BaseModel):
 
 class Profile(BaseModel):
     name: str
-    inactivity_deadline: datetime
+    inactivity_deadline: datetime | None  # None: silence ends no session
     absolute_deadline: datetime
 
 
-def profile_of(session: AsyncSession | Session) -> Profile:
+class LoggedIn(BaseModel):
+    go_to: str
+
+
+def profile_of(session: AsyncSession) -> Profile:
     assert session.subject is not None
-    assert session.inactivity_deadline is not None
     assert session.absolute_deadline is not None
     return Profile(
         name=session.subject,
@@ -77,11 +85,13 @@ def profile_of(session: AsyncSession | Session) -> Profile:
 
 @api.post("/login")
 @session_optional
-def login(credentials: Credentials, session: MySyncSession) -> Profile:  # `def`: hashing a password takes its time
+def login(
+    credentials: Credentials, session: MySyncSession, request: Request
+) -> LoggedIn:  # `def`: hashing takes its time
     if not hmac.compare_digest(digest(credentials.password, SALT), USERS.get(credentials.name, b"")):
         raise HTTPException(403, "That is not right.")
     session.login(credentials.name, factors=[{"type": "password"}])
-    return profile_of(session)
+    return LoggedIn(go_to=safe_return_to(request))  # who opened a page of the API was sent to the front to log in
 
 
 @api.get("/me")

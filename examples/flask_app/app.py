@@ -1,7 +1,8 @@
 """A small Flask app: `cd examples/flask_app && uv run flask --app app run`, then http://localhost:5000/.
 
-The signing key comes from SECRET_KEY; without it, one is made for this run. Sessions are in instance/sessions.db, or where
-SESSION_STORE_URL says.
+Behind a server: `uv run gunicorn --workers 2 'app:create_app()'`, SECRET_KEY set, since without it each process makes a key
+of its own. Sessions are in instance/sessions.db, or where SESSION_STORE_URL says. Any setting can be given in the
+environment as Flask reads it, FLASK_SESSION_LIFETIME_INACTIVITY_TIMEOUT=60.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ USERS = {"alice": generate_password_hash("wonderland")}  # yours are in a databa
 
 HOME = """<!doctype html><html lang=en><meta charset=utf-8><title>Hello</title>
 <h1>Hello {{ session.subject }}</h1>
-<p>Silence ends this session at {{ session.inactivity_deadline.strftime("%H:%M:%S") }} UTC unless you do something;
+<p>Silence ends this session {% if session.inactivity_deadline %}at
+{{ session.inactivity_deadline.strftime("%H:%M:%S") }} UTC unless you do something{% else %}never{% endif %};
 at {{ session.absolute_deadline.strftime("%H:%M:%S") }} UTC it ends in any case.</p>
 <p><a href="{{ url_for("password") }}">Change password</a>, <a href="/session/list">my sessions</a>,
 <a href="{{ url_for("about") }}">about</a>. Unread: <output id=unread>?</output></p>
@@ -51,6 +53,7 @@ def create_app(**options: Any) -> Flask:
         SESSION_LIFETIME_INACTIVITY_TIMEOUT=15 * 60,
         SESSION_LIFETIME_ABSOLUTE_LIFETIME=8 * 3600,
     )
+    app.config.from_prefixed_env()  # FLASK_...
     SessionLifetime(app, **options)
 
     @app.get("/")

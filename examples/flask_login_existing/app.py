@@ -4,8 +4,9 @@ The app is as such apps are: LoginManager, `login_user`, `@login_required`, "rem
 two lines below, and on three routes. Now its sessions end by silence and by age, a logout ends them on every copy of the
 cookies, a remember cookie alone signs nobody in, and a user sees and ends their sessions at /session/list.
 
-The signing key comes from SECRET_KEY; without it, one is made for this run. Sessions are in instance/sessions.db, or where
-SESSION_STORE_URL says.
+Behind a server: `uv run --with flask-login --with gunicorn gunicorn --workers 2 'app:create_app()'`, SECRET_KEY set, since
+without it each process makes a key of its own. Sessions are in instance/sessions.db, or where SESSION_STORE_URL says. Any
+setting can be given in the environment as Flask reads it, FLASK_SESSION_LIFETIME_INACTIVITY_TIMEOUT=60.
 """
 
 from __future__ import annotations
@@ -35,6 +36,20 @@ PAGE = """<!doctype html><html lang=en><meta charset=utf-8><title>Wiki</title>
 {% if current_user.is_authenticated %}<form method=post action="{{ url_for("logout") }}"><button>Log out</button></form>
 {% endif %}</html>"""
 
+HOME = """<h1>Hello {{ current_user.id }}</h1>
+<p>Silence ends this session {% if session.inactivity_deadline %}at
+{{ session.inactivity_deadline.strftime("%H:%M:%S") }} UTC unless you do something{% else %}never{% endif %};
+at {{ session.absolute_deadline.strftime("%H:%M:%S") }} UTC it ends in any case.</p>
+<p><a href="{{ url_for("password") }}">Change password</a>, <a href="/session/list">my sessions</a>,
+<a href="{{ url_for("about") }}">about</a>. Unread: <output id=unread>?</output></p>
+<script>
+setInterval(async () => {
+  const answer = await fetch({{ url_for("unread")|tojson }});
+  if (answer.redirected) location.reload();  // Flask-Login sends a script, too, to the login page
+  else unread.value = (await answer.json()).unread;
+}, 10000);
+</script>"""
+
 LOGIN = """<h1>Log in</h1><form method=post><label>Name <input name=name autocomplete=username></label>
 <label>Password <input name=password type=password autocomplete=current-password></label>
 <label><input name=remember type=checkbox> Remember me</label> <button>Log in</button></form><p>alice, wonderland</p>"""
@@ -63,6 +78,7 @@ def create_app(**options: Any) -> Flask:
     app.config["SESSION_LIFETIME_ABSOLUTE_LIFETIME"] = 8 * 3600
     app.config["SESSION_LIFETIME_COOKIE_NAME"] = "wiki"
     # app.config["SESSION_LIFETIME_ADOPT_EXISTING_UNTIL"] = "2026-11-22"  # on this day nobody has to log in again
+    app.config.from_prefixed_env()  # FLASK_...
     SessionLifetime(app, **options)
     # --- to here ---
 
@@ -88,13 +104,7 @@ def create_app(**options: Any) -> Flask:
     @app.get("/")
     @login_required
     def home() -> str:
-        return page(
-            "<h1>Hello {{ current_user.id }}</h1>"
-            "<p>Silence ends this session at {{ session.inactivity_deadline.strftime('%H:%M:%S') }} UTC unless you do "
-            "something; at {{ session.absolute_deadline.strftime('%H:%M:%S') }} UTC it ends in any case.</p>"
-            "<p><a href='/password'>Change password</a>, <a href='/session/list'>my sessions</a></p>",
-            session=session_from(),
-        )
+        return page(HOME, session=session_from())
 
     @app.route("/password", methods=["GET", "POST"])
     @fresh_login_required(within=300)  # Flask-Login's own asks whether, not when
@@ -113,7 +123,7 @@ def create_app(**options: Any) -> Flask:
         return "For everybody; no cookie is read."
 
     @app.get("/unread")
-    @no_touch  # a page asks every ten seconds, and that is not the user
+    @no_touch  # the page asks every ten seconds, and that is not the user
     @login_required
     def unread() -> dict[str, int]:
         return {"unread": 0}

@@ -1,7 +1,7 @@
 """A small Starlette app: `cd examples/starlette_app && uv run uvicorn app:app`, then http://localhost:8000/.
 
-The signing key comes from SECRET_KEY; without it, one is made for this run. Sessions are in sessions.db here, or where
-SESSION_STORE_URL says.
+The signing key comes from SECRET_KEY; without it, each process makes one for itself, so set it for `--workers 2`. Sessions
+are in sessions.db here, or where SESSION_STORE_URL says.
 """
 
 from __future__ import annotations
@@ -37,9 +37,17 @@ def digest(password: str, salt: bytes) -> bytes:
 SALT = secrets.token_bytes(16)
 USERS = {"alice": digest("wonderland", SALT)}  # yours are in a database, each with a salt of its own
 
+#: What holds unless the environment says otherwise, under these names.
+DEFAULTS = {
+    "SESSION_LIFETIME_LOGIN_URL": "login",  # the name of the route
+    "SESSION_LIFETIME_COOKIE_NAME": "starlette_app",
+    "SESSION_LIFETIME_INACTIVITY_TIMEOUT": 15 * 60,
+    "SESSION_LIFETIME_ABSOLUTE_LIFETIME": 8 * 3600,
+}
+
 HOME = """<!doctype html><html lang=en><meta charset=utf-8><title>Hello</title>
 <h1>Hello {name}</h1>
-<p>Silence ends this session at {silence:%H:%M:%S} UTC unless you do something;
+<p>Silence ends this session {silence};
 at {age:%H:%M:%S} UTC it ends in any case.</p>
 <p><a href=/password>Change password</a>, <a href=/session/list>my sessions</a>, <a href=/about>about</a>.
 Unread: <output id=unread>?</output></p>
@@ -62,10 +70,11 @@ WRONG = "<p role=alert>That is not right.</p>"
 
 async def home(request: Request) -> Response:
     session = session_from(request)
+    silence = session.inactivity_deadline
     return HTMLResponse(
         HOME.format(
             name=escape(request.user.display_name),
-            silence=session.inactivity_deadline,
+            silence=f"at {silence:%H:%M:%S} UTC unless you do something" if silence else "never",
             age=session.absolute_deadline,
         )
     )
@@ -102,13 +111,8 @@ def password(request: Request) -> Response:  # a `def` endpoint runs in a thread
 
 def create_app(**options: Any) -> Starlette:
     """Return the app; options are those of SessionLifetimeMiddleware."""
-    settings = Settings(
-        secret_keys=[os.environ.get("SECRET_KEY") or secrets.token_urlsafe(48)],
-        login_url="login",  # the name of the route
-        cookie_name="starlette_app",
-        inactivity_timeout=15 * 60,
-        absolute_lifetime=8 * 3600,
-    )
+    key = os.environ.get("SECRET_KEY") or secrets.token_urlsafe(48)
+    settings = Settings.from_mapping(DEFAULTS | os.environ, secret_keys=[key])
     routes = [
         Route("/", home),
         Route("/login", login, methods=["GET", "POST"]),

@@ -1,6 +1,7 @@
 """A small app in plain WSGI: `uv run python examples/wsgi_app/app.py`, then http://localhost:8000/.
 
-The signing key comes from SECRET_KEY; without it, one is made for this run. Sessions are in sessions.db, here.
+Behind a server: `cd examples/wsgi_app && uv run gunicorn --workers 2 'app:make_app()'`, SECRET_KEY set, since
+without it each process makes a key of its own. Sessions are in sessions.db here, or where SESSION_STORE_URL says.
 """
 
 from __future__ import annotations
@@ -21,6 +22,21 @@ Answer = tuple[str, list[tuple[str, str]], str]
 
 USERS = {"alice": "wonderland"}  # yours are in a database, and their passwords hashed
 
+#: What holds unless the environment says otherwise, under these names.
+DEFAULTS = {
+    "SESSION_LIFETIME_COOKIE_NAME": "wsgi_app",
+    "SESSION_LIFETIME_INACTIVITY_TIMEOUT": 15 * 60,
+    "SESSION_LIFETIME_ABSOLUTE_LIFETIME": 8 * 3600,
+}
+
+POLL = """<script>
+setInterval(async () => {
+  const answer = await fetch("/unread");
+  if (answer.status === 401) location.reload();  // the session has ended: to the login page, and back here after it
+  else unread.value = (await answer.json()).unread;
+}, 10000);
+</script>"""
+
 
 def page(title: str, body: str, status: str = "200 OK") -> Answer:
     text = f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><h1>{title}</h1>{body}</html>"
@@ -29,12 +45,14 @@ def page(title: str, body: str, status: str = "200 OK") -> Answer:
 
 def home(environ: Environ) -> Answer:
     session = session_from(environ)
+    silence = session.inactivity_deadline
     return page(
         f"Hello {escape(str(session.subject))}",
-        f"<p>Silence ends this session at {session.inactivity_deadline:%H:%M:%S} UTC unless you do something; at "
-        f"{session.absolute_deadline:%H:%M:%S} UTC it ends in any case.</p>"
-        '<p><a href="/password">Change password</a>, <a href="/session/list">my sessions</a></p>'
-        "<form method=post action=/session/logout><button>Log out</button></form>",
+        f"<p>Silence ends this session {f'at {silence:%H:%M:%S} UTC unless you do something' if silence else 'never'}; "
+        f"at {session.absolute_deadline:%H:%M:%S} UTC it ends in any case.</p>"
+        '<p><a href="/password">Change password</a>, <a href="/session/list">my sessions</a>, <a href="/about">about</a>. '
+        "Unread: <output id=unread>?</output></p>"
+        f"<form method=post action=/session/logout><button>Log out</button></form>{POLL}",
     )
 
 
@@ -61,7 +79,7 @@ def about(environ: Environ) -> Answer:
     return page("About", "<p>For everybody; no cookie is read.</p>")
 
 
-@no_touch
+@no_touch  # the page asks every ten seconds, and that is not the user
 def unread(environ: Environ) -> Answer:
     return "200 OK", [("Content-Type", "application/json")], '{"unread": 0}'
 
@@ -97,12 +115,8 @@ def routed(environ: Environ, start_response: Any) -> Iterable[bytes]:
 
 def make_app(**options: Any) -> SessionLifetimeMiddleware:
     """Return the app; options are those of SessionLifetimeMiddleware."""
-    settings = Settings(
-        secret_keys=[os.environ.get("SECRET_KEY") or secrets.token_urlsafe(48)],
-        cookie_name="wsgi_app",
-        inactivity_timeout=15 * 60,
-        absolute_lifetime=8 * 3600,
-    )
+    key = os.environ.get("SECRET_KEY") or secrets.token_urlsafe(48)
+    settings = Settings.from_mapping(DEFAULTS | os.environ, secret_keys=[key])
     return SessionLifetimeMiddleware(routed, settings, endpoint_of=view_of, **options)
 
 

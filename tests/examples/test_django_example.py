@@ -126,7 +126,10 @@ def test_a_person_uses_it(browser: Browser) -> None:
     assert (answer.status, answer.header("Location")) == (302, "/")
     home = browser.follow(answer)
     assert b"Hello alice" in home.body
-    assert b"Silence ends this session at" in home.body
+    shown = [time.strftime("%H:%M", time.gmtime(time.time() + seconds)) for seconds in (8 * 3600, 8 * 3600 - 60)]
+    found = re.findall(rb"at\s+(\d\d:\d\d):\d\d\s+UTC", home.body)
+    assert len(found) == 2
+    assert found[1].decode() in shown, "the hard age, in UTC as the page says"
     assert browser.fetch("/unread").json == {"unread": 0}
     assert set(browser.fetch("/deadlines").json) == {"inactivity", "absolute"}
     assert browser.navigate("/password").status == 200

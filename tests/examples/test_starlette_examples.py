@@ -146,7 +146,10 @@ def test_the_front_is_open_and_its_api_is_not(front: Stage) -> None:
 def test_a_life_as_the_front_leads_it(front: Stage) -> None:
     """Log in, see the deadlines, stay by asking to, change the password while that is recent, log out."""
     assert front.call("/api/login", "POST", {**ALICE, "password": "wrong"}).json() == {"detail": "That is not right."}
-    assert front.call("/api/login", "POST", ALICE).json()["inactivity_deadline"] == "2027-01-15T08:15:00Z"
+    assert front.call("/api/login", "POST", ALICE).json() == {"go_to": "/"}
+    me = front.call("/api/me").json()
+    assert (me["name"], me["absolute_deadline"]) == ("alice", "2027-01-15T16:00:00Z")
+    assert me["inactivity_deadline"] == "2027-01-15T08:15:00Z"
     front.clock.advance(minutes=14)
     assert front.call("/session/continue", "POST").json()["inactivity_left"] == 900
     front.clock.advance(minutes=14)
@@ -156,6 +159,15 @@ def test_a_life_as_the_front_leads_it(front: Stage) -> None:
     assert "alice" in front.call("/api/password", "POST").json()["changed"]
     assert front.call("/session/logout", "POST").status_code == 204
     assert front.call("/api/me").status_code == 401
+
+
+def test_who_opens_the_api_comes_back_to_it(front: Stage) -> None:
+    """A page of the API opened without a session leads to the front, and the login says where to go on; only here (L15)."""
+    refused = front.open("/api/me?x=1")
+    assert (refused.status_code, refused.headers["Location"]) == (303, "/?return_to=/api/me%3Fx%3D1")
+    query = refused.headers["Location"].partition("?")[2]
+    assert front.call(f"/api/login?{query}", "POST", ALICE).json() == {"go_to": "/api/me?x=1"}
+    assert front.call("/api/login?return_to=//evil.example", "POST", ALICE).json() == {"go_to": "/"}
 
 
 def test_a_poll_of_the_front_keeps_nobody_signed_in(front: Stage) -> None:

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from session_middleware import Settings
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 SECRET_KEY = os.environ.get("SECRET_KEY", "django-insecure-only-for-this-example-0123456789-abcdefghijklmnop")
 DEBUG = os.environ.get("DEBUG", "1") == "1"
@@ -36,13 +38,14 @@ MIDDLEWARE.insert(
     MIDDLEWARE.index("django.contrib.auth.middleware.AuthenticationMiddleware") + 1,
     "session_middleware.adapters.django.SessionLifetimeMiddleware",
 )
-SESSION_LIFETIME = {
-    "inactivity_timeout": float(os.environ.get("SHOP_INACTIVITY_TIMEOUT", 15 * 60)),
-    "absolute_lifetime": 8 * 3600,
-    "cookie_name": "shop",
-    "logout_urls": ["/", "/about"],
-    # "adopt_existing_until": "2026-11-22",  # on this day nobody who logged in lately has to log in again
+SESSION_LIFETIME_DEFAULTS = {  # the environment may say otherwise, under these names
+    "SESSION_LIFETIME_INACTIVITY_TIMEOUT": 15 * 60,
+    "SESSION_LIFETIME_ABSOLUTE_LIFETIME": 8 * 3600,
+    "SESSION_LIFETIME_COOKIE_NAME": "shop",
+    "SESSION_LIFETIME_LOGOUT_URLS": ["/", "/about"],
+    # "SESSION_LIFETIME_ADOPT_EXISTING_UNTIL": "2026-11-22",  # on this day nobody who logged in lately has to do it again
 }
+SESSION_LIFETIME = {"settings": Settings.from_mapping(SESSION_LIFETIME_DEFAULTS | os.environ)}
 # --- to here ---
 
 TEMPLATES = [
@@ -66,6 +69,7 @@ DATABASES = {
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 STATIC_URL = "static/"
+TIME_ZONE = "UTC"
 USE_TZ = True
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "home"

@@ -36,7 +36,8 @@ async function showHome() {
   at("login").hidden = true;
   at("home").hidden = false;
   at("name").textContent = me.name;
-  at("silence").textContent = new Date(me.inactivity_deadline).toLocaleTimeString();
+  at("silence").textContent = me.inactivity_deadline === null
+    ? "no time" : new Date(me.inactivity_deadline).toLocaleTimeString();
   at("age").textContent = new Date(me.absolute_deadline).toLocaleTimeString();
   const list = await call("GET", "/session/list");
   at("sessions").replaceChildren(...(list?.sessions ?? []).map(row));
@@ -61,8 +62,10 @@ function row(session) {
 at("login").onsubmit = async (event) => {
   event.preventDefault();
   try {
-    await call("POST", "/api/login", Object.fromEntries(new FormData(event.target)));
-    await showHome();
+    // Who opened a page of the API without a session was sent here, and goes back there.
+    const { go_to } = await call("POST", `/api/login${location.search}`, Object.fromEntries(new FormData(event.target)));
+    if (go_to === "/") await showHome();
+    else location.assign(go_to);
   } catch (problem) {
     at("reason").textContent = problem.message;
   }
