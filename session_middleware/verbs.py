@@ -349,9 +349,14 @@ class Verbs:
                 return
         raise StoreUnavailable(f"Claims could not be saved: {SAVE_TRIES} other writers came first.")
 
-    async def abandon(self, x: Exchange) -> None:
-        """The app raised instead of answering: no cookie goes out, so a session made for it is ended (L25)."""
-        if x.created is not None and not x.closed:
+    async def abandon(self, x: Exchange, *, unsent: bool = False) -> None:
+        """The app raised instead of answering: no cookie goes out, so a session made for it is ended (L25).
+
+        Args:
+            x: the exchange; it is closed.
+            unsent: also where a response had begun, because it has been taken back before it was sent.
+        """
+        if x.created is not None and (unsent or not x.closed):
             await self.end(x.created.key, "abandoned", x.now, x.now)
             x.created, x.verdict, x.record = None, Verdict.ANONYMOUS, None
         x.closed = True

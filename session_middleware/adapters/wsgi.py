@@ -146,6 +146,8 @@ class SessionLifetimeMiddleware:
         responder = _Responder(self, x, start_response)
         try:
             body = self.app(environ, responder)
+            if responder.held is not None and type(body) in (list, tuple):  # nothing in there can fail
+                responder.begin()
             if responder.started:
                 return body
             return _Watched(self, x, body, responder, start_response, environ)
@@ -170,24 +172,68 @@ class SessionLifetimeMiddleware:
 
 
 class _Responder:
-    """The start_response that the app is given."""
+    """The start_response that the app is given.
 
-    __slots__ = ("_cookies", "_middleware", "_start", "_x", "started")
+    An answer with a login is held until its first chunk: up to then the app may fail, or answer anew (PEP 3333), and
+    the browser must not have the cookie, nor the old session be over, for a view that failed (L25).
+    """
+
+    __slots__ = ("_cookies", "_middleware", "_server_write", "_start", "_x", "held", "started")
+    _server_write: Callable[[bytes], object]  # once the response that was held has started
 
     def __init__(self, middleware: SessionLifetimeMiddleware, x: Exchange, start: StartResponse) -> None:
         self._middleware = middleware
         self._x = x
         self._start = start
         self._cookies: list[str] = []
+        self.held: tuple[str, list[tuple[str, str]]] | None = None
         self.started = False
 
     def __call__(
         self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
     ) -> Callable[[bytes], object]:
+        x = self._x
+        if self.held is not None and exc_info is None:
+            self.begin()  # a second answer without a fault is the server's to refuse
+        if x.created is not None:
+            if exc_info is not None:
+                return self._take_back(status, headers, exc_info)
+            if not x.closed:
+                self.held = status, list(headers)
+                return self._write
+        return self._pass_on(status, headers, exc_info)
+
+    def begin(self) -> None:
+        """Start the response that is held, if one is.
+
+        Raises:
+            StoreUnavailable: the login's cookie cannot be vouched for, or claims could not be saved.
+        """
+        if self.held is not None:
+            self._server_write = self._pass_on(*self.held, None)
+            self.held = None
+
+    def _write(self, chunk: bytes) -> object:
+        self.begin()
+        return self._server_write(chunk)
+
+    def _take_back(self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo) -> Callable[[bytes], object]:
+        """Have an error page answer, not the view that logged in (L25)."""
         engine, x = self._middleware.engine, self._x
-        if exc_info is not None and x.created is not None and not x.closed:
-            run_sync(engine.abandon(x))  # an error page answers, not the view that logged in (L25)
-        elif not x.closed:
+        self.held = None
+        if not x.closed:
+            run_sync(engine.abandon(x))
+            return self._pass_on(status, headers, exc_info)
+        self._cookies = []
+        write = self._pass_on(status, headers, exc_info)  # raises if the first answer, cookie included, has gone out
+        run_sync(engine.abandon(x, unsent=True))
+        return write
+
+    def _pass_on(
+        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None
+    ) -> Callable[[bytes], object]:
+        engine, x = self._middleware.engine, self._x
+        if not x.closed:
             if engine.is_settled(x):
                 x.closed = True
             else:
@@ -200,7 +246,7 @@ class _Responder:
 
 
 class _Watched:
-    """The body of an app that answers only when its body is asked for, such as a generator function."""
+    """The body of an app that answers when its body is asked for: a generator function, or a login (see _Responder)."""
 
     def __init__(
         self,
@@ -223,18 +269,22 @@ class _Watched:
         return self
 
     def __next__(self) -> bytes:
-        try:
+        if self._responder.started:
             return next(self._chunks)
-        except StopIteration:
-            raise
+        try:
+            chunk = next(self._chunks, None)
+            self._responder.begin()
         except BaseException as problem:
-            if self._responder.started:
-                raise
             reply = self._middleware._failed(self._x, problem, self._responder, self._start, self._environ)
             self._chunks = iter(reply)
             return next(self._chunks, b"")
+        if chunk is None:
+            raise StopIteration
+        return chunk
 
     def close(self) -> None:
+        if not self._responder.started:
+            run_sync(self._middleware.engine.abandon(self._x))  # the server sends nothing of it (L25)
         close = getattr(self._body, "close", None)
         if close is not None:
             close()
