@@ -7,14 +7,14 @@ from typing import Final
 
 from session_middleware.errors import RecordUnreadable
 
-__all__ = ["packed", "unpacked"]
+__all__ = ["COMMON", "packed", "unpacked"]
 
 #: First byte of a packed body. A body as `encode_body` writes it begins with "{" and is read as it stands, so that an
 #: operator may put one in by hand. Another dictionary needs another byte, and this one must go on being read.
 _DEFLATED: Final = b"\x01"
 
 #: Deflate finds a neighbour cheaper than a stranger, so what is most common stands last.
-_COMMON: Final = (
+COMMON: Final = (
     b'"fresh":"phone_number":"locale":"tenant":"scope":"groups":["permissions":["user","staff","admin"]'
     b'{"kind":"totp","at":{"kind":"passkey","at":{"kind":"otp","amr":["pwd"],"authenticator":"webauthn"'
     b"Mozilla/5.0 (iPad; CPU OS 18_0 like Mac OS X) Mobile/15E148 OPR/ SamsungBrowser/28.0 "
@@ -37,7 +37,7 @@ def packed(body: bytes) -> bytes:
     Args:
         body: as `SessionRecord.encode_body` wrote it.
     """
-    deflater = zlib.compressobj(9, zlib.DEFLATED, -12, 6, zlib.Z_DEFAULT_STRATEGY, _COMMON)
+    deflater = zlib.compressobj(9, zlib.DEFLATED, -12, 6, zlib.Z_DEFAULT_STRATEGY, COMMON)
     small = _DEFLATED + deflater.compress(body) + deflater.flush()
     return small if len(small) < len(body) else body
 
@@ -51,7 +51,7 @@ def unpacked(stored: object) -> bytes:
     if isinstance(stored, bytes):
         if stored[:1] != _DEFLATED:
             return stored
-        inflater = zlib.decompressobj(-12, _COMMON)
+        inflater = zlib.decompressobj(-12, COMMON)
         try:
             body = inflater.decompress(stored[1:])
         except zlib.error:
