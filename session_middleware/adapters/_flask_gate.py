@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Request, Response, current_app, got_request_exception, has_request_context, request
@@ -14,7 +15,8 @@ from werkzeug.http import HTTP_STATUS_CODES
 
 from session_middleware.adapters._flask_login import FlaskLogin, manager_of
 from session_middleware.adapters._flask_routes import Routes
-from session_middleware.adapters.wsgi import KEY, Environ, ExcInfo, StartResponse, WSGIFacts
+from session_middleware.adapters._wsgi_response import ExcInfo, Headers, LateBody, LateStart, StartResponse, Write
+from session_middleware.adapters.wsgi import KEY, Environ, WSGIFacts
 from session_middleware.core.caching import PRIVATE, finished
 from session_middleware.core.exchange import Exchange, RequestFacts, RouteRules
 from session_middleware.core.lifetime import Verdict
@@ -29,8 +31,6 @@ if TYPE_CHECKING:
     from session_middleware.engine import Engine
 
 __all__ = ["Gate"]
-
-Headers = list[tuple[str, str]]
 
 _CACHING = frozenset({"vary", "cache-control"})
 
@@ -75,38 +75,25 @@ class Gate:
         try:
             body = self._inner(environ, start)
         except BaseException as fault:
-            if isinstance(fault, SessionError) and not start.started:
-                with self.app.request_context(environ):  # its URLs may need one, and Flask's own is gone
-                    reply = run_sync(engine.answer(x, fault))
-                    if reply is not None:
-                        start.replace(reply)
-                        return start.body(())
-            run_sync(engine.abandon(x))  # nothing that the view began may stand (L25)
-            raise
+            return self._failed(x, start, environ, fault)
         finally:
             # Environ, exchange and facts would hold each other in a circle that waits for the garbage collector.
             facts._environ = {**environ, KEY: None}
         if not start.started:
-            return self._watched(x, body, start)
-        return body if start.reply is None else start.body(body)
+            failed = partial(self._failed, x, start, environ)
+            return LateBody(body, start, failed, lambda: run_sync(engine.abandon(x)))
+        return body if start.instead is None else start.in_place_of(body)
 
-    def _watched(self, x: Exchange, body: Iterable[bytes], start: _Start) -> Iterator[bytes]:
-        """Pass on the body of a WSGI app inside ours that answers only when its body is asked for."""
-        try:
-            try:
-                for chunk in body:
-                    if start.reply is not None:
-                        break
-                    yield chunk
-            except BaseException:
-                run_sync(self.engine.abandon(x))
-                raise
-        finally:
-            close = getattr(body, "close", None)
-            if close is not None:
-                close()
-        if start.reply is not None:
-            yield from start.body(())
+    def _failed(self, x: Exchange, start: _Start, environ: Environ, fault: BaseException) -> Iterable[bytes]:
+        """The app raised before its response: nothing that the view began may stand (L25)."""
+        if isinstance(fault, SessionError) and not start.started:
+            with self.app.request_context(environ):  # its URLs may need one, and Flask's own is gone
+                reply = run_sync(self.engine.answer(x, fault))
+                if reply is not None:
+                    start.replace(reply)
+                    return start.in_place_of(())
+        run_sync(self.engine.abandon(x))
+        raise fault
 
     def _before(self, *context: Any) -> Any:  # Any: what Flask gives and takes here
         """Judge the request by the endpoint that Flask is about to run (L21), then run the app's own hooks."""
@@ -152,16 +139,6 @@ class Gate:
         if has_request_context() and current_app._get_current_object() is self.app:  # type: ignore[attr-defined]
             rules = self._routes.rules_for(request)
         return run_sync(self.engine.open(x, rules))
-
-    def close(self, x: Exchange, *, failed: bool) -> list[str]:
-        """Finish the exchange; return the Set-Cookie values that go out.
-
-        Raises:
-            StoreUnavailable: claims or data could not be saved.
-        """
-        if failed and x.created is not None:
-            run_sync(self.engine.abandon(x))  # an error page answers, not the view that logged in (L25)
-        return run_sync(self.engine.close(x))
 
     # --- what Flask calls ----------------------------------------------------------------------------------------
 
@@ -242,27 +219,29 @@ class Gate:
         raise SettingsError("login_url", url, "is no route of this app.", hint)
 
 
-class _Start:
+class _Start(LateStart):
     """The start_response that Flask is given."""
 
-    __slots__ = ("_cookies", "_environ", "_gate", "_start", "_x", "reply", "started")
-    _cookies: Sequence[str]
+    __slots__ = ("_environ", "_gate", "_start")
 
     def __init__(self, gate: Gate, x: Exchange, start: StartResponse, environ: Environ) -> None:
+        super().__init__(gate.engine, x)
         self._gate = gate
-        self._x = x
         self._start = start
         self._environ = environ
-        self._cookies = ()
-        self.started = False
-        self.reply: Reply | None = None  # what is sent instead of the app's answer
 
-    def __call__(self, status: str, headers: Headers, exc_info: ExcInfo | None = None) -> Callable[[bytes], object]:
-        self.started = True
-        x, engine = self._x, self._gate.engine
+    def __call__(
+        self, status: str, headers: Headers, exc_info: ExcInfo | None = None, *, failed: bool = False
+    ) -> Write:
+        x, engine = self._x, self._engine
         if not x.judged or exc_info is not None or x.closed or not engine.is_settled(x):
-            return self._finish(status, headers, exc_info)
-        x.closed = True
+            if not x.judged:
+                refusal = self._gate.judge_late(x)
+                if refusal is not None:
+                    self.replace(engine.render(x, refusal))
+                    return _discard
+            return super().__call__(status, headers, exc_info, failed=failed or status.startswith("5"))
+        self.started = x.closed = True
         if x.authenticated:
             for name, _ in headers:
                 if name.lower() in _CACHING:
@@ -274,41 +253,42 @@ class _Start:
                     headers.append(("Cache-Control", PRIVATE))
         return self._start(status, headers)
 
-    def _finish(self, status: str, headers: Headers, exc_info: ExcInfo | None) -> Callable[[bytes], object]:
-        gate, x = self._gate, self._x
-        if not x.judged:
-            refusal = gate.judge_late(x)
-            if refusal is not None:
-                self.replace(gate.engine.render(x, refusal))
-                return _discard
+    def send(self, status: str, headers: Headers, exc_info: ExcInfo | None) -> Write:
+        engine, x = self._engine, self._x
         if not x.closed:
             try:
-                self._cookies = gate.close(x, failed=exc_info is not None or status.startswith("5"))
+                self.cookies = run_sync(engine.close(x))
             except StoreUnavailable:
-                self.replace(gate.engine.unavailable(x))
+                if self.held is not None:
+                    raise  # Flask's context may be gone, which rendering needs: see Gate._failed
+                self.replace(engine.unavailable(x))
                 return _discard
-        headers = finished(headers, vary=gate.engine.vary(x), protected=x.protected, cookies=self._cookies)
+        self.started = True
+        headers = finished(headers, vary=engine.vary(x), protected=x.protected, cookies=self.cookies)
         return self._start(status, headers) if exc_info is None else self._start(status, headers, exc_info)
 
     def replace(self, reply: Reply) -> None:
         """Send a reply of ours instead of what the app says."""
-        gate, x = self._gate, self._x
-        self.started, self.reply = True, reply
+        engine, x = self._engine, self._x
+        self.started = True
+        self.instead = [] if self._environ["REQUEST_METHOD"] == "HEAD" else [reply.body]
         cookies: list[str] = []
         with suppress(StoreUnavailable):
-            cookies = gate.close(x, failed=reply.status >= 500)
-        headers = finished(reply.headers, vary=gate.engine.vary(x), protected=False, cookies=cookies)
+            if reply.status >= 500:
+                run_sync(engine.abandon(x))
+            cookies = run_sync(engine.close(x))
+        headers = finished(reply.headers, vary=engine.vary(x), protected=False, cookies=cookies)
         headers.append(("Content-Length", str(len(reply.body))))
         phrase = HTTP_STATUS_CODES.get(reply.status, "Unknown")  # `refusal=` may answer what it likes
         self._start(f"{reply.status} {phrase}", headers)
 
-    def body(self, standing: Iterable[bytes]) -> Iterable[bytes]:
+    def in_place_of(self, standing: Iterable[bytes]) -> Iterable[bytes]:
         """Return the body of the reply that goes out; the app's own, which is not sent, is closed."""
-        assert self.reply is not None
+        assert self.instead is not None
         close = getattr(standing, "close", None)
         if close is not None:
             close()
-        return [] if self._environ["REQUEST_METHOD"] == "HEAD" else [self.reply.body]
+        return self.instead
 
 
 def _discard(chunk: bytes) -> None:

@@ -8,12 +8,13 @@ def application(environ, start_response):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from functools import partial
 from http import HTTPStatus
-from types import TracebackType
 from typing import Any
 from urllib.parse import quote
 
+from session_middleware.adapters._wsgi_response import ExcInfo, Headers, LateBody, LateStart, StartResponse, Write
 from session_middleware.adapters.attach import attach
 from session_middleware.authorities.base import Authority
 from session_middleware.core.caching import finished
@@ -21,6 +22,7 @@ from session_middleware.core.exchange import Exchange, rules_of
 from session_middleware.core.origin import return_path
 from session_middleware.core.refusal import Reply
 from session_middleware.endpoints import Endpoints
+from session_middleware.engine import Engine
 from session_middleware.errors import SessionError, SessionNotAttached, StoreUnavailable
 from session_middleware.events import Hook
 from session_middleware.runtime import ThreadRuntime, run_sync
@@ -30,8 +32,6 @@ from session_middleware.settings import Settings
 __all__ = ["SessionLifetimeMiddleware", "WSGIFacts", "safe_return_to", "session_from"]
 
 Environ = dict[str, Any]  # Any: WSGI puts anything there (PEP 3333)
-ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
-StartResponse = Callable[..., Callable[[bytes], object]]
 WSGIApp = Callable[[Environ, Any], Iterable[bytes]]  # Any: start_response, whose type varies with the server's stubs
 
 KEY = "session_middleware.exchange"
@@ -143,24 +143,25 @@ class SessionLifetimeMiddleware:
         refusal = run_sync(engine.open(x, rules))
         if refusal is not None:
             return _send(self, x, engine.render(x, refusal), start_response, environ)
-        responder = _Responder(self, x, start_response)
+        responder = _Responder(engine, x, start_response)
         try:
             body = self.app(environ, responder)
             if responder.held is not None and type(body) in (list, tuple):  # nothing in there can fail
                 responder.begin()
             if responder.started:
                 return body
-            return _Watched(self, x, body, responder, start_response, environ)
+            failed = partial(self._failed, x, responder, start_response, environ)
+            return LateBody(body, responder, failed, lambda: run_sync(engine.abandon(x)))
         except BaseException as problem:
-            return self._failed(x, problem, responder, start_response, environ)
+            return self._failed(x, responder, start_response, environ, problem)
 
     def _failed(
         self,
         x: Exchange,
-        problem: BaseException,
         responder: _Responder,
         start_response: StartResponse,
         environ: Environ,
+        problem: BaseException,
     ) -> Iterable[bytes]:
         """The app raised: nothing it began may stand (L25); a store that was down is a 503, not the app's 500 (L17)."""
         if isinstance(problem, SessionError) and not responder.started:
@@ -171,123 +172,27 @@ class SessionLifetimeMiddleware:
         raise problem
 
 
-class _Responder:
-    """The start_response that the app is given.
+class _Responder(LateStart):
+    """The start_response that the app is given."""
 
-    An answer with a login is held until its first chunk: up to then the app may fail, or answer anew (PEP 3333), and
-    the browser must not have the cookie, nor the old session be over, for a view that failed (L25).
-    """
+    __slots__ = ("_start",)
 
-    __slots__ = ("_cookies", "_middleware", "_server_write", "_start", "_x", "held", "started")
-    _server_write: Callable[[bytes], object]  # once the response that was held has started
-
-    def __init__(self, middleware: SessionLifetimeMiddleware, x: Exchange, start: StartResponse) -> None:
-        self._middleware = middleware
-        self._x = x
+    def __init__(self, engine: Engine, x: Exchange, start: StartResponse) -> None:
+        super().__init__(engine, x)
         self._start = start
-        self._cookies: list[str] = []
-        self.held: tuple[str, list[tuple[str, str]]] | None = None
-        self.started = False
 
-    def __call__(
-        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
-    ) -> Callable[[bytes], object]:
-        x = self._x
-        if self.held is not None and exc_info is None:
-            self.begin()  # a second answer without a fault is the server's to refuse
-        if x.created is not None:
-            if exc_info is not None:
-                return self._take_back(status, headers, exc_info)
-            if not x.closed:
-                self.held = status, list(headers)
-                return self._write
-        return self._pass_on(status, headers, exc_info)
-
-    def begin(self) -> None:
-        """Start the response that is held, if one is.
-
-        Raises:
-            StoreUnavailable: the login's cookie cannot be vouched for, or claims could not be saved.
-        """
-        if self.held is not None:
-            self._server_write = self._pass_on(*self.held, None)
-            self.held = None
-
-    def _write(self, chunk: bytes) -> object:
-        self.begin()
-        return self._server_write(chunk)
-
-    def _take_back(self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo) -> Callable[[bytes], object]:
-        """Have an error page answer, not the view that logged in (L25)."""
-        engine, x = self._middleware.engine, self._x
-        self.held = None
-        if not x.closed:
-            run_sync(engine.abandon(x))
-            return self._pass_on(status, headers, exc_info)
-        self._cookies = []
-        write = self._pass_on(status, headers, exc_info)  # raises if the first answer, cookie included, has gone out
-        run_sync(engine.abandon(x, unsent=True))
-        return write
-
-    def _pass_on(
-        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None
-    ) -> Callable[[bytes], object]:
-        engine, x = self._middleware.engine, self._x
+    def send(self, status: str, headers: Headers, exc_info: ExcInfo | None) -> Write:
+        engine, x = self._engine, self._x
         if not x.closed:
             if engine.is_settled(x):
                 x.closed = True
             else:
-                self._cookies = run_sync(engine.close(x))
+                self.cookies = run_sync(engine.close(x))
         self.started = True
-        headers = finished(headers, vary=engine.vary(x), protected=x.protected, cookies=self._cookies)
+        headers = finished(headers, vary=engine.vary(x), protected=x.protected, cookies=self.cookies)
         if exc_info is None:
             return self._start(status, headers)
         return self._start(status, headers, exc_info)
-
-
-class _Watched:
-    """The body of an app that answers when its body is asked for: a generator function, or a login (see _Responder)."""
-
-    def __init__(
-        self,
-        middleware: SessionLifetimeMiddleware,
-        x: Exchange,
-        body: Iterable[bytes],
-        responder: _Responder,
-        start: StartResponse,
-        environ: Environ,
-    ) -> None:
-        self._middleware = middleware
-        self._x = x
-        self._body = body
-        self._chunks: Iterator[bytes] = iter(body)
-        self._responder = responder
-        self._start = start
-        self._environ = environ
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        if self._responder.started:
-            return next(self._chunks)
-        try:
-            chunk = next(self._chunks, None)
-            self._responder.begin()
-        except BaseException as problem:
-            reply = self._middleware._failed(self._x, problem, self._responder, self._start, self._environ)
-            self._chunks = iter(reply)
-            return next(self._chunks, b"")
-        if chunk is None:
-            raise StopIteration
-        return chunk
-
-    def close(self) -> None:
-        if not self._responder.started:
-            run_sync(self._middleware.engine.abandon(self._x))  # the server sends nothing of it (L25)
-        close = getattr(self._body, "close", None)
-        if close is not None:
-            close()
 
 
 def _send(

@@ -26,10 +26,10 @@ HTTPS = "https://app.example"
 class Shop:
     """An app with our extension, its store, clock and events."""
 
-    def __init__(self, *, build: Callable[[Flask], None] | None = None, **settings: Any) -> None:
+    def __init__(self, *, build: Callable[[Flask], None] | None = None, store: Any = None, **settings: Any) -> None:
         self.app = Flask("shop")
         self.app.config["SECRET_KEY"] = KEY
-        self.store = MemoryStore()
+        self.store = MemoryStore() if store is None else store
         self.clock = FakeClock()
         self.events: list[SessionEvent] = []
         if build is not None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from flask import Blueprint, Flask, Response, abort, stream_with_context
 from flask import session as flask_session
+from werkzeug.test import EnvironBuilder
 
 from session_middleware import (
     Settings,
@@ -18,6 +20,7 @@ from session_middleware.core.refusal import Reply
 from session_middleware.errors import ResponseAlreadyStarted, StoreUnavailable
 from session_middleware.stores.memory import MemoryStore
 from session_middleware.testing import FakeClock
+from session_middleware.testing.watched_store import WatchedStore
 from tests.adapters.flask_shop import HTTPS, KEY, Shop, hello
 
 # --- hooks, errors and responses ---------------------------------------------------------------------------------------
@@ -107,6 +110,101 @@ def test_a_login_in_a_view_whose_error_the_app_renders_does_not_stand() -> None:
     assert answer.data == b"sorry"
     assert "Set-Cookie" not in answer.headers
     assert signed_in(shop) == 0
+
+
+def streaming(shop: Shop, chunks: Callable[[], Iterator[str]]) -> None:
+    @shop.app.get("/streams")
+    @session_optional
+    def streams() -> Response:
+        session_from().login("bob")
+        return Response(stream_with_context(chunks()))
+
+
+def test_a_login_whose_stream_fails_before_its_first_chunk_does_not_stand() -> None:
+    """Nothing has been sent yet, so no cookie has: the new record is ended, the session that came lives on (L25)."""
+
+    def chunks() -> Iterator[str]:
+        if shop:
+            raise RuntimeError("before the first chunk")
+        yield ""
+
+    shop = Shop()
+    streaming(shop, chunks)
+    with pytest.raises(RuntimeError, match="before the first chunk"):
+        shop.client("alice").get("/streams", base_url=HTTPS)
+    assert (signed_in(shop), signed_in(shop, "alice")) == (0, 1)
+
+
+def test_a_login_whose_stream_fails_later_stands() -> None:
+    """The headers went out with the first chunk, and the cookie among them (L25)."""
+
+    def chunks() -> Iterator[str]:
+        yield "first"
+        raise RuntimeError("after the first chunk")
+
+    shop = Shop()
+    streaming(shop, chunks)
+    answer = shop.client().get("/streams", base_url=HTTPS, buffered=False)
+    assert "__Host-session=" in str(answer.headers)
+    with pytest.raises(RuntimeError, match="after the first chunk"):
+        b"".join(answer.response)
+    answer.close()
+    assert signed_in(shop) == 1
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_store_that_fails_when_a_login_goes_out(method: str) -> None:
+    """The cookie cannot be vouched for: a 503 goes out in place of the answer, its login page named by route (L17, L25)."""
+    store = WatchedStore(MemoryStore())
+    shop = Shop(store=store)
+
+    @shop.app.get("/in")
+    @session_optional
+    def goes_in() -> str:
+        session_from().login("bob")
+        store.go_down(writes=False)
+        return "in"
+
+    answer = shop.client().open("/in", method=method, base_url=HTTPS)
+    assert answer.status_code == 503
+    assert "Set-Cookie" not in answer.headers
+    assert answer.data != b"in"
+    store.come_back()
+    assert signed_in(shop) == 0
+
+
+def taking_back(app: Flask) -> None:
+    """Put an app around Flask's, inside ours, that answers anew where it does not like the answer."""
+    flask_app = app.wsgi_app
+
+    def around(environ: Any, start_response: Any) -> Any:
+        def start(status: str, headers: Any, exc_info: Any = None) -> Any:
+            start_response(status, headers)
+            try:
+                raise RuntimeError
+            except RuntimeError:
+                return start_response("500 Sorry", [("Content-Type", "text/plain")], sys.exc_info())
+
+        return flask_app(environ, start if environ["PATH_INFO"] == "/in" else start_response)
+
+    app.wsgi_app = around  # type: ignore[method-assign]
+
+
+def test_an_answer_that_is_taken_back_takes_its_login_along() -> None:
+    """start_response again, with exc_info: the cookie of the first answer is not on the second (PEP 3333, L25)."""
+    shop = Shop(build=taking_back)
+    shop.app.get("/in")(session_optional(lambda: session_from().login("bob") or "in"))
+    client = shop.client("alice")
+    answers: list[tuple[Any, ...]] = []
+    environ = EnvironBuilder("/in", base_url=HTTPS).get_environ()
+    client._add_cookies_to_wsgi(environ)  # its own server takes an answer with exc_info for a fault of the app
+    body: Any = shop.app.wsgi_app(environ, lambda *answer: answers.append(answer))
+    assert b"".join(body) == b"in"
+    body.close()
+    ((status, headers, _),) = answers
+    assert status == "500 Sorry"
+    assert "Set-Cookie" not in dict(headers)
+    assert (signed_in(shop), signed_in(shop, "alice")) == (0, 1)
 
 
 def test_claims_of_a_view_that_fails_are_not_saved() -> None:
