@@ -1,16 +1,15 @@
-"""Django under WSGI: the scenario app as plain views, judged by wsgiref.validate."""
+"""Django under WSGI: the scenario app as plain views."""
 
 from __future__ import annotations
 
 from typing import Any
-from wsgiref.validate import validator
 
 from django.core.handlers.wsgi import WSGIHandler
 from django.http import HttpRequest
 from django.test.utils import override_settings
 
 from tests.modes.django_settings import OURS, configure, lifetime
-from tests.modes.wsgi_mode import WSGIDriver
+from tests.modes.wsgi_mode import WSGIDriver, judged
 
 NAME = "django-wsgi"
 SUPPORTS_MOUNT = True
@@ -32,4 +31,4 @@ def make(
     mapping = lifetime(given, store, clock=clock, on_event=on_event, authority=authority)
     with override_settings(MIDDLEWARE=[OURS], SESSION_LIFETIME=mapping):
         handler = Handler()
-    return WSGIDriver(validator(handler), mount)
+    return WSGIDriver(judged(handler), mount)

@@ -1,10 +1,9 @@
-"""Flask: the scenario app with functions, a class-based view and a blueprint three deep, under wsgiref.validate."""
+"""Flask: the scenario app with functions, a class-based view and a blueprint three deep."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
-from wsgiref.validate import validator
 
 from flask import Blueprint, Flask, Response, jsonify, make_response, request
 from flask.views import MethodView
@@ -20,7 +19,7 @@ from session_middleware import (
 )
 from session_middleware.adapters.flask import SessionLifetime, safe_return_to, session_from
 from session_middleware.testing.adapter_contract import describe, login_arguments
-from tests.modes.wsgi_mode import WSGIDriver
+from tests.modes.wsgi_mode import WSGIDriver, judged
 
 NAME = "flask"
 SUPPORTS_MOUNT = True
@@ -179,6 +178,6 @@ def make(
     settings: Any, store: Any, *, clock: Any, on_event: Any = (), authority: Any = None, mount: str = ""
 ) -> WSGIDriver:
     app = scenario_app()
-    app.wsgi_app = validator(app.wsgi_app)  # type: ignore[method-assign]  # Flask's own side, judged too
+    app.wsgi_app = judged(app.wsgi_app)  # type: ignore[method-assign]  # Flask's own side, judged too
     SessionLifetime(app, settings, store, clock=clock, on_event=on_event, authority=authority)
-    return WSGIDriver(validator(app), mount)
+    return WSGIDriver(judged(app), mount)

@@ -1,4 +1,4 @@
-"""Plain WSGI: the scenario app as a bare callable with a table of routes, judged by wsgiref.validate on both sides."""
+"""Plain WSGI: the scenario app as a bare callable with a table of routes, judged on both sides of the middleware."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 import json
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any
@@ -23,6 +24,10 @@ from session_middleware import (
 )
 from session_middleware.adapters.wsgi import SessionLifetimeMiddleware, safe_return_to, session_from
 from session_middleware.testing.adapter_contract import Answer, describe, login_arguments
+
+with warnings.catch_warnings():  # WebOb, below WebTest, imports `cgi`, which 3.11 and 3.12 deprecate
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from webtest.lint import middleware as lint
 
 NAME = "wsgi"
 SUPPORTS_MOUNT = True
@@ -194,6 +199,11 @@ def application(environ: Environ, start_response: Any) -> Iterable[bytes]:
     return [b"" if environ["REQUEST_METHOD"] == "HEAD" else body]
 
 
+def judged(app: Any) -> Any:
+    """Put both judges around a WSGI app, wsgiref.validate and WebTest's lint; a violation fails the test."""
+    return validator(lint(app))
+
+
 class WSGIDriver:
     """Calls a WSGI app as a server does."""
 
@@ -216,7 +226,7 @@ class WSGIDriver:
                 if hasattr(chunks, "close"):
                     chunks.close()
         except AssertionError:
-            raise  # the validator's judgement, not the app's
+            raise  # a judge's, not the app's
         except Exception:
             return Answer(500, [], traceback.format_exc().encode())
         return Answer(started[0], started[1], received)
@@ -269,4 +279,4 @@ def wrapped(
 
 
 def make(settings: Any, store: Any, *, mount: str = "", **options: Any) -> WSGIDriver:
-    return WSGIDriver(validator(wrapped(settings, store, app=validator(application), **options)), mount)
+    return WSGIDriver(judged(wrapped(settings, store, app=judged(application), **options)), mount)
