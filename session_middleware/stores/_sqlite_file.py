@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import stat
 import time
 import weakref
 from collections.abc import Iterator
@@ -27,6 +28,9 @@ _FORK_LOOK: Final = 0.0005
 #: what nothing refers to is closed.
 _left_behind: list[sqlite3.Connection] = []
 
+#: Held while a file is made.
+_making = mutex()
+
 _files: weakref.WeakSet[SQLiteFile] = weakref.WeakSet()
 
 
@@ -38,7 +42,8 @@ class SQLiteFile:
     power cut (synchronous=NORMAL); a transaction that must, asks for FULL, which costs 3 us beside the disk's 300.
 
     Args:
-        path: the file; made with mode 0600 if it is not there. Its folder must exist.
+        path: the file; made with mode 0600 if it is not there, and set to it if everybody may read it. Its folder must
+            exist.
         schema: SQL that makes the tables, run once per file.
         busy_timeout: seconds to wait for another writer.
 
@@ -49,6 +54,9 @@ class SQLiteFile:
     def __init__(self, path: str | os.PathLike[str], schema: str, busy_timeout: float) -> None:
         # Absolute, since an app may change its working directory between two connections.
         self.path = Path(path).absolute()
+        if any(ord(character) < 32 or ord(character) == 127 for character in str(self.path)):
+            # SQLite's file ends at a NUL, and what is a newline here was most likely an accident of the environment.
+            raise _unusable(self.path, "the name has a control character in it")
         self._schema = schema
         self._busy_timeout = busy_timeout
         self._opened: list[sqlite3.Connection] = []
@@ -156,13 +164,21 @@ class SQLiteFile:
 
     def _prepare(self) -> None:
         """Make the file and its tables if need be, and leave no connection open: a server may fork next."""
+        real = Path(os.path.realpath(self.path))  # not resolve(), which raises another error for a loop
         try:
-            # SQLite gives -wal and -shm the mode of the file itself.
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600))
+            _make(real)
             if not os.access(self.path.parent, os.W_OK | os.X_OK):
                 raise PermissionError("the folder is not writable, and SQLite keeps its log beside the file")
+            mode = _foreign_mode(real)
         except OSError as problem:
             raise _unusable(self.path, problem.strerror or str(problem)) from None
+        if mode is not None:
+            raise SettingsError(
+                "store",
+                str(self.path),
+                f"everybody on this machine may read the sessions in it (mode {mode:04o}), and it belongs to another user.",
+                f"Run as its owner: chmod 600 {self.path}",
+            )
         patience = time.monotonic() + self._busy_timeout
         while True:
             connection = sqlite3.connect(self.path, timeout=self._busy_timeout, isolation_level=None)
@@ -175,6 +191,7 @@ class SQLiteFile:
             except sqlite3.DatabaseError as problem:
                 raise _unusable(self.path, str(problem)) from problem
             else:
+                _tighten(real)  # not before it is known to be ours
                 return
             finally:
                 connection.close()
@@ -216,6 +233,47 @@ class SQLiteFile:
         _left_behind.extend(self._opened)
         self._opened.clear()
         self._begin()
+
+
+def _make(path: Path) -> None:
+    """Make the file if it is not there, readable by its owner alone; SQLite gives -wal and -shm the mode of the file.
+
+    A file that is there is not opened. Closing any descriptor of it would give up the POSIX locks that SQLite holds in
+    this process; another process then believes to be the last, and puts away the log that we go on writing to.
+    """
+    with _making:  # else the store of another thread might have locks by the time we close
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600))
+        except FileExistsError:
+            if path.is_dir():
+                raise IsADirectoryError("it is a directory") from None
+            if not os.access(path, os.R_OK | os.W_OK):
+                raise PermissionError("this process may not read and write the file") from None
+
+
+def _foreign_mode(path: Path) -> int | None:
+    """Return the mode of a file that everybody may read and that is not ours to change; else None."""
+    if os.name != "posix":
+        return None
+    status = path.stat()
+    return stat.S_IMODE(status.st_mode) if status.st_mode & 0o007 and os.geteuid() not in (0, status.st_uid) else None
+
+
+def _tighten(path: Path) -> None:
+    """Close a file that everybody may read, and its log, to all but its owner; a group's access alone was a choice.
+
+    Raises:
+        SettingsError: the log belongs to another user.
+    """
+    if os.name != "posix" or not path.stat().st_mode & 0o007:
+        return
+    for file in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+        try:
+            file.chmod(0o600)
+        except FileNotFoundError:
+            continue
+        except OSError as problem:
+            raise _unusable(file, problem.strerror or str(problem)) from None
 
 
 def _unusable(path: Path, problem: str) -> SettingsError:

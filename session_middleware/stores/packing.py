@@ -13,6 +13,10 @@ __all__ = ["COMMON", "packed", "unpacked"]
 #: operator may put one in by hand. Another dictionary needs another byte, and this one must go on being read.
 _DEFLATED: Final = b"\x01"
 
+#: Bytes that a packed body may unpack to. A thousand times smaller it might lie in a row that somebody else has written;
+#: a body that is larger is stored as it is, and then takes no more memory than it takes room.
+_MOST: Final = 1 << 20
+
 #: Deflate finds a neighbour cheaper than a stranger, so what is most common stands last.
 COMMON: Final = (
     b'"fresh":"phone_number":"locale":"tenant":"scope":"groups":["permissions":["user","staff","admin"]'
@@ -37,6 +41,8 @@ def packed(body: bytes) -> bytes:
     Args:
         body: as `SessionRecord.encode_body` wrote it.
     """
+    if len(body) > _MOST:
+        return body
     deflater = zlib.compressobj(9, zlib.DEFLATED, -12, 6, zlib.Z_DEFAULT_STRATEGY, COMMON)
     small = _DEFLATED + deflater.compress(body) + deflater.flush()
     return small if len(small) < len(body) else body
@@ -46,14 +52,14 @@ def unpacked(stored: object) -> bytes:
     """Return the body that `packed` was given.
 
     Raises:
-        RecordUnreadable: the bytes were not written by it, or are damaged.
+        RecordUnreadable: the bytes were not written by it, are damaged, or would unpack to more than it packs.
     """
     if isinstance(stored, bytes):
         if stored[:1] != _DEFLATED:
             return stored
         inflater = zlib.decompressobj(-12, COMMON)
         try:
-            body = inflater.decompress(stored[1:])
+            body = inflater.decompress(stored[1:], _MOST)
         except zlib.error:
             body = b""
         if inflater.eof:

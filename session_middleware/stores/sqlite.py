@@ -118,7 +118,8 @@ class SQLiteStore:
     `list` leaves out rows that cannot be read, so that one damaged row does not keep a user from ending the others.
 
     Args:
-        path: the file; made with mode 0600 if it is not there, in a folder that must exist and be writable.
+        path: the file; made with mode 0600 if it is not there, in a folder that must exist and be writable. One that
+            everybody may read is set to 0600, or refused if it belongs to another user.
         busy_timeout: seconds a write waits for another process's before it fails.
 
     Raises:

@@ -12,6 +12,8 @@ import stat
 import subprocess
 import sys
 import threading
+import tracemalloc
+import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +22,7 @@ import pytest
 
 from session_middleware.core.lifetime import Touch
 from session_middleware.errors import RecordUnreadable, SettingsError, StoreUnavailable
+from session_middleware.stores.packing import COMMON
 from session_middleware.stores.sqlite import SQLiteStore
 from session_middleware.testing.reference_record import reference_record
 from session_middleware.testing.store_contract import StoreContract
@@ -293,6 +296,30 @@ def test_a_damaged_body_is_unreadable_and_stays(store, path, damage):
     assert store._read("SELECT body, version FROM sessions", ()) == (damage, 0)
 
 
+def bomb(size):
+    deflater = zlib.compressobj(9, zlib.DEFLATED, -12, 9, zlib.Z_DEFAULT_STRATEGY, COMMON)
+    return b"\x01" + deflater.compress(b" " * size) + deflater.flush()
+
+
+def test_a_body_that_would_fill_the_memory_is_unreadable(store, path):
+    """A few bytes that would unpack to a hundred megabytes are refused before they do."""
+    store.create(reference_record(0))
+    altered(path, "UPDATE sessions SET body = ?", bomb(100_000_000))
+    tracemalloc.start()
+    with pytest.raises(RecordUnreadable):
+        store.load(KEY)
+    assert tracemalloc.get_traced_memory()[1] < 4_000_000
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("size", [1_000_000, 1_100_000, 3_000_000])
+def test_a_large_body_comes_back(store, size):
+    """Whatever an app keeps in its data is read again, however large."""
+    record = reference_record(0).evolve(data={"large": "x" * size})
+    store.create(record)
+    assert store.load(KEY) == record
+
+
 def test_a_damaged_pulse_is_unreadable(store, path):
     """A time that is no number raises RecordUnreadable."""
     store.create(reference_record(0))
@@ -347,6 +374,80 @@ def test_only_the_owner_may_read_the_file(store, path):
     files = sorted(path.parent.iterdir())
     assert [file.name for file in files] == ["sessions.db", "sessions.db-shm", "sessions.db-wal"]
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+
+
+_OTHER = """
+import sys
+from session_middleware.stores.sqlite import SQLiteStore
+from session_middleware.testing.reference_record import reference_record
+with SQLiteStore(sys.argv[1]) as store:
+    store.create(reference_record(1))
+"""
+
+
+def test_a_second_store_on_the_file_gives_up_no_lock_of_the_first(store, path):
+    """What is acknowledged stays although another process, closing last as it believes, puts the log away (POSIX locks)."""
+    store.create(reference_record(0))
+    SQLiteStore(path)
+    subprocess.run([sys.executable, "-c", _OTHER, path], check=True)
+    store.create(reference_record(2))
+    with SQLiteStore(path) as another:
+        store.close()
+        assert [another.load(reference_record(n).key) for n in range(3)] == [reference_record(n) for n in range(3)]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX modes")
+@pytest.mark.parametrize(
+    ("mode", "becomes"), [(0o666, 0o600), (0o644, 0o600), (0o604, 0o600), (0o660, 0o660), (0o640, 0o640)]
+)
+def test_a_file_that_everybody_may_read_is_tightened(store, path, mode, becomes):
+    """An existing file of ours that others can read is closed to them, its log too; a group was somebody's choice."""
+    store.create(reference_record(0))
+    files = sorted(path.parent.iterdir())
+    assert len(files) == 3
+    for file in files:
+        file.chmod(mode)
+    with SQLiteStore(path):
+        assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {becomes}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX modes")
+def test_somebody_elses_file_that_everybody_may_read_is_refused(store, path, monkeypatch):
+    """Where we may not tighten it, the file is refused, with its mode and the command for its owner."""
+    store.create(reference_record(0))
+    path.chmod(0o666)
+    monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
+    with pytest.raises(SettingsError, match=r"0666.*chmod 600"):
+        SQLiteStore(path)
+    path.chmod(0o660)
+    SQLiteStore(path).close()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX modes")
+def test_another_applications_file_keeps_its_mode(path):
+    """A database that is refused because it is not ours is not touched."""
+    altered(path, "CREATE TABLE auth_user (id)")
+    path.chmod(0o644)
+    with pytest.raises(SettingsError):
+        SQLiteStore(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+@pytest.mark.parametrize("name", ["a\0b.db", "a\nb.db", "\x7f.db"])
+def test_control_characters_in_the_name_are_refused(tmp_path, name):
+    """No file is called so on purpose; the error shows the name and creates nothing."""
+    with pytest.raises(SettingsError, match="control character"):
+        SQLiteStore(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="symbolic links")
+def test_a_link_to_a_file_that_is_not_there_yet_makes_it(tmp_path, path):
+    """The file is made where the link points, with mode 0600."""
+    path.symlink_to(tmp_path / "real.db")
+    with SQLiteStore(path) as store:
+        store.create(reference_record(0))
+    assert stat.S_IMODE((tmp_path / "real.db").stat().st_mode) == 0o600
 
 
 def test_a_missing_folder_is_an_error_at_construction(tmp_path):
