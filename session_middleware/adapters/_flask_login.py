@@ -101,6 +101,10 @@ class FlaskLogin:
                 manager._update_request_context_with_user()
                 return
             user = manager.user_callback(flask_session["_user_id"])
+            if user is None:
+                run_sync(
+                    self._engine.revoke(self._exchange())
+                )  # the user is gone (L8); a loader that raises ends nothing
         if user is None:
             user = self._from_request()
         manager._update_request_context_with_user(user)

@@ -358,3 +358,34 @@ def test_something_else_called_login_manager_is_left_alone() -> None:
     app.config["SECRET_KEY"] = KEY
     app.login_manager = object()  # type: ignore[attr-defined]
     assert SessionLifetime(app, store=MemoryStore()).engine.default_policy == "required"
+
+
+# --- is the user still there? --------------------------------------------------------------------------------------
+
+
+def test_a_user_who_is_gone_ends_the_session() -> None:
+    """A `user_loader` that finds nobody ends our session, for good, as Django's bridge does (L8)."""
+    wiki = Wiki()
+    client = wiki.client("alice")
+    wiki.users.discard("alice")
+    assert who(client) == "None"
+    assert wiki.lifetime.sessions.list("alice") == []
+    assert ("session_ended", "authority") in [(event.name, event.detail.get("reason")) for event in wiki.events]
+    wiki.users.add("alice")
+    assert who(client) == "None"
+
+
+def test_a_user_loader_that_fails_ends_nothing() -> None:
+    """An exception is a fault of the app: this request fails, and the session lives on (L17)."""
+    wiki = Wiki()
+    wiki.app.logger.disabled = True
+    client = wiki.client("alice")
+    found = wiki.manager._user_callback
+
+    def broken(user_id: str) -> User:
+        raise OSError("the database is away")
+
+    wiki.manager.user_loader(broken)
+    assert client.get("/who", base_url=HTTPS).status_code == 500
+    wiki.manager.user_loader(found)
+    assert who(client) == "alice"
