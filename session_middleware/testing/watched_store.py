@@ -82,12 +82,16 @@ class WatchedStore:
 
         def called(*args: Any) -> Any:  # Any: as the method's
             for other in self._noted(name):
-                answer = None
-                while (step := _next(other, answer)) is not None:
-                    answer = getattr(self.store, step[0])(*step[1:])
+                self._let_act(other)
             return method(*args)
 
         return called
+
+    def _let_act(self, other: Generator[tuple[Any, ...], Any, None]) -> None:
+        """Do what another process does meanwhile, whatever this thread is there for; a blocking-call detector must know."""
+        answer = None
+        while (step := _next(other, answer)) is not None:
+            answer = getattr(self.store, step[0])(*step[1:])
 
     def _noted(self, name: str) -> list[Generator[tuple[Any, ...], Any, None]]:
         """Count a call, fail it if the store is down, and return who comes in between."""

@@ -26,7 +26,7 @@ from session_middleware.adapters.fastapi import (
     session_from,
 )
 from session_middleware.testing.adapter_contract import describe, login_arguments
-from tests.modes.asgi_mode import ASGIDriver, judged
+from tests.modes.asgi_mode import ASGIDriver
 
 NAME = "fastapi"
 SUPPORTS_MOUNT = True
@@ -184,4 +184,4 @@ def make(settings: Any, store: Any, *, mount: str = "", **options: Any) -> ASGID
     def run(call: Any, *args: Any) -> Any:
         return runner.run(call(*args))
 
-    return ASGIDriver(judged(app), run, runner.close, mount)
+    return ASGIDriver(app, run, runner.close, mount)

@@ -30,7 +30,7 @@ from session_middleware.adapters.starlette import (
     sync_session_from,
 )
 from session_middleware.testing.adapter_contract import describe, login_arguments
-from tests.modes.asgi_mode import ASGIDriver, judged
+from tests.modes.asgi_mode import ASGIDriver
 
 NAME = "starlette"
 SUPPORTS_MOUNT = True
@@ -191,11 +191,15 @@ ROUTES = [
 ]
 
 
-def make(settings: Any, store: Any, *, mount: str = "", **options: Any) -> ASGIDriver:
+def application(settings: Any, store: Any, **options: Any) -> Starlette:
     middleware = [Middleware(SessionLifetimeMiddleware, settings=settings, store=store, **options)]
+    return Starlette(routes=ROUTES, middleware=middleware)
+
+
+def make(settings: Any, store: Any, *, mount: str = "", **options: Any) -> ASGIDriver:
     runner = asyncio.Runner()
 
     def run(call: Any, *args: Any) -> Any:
         return runner.run(call(*args))
 
-    return ASGIDriver(judged(Starlette(routes=ROUTES, middleware=middleware)), run, runner.close, mount)
+    return ASGIDriver(application(settings, store, **options), run, runner.close, mount)
