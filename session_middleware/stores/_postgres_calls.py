@@ -1,0 +1,115 @@
+"""What the two PostgreSQL stores do, written once; one drives it in the thread, the other on the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from session_middleware.core.lifetime import Touch
+from session_middleware.core.record import SessionRecord
+from session_middleware.errors import SettingsError
+from session_middleware.stores import _postgres_rows as rows_of
+from session_middleware.stores._postgres_address import Address
+from session_middleware.stores._postgres_announcements import PostgresAnnouncements
+from session_middleware.stores._postgres_links import Links, Waits
+from session_middleware.stores._postgres_schema import checked_schema
+from session_middleware.stores._postgres_statements import Statements
+from session_middleware.stores.base import to_evict
+
+__all__ = ["Calls"]
+
+#: Rows looked at in one go by `prune`: a few milliseconds, in which only rubbish is locked.
+_SWEEP_BATCH: Final = 500
+
+
+class Calls:
+    """See `PostgresStore` for the arguments, and `stores/base.py` for what each method promises."""
+
+    def __init__(
+        self, conninfo: str, waits: Waits, *, schema: str, timeout: float, prepare: bool, announces: bool
+    ) -> None:
+        if not 0 < timeout <= 3600:
+            raise SettingsError("timeout", timeout, "is no number of seconds above 0.", "Write 2.0.")
+        self.schema = checked_schema(schema)
+        self.address = Address(conninfo, max(2, round(timeout)))
+        self._announces = announces
+        self._say = Statements(schema, announces=announces)
+        self.links = Links(self.address, self._say, waits, schema=schema, timeout=timeout, prepare=prepare)
+
+    async def create(self, record: SessionRecord) -> None:
+        await self.links.ask(self._say.create, rows_of.creating(record))
+
+    async def load(self, key: bytes) -> SessionRecord | None:
+        return rows_of.loaded(key, await self.links.ask(self._say.load, (key,), again=True))
+
+    async def touch(self, key: bytes, touch: Touch) -> SessionRecord | None:
+        return rows_of.written(key, await self.links.ask(self._say.touching(touch), rows_of.touched_with(key, touch)))
+
+    async def save(self, record: SessionRecord) -> SessionRecord | None:
+        return rows_of.written(record.key, await self.links.ask(self._say.save, rows_of.saving(record)))
+
+    async def renew(self, key: bytes, generation: int, to: int, at: float) -> SessionRecord | None:
+        return rows_of.written(key, await self.links.ask(self._say.renew, rows_of.renewing(key, generation, to, at)))
+
+    async def end(self, key: bytes, reason: str, at: float, keep_until: float) -> bool:
+        return bool((await self.links.ask(self._say.end, rows_of.ending(key, reason, at, keep_until))).ntuples)
+
+    async def list(self, handle: str, now: float) -> Sequence[SessionRecord]:
+        return rows_of.listed(await self.links.ask(self._say.list, rows_of.listing(handle, now), again=True))
+
+    async def create_capped(
+        self, record: SessionRecord, handle: str, most: int, evict: bool, now: float, keep_until: float
+    ) -> Sequence[SessionRecord] | None:
+        # Two round trips: who is over is decided by the rules, not in SQL. The lock ends with the transaction.
+        async with self.links.lent() as link:
+            *_, rows, _ = await self.links.run_all(
+                link,
+                (self._say.begin, ()),
+                (self._say.lock, rows_of.locking(self.schema, handle)),
+                (self._say.list, rows_of.listing(handle, now)),
+            )
+            evicted = to_evict(rows_of.listed(rows), most, now)
+            if evicted and not evict:
+                await self.links.run_all(link, (self._say.commit, ()))
+                return None
+            # In the order of their keys, so that two that end the same ones never wait for each other.
+            ends = [
+                rows_of.ending(old.key, "revoked", now, keep_until) for old in sorted(evicted, key=lambda old: old.key)
+            ]
+            await self.links.run_all(
+                link,
+                *((self._say.end, end) for end in ends),
+                (self._say.create, rows_of.creating(record)),
+                (self._say.commit, ()),
+            )
+            return evicted
+
+    async def end_before(self, instant: float, at: float) -> None:
+        await self.links.ask(self._say.end_before, rows_of.instants(instant, at))
+
+    async def add_once(self, key: str, until: float, now: float) -> bool:
+        return bool((await self.links.ask(self._say.add_once, rows_of.adding(key, until, now))).ntuples)
+
+    async def prune(self, now: float, limit: int = 1000) -> int:
+        gone = 0
+        while gone < limit:
+            batch = min(_SWEEP_BATCH, limit - gone)
+            deleted, postponed = rows_of.counted(await self.links.ask(self._say.prune, rows_of.pruning(now, batch)))
+            gone += deleted
+            if not (deleted or postponed):
+                break
+        return gone
+
+    async def check(self) -> None:
+        async with self.links.lent():
+            pass
+
+    def announcements(self) -> PostgresAnnouncements:
+        if not self._announces:
+            raise SettingsError(
+                "announces", False, "means that this store tells nobody what it writes.", "Leave announces out."
+            )
+        return PostgresAnnouncements(self.address, self.schema)
+
+    async def close(self) -> None:
+        self.links.close()

@@ -1,0 +1,70 @@
+"""What goes wrong with PostgreSQL, in words that name the way out and never a secret."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import psycopg
+from psycopg import errors
+from psycopg.pq.abc import PGresult
+
+from session_middleware.errors import RecordUnreadable, SettingsError, StoreUnavailable
+from session_middleware.stores._postgres_address import Address
+from session_middleware.stores._postgres_statements import UNREADABLE
+
+__all__ = ["fault_of", "unreachable"]
+
+#: What libpq says when it cannot connect, and the way out; by the words, since libpq tells no code.
+_HINTS: Final = (
+    ("password", "Check the user and the password in SESSION_STORE_URL."),
+    ("does not support SSL", "Give the server a certificate, or write sslmode=prefer if the network is yours alone."),
+    ("certificate", "Name the authority that signed the server's certificate: sslrootcert=/path/ca.pem."),
+    ("no encryption", "The server takes encrypted connections only: write sslmode=require, or better verify-full."),
+    ("pg_hba.conf", "Let this user and address in: a line in the server's pg_hba.conf."),
+    ("does not exist", "Make it (createdb, createuser), or name another in SESSION_STORE_URL."),
+    ("connection slots", "Raise max_connections, or lower `connections`: each process opens so many."),
+)
+_HINT: Final = "Check that the server runs, and host and port in SESSION_STORE_URL."
+
+
+def unreachable(address: Address, problem: psycopg.Error) -> StoreUnavailable:
+    """Return what to say where libpq could not connect."""
+    text = address.without_secrets(str(problem))
+    hint = next((hint for word, hint in _HINTS if word in text), _HINT)
+    return StoreUnavailable(f"No connection to {address.shown}: {text}. {hint}")
+
+
+def fault_of(result: PGresult, address: Address, schema: str) -> Exception:
+    """Return what to raise for a result that is an error."""
+    problem = errors.error_from_result(result)
+    text = problem.diag.message_primary or ""
+    if isinstance(problem, errors.InvalidTextRepresentation) and UNREADABLE in text:
+        return RecordUnreadable(
+            "What the store holds under this key is no record of a version we read, or damaged; it is left as it is."
+        )
+    if isinstance(problem, (errors.UndefinedTable, errors.InvalidSchemaName, errors.UndefinedColumn)):
+        return SettingsError(
+            "schema",
+            schema,
+            f"is not in {address.shown}, or not whole.",
+            "Make it once: session-middleware sessions create-schema --store URL "
+            "(or run what `session-middleware schema postgresql` prints).",
+        )
+    if isinstance(problem, errors.InsufficientPrivilege):
+        return SettingsError(
+            "schema",
+            schema,
+            f"may not be used by this user ({text}).",
+            f'GRANT USAGE ON SCHEMA "{schema}", and SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN it.',
+        )
+    if isinstance(problem, errors.UniqueViolation):
+        return KeyError("a session with this key exists; ids are random, so this is a fault")
+    if isinstance(problem, errors.ReadOnlySqlTransaction):
+        return StoreUnavailable(
+            f"{address.shown} is a read-only replica. Name all servers and target_session_attrs=read-write."
+        )
+    if isinstance(problem, (errors.InvalidSqlStatementName, errors.DuplicatePreparedStatement)):
+        return SettingsError(
+            "prepare", True, "does not work behind this pooler.", "Write prepare=False, or ?prepare=off in the URL."
+        )
+    return problem

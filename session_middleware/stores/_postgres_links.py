@@ -1,0 +1,320 @@
+"""Connections to PostgreSQL: lent to one caller at a time, never carried across a fork, found again after an outage."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import AsyncIterator
+from typing import Any, Final, Protocol
+
+import psycopg
+from psycopg import errors, generators, waiting
+from psycopg.abc import PQGen
+from psycopg.pq import ExecStatus
+from psycopg.pq.abc import PGconn, PGresult
+
+from session_middleware.errors import SettingsError, StoreUnavailable
+from session_middleware.runtime import LoopPlaces, ThreadPlaces
+from session_middleware.stores._postgres_address import Address
+from session_middleware.stores._postgres_faults import fault_of, unreachable
+from session_middleware.stores._postgres_rows import Parameters, version_in
+from session_middleware.stores._postgres_schema import SCHEMA_VERSION
+from session_middleware.stores._postgres_statements import Statement, Statements
+
+__all__ = ["Blocking", "Link", "Links", "OnLoop", "Waits"]
+
+_log: Final = logging.getLogger("session_middleware")
+
+#: Seconds after which a wait looks whether it was interrupted (Ctrl-C).
+_INTERVAL: Final = 0.1
+
+#: Connections that were open when a process was forked. What nothing refers to is closed, and that would say goodbye
+#: to the parent's server.
+_left_behind: list[Link] = []
+
+_FORMATS: Final = tuple((1,) * n for n in range(20))  # all parameters are binary
+
+
+class _Blocking(psycopg.Connection[Any]):
+    def __del__(self, *_: object) -> None:
+        """Say nothing: one that nobody closed ends with its store, or was left behind by a fork."""
+
+
+class _OnLoop(psycopg.AsyncConnection[Any]):
+    def __del__(self, *_: object) -> None:
+        """Say nothing, as above."""
+
+
+class Waits(Protocol):
+    """How a connection is waited for, in a thread or on a loop; all else is written once."""
+
+    @property
+    def places(self) -> ThreadPlaces | LoopPlaces: ...
+
+    async def connected(self, conninfo: str) -> _Blocking | _OnLoop: ...
+    async def answered(self, generator: PQGen[list[PGresult]], descriptor: int, seconds: float) -> list[PGresult]: ...
+
+
+class Blocking:
+    """Waits in the thread that asks; its coroutines never suspend."""
+
+    def __init__(self, connections: int) -> None:
+        self.places = ThreadPlaces(connections)
+
+    async def connected(self, conninfo: str) -> _Blocking:
+        return _Blocking.connect(conninfo, autocommit=True)
+
+    async def answered(self, generator: PQGen[list[PGresult]], descriptor: int, seconds: float) -> list[PGresult]:
+        return waiting.wait(generator, descriptor, _INTERVAL, seconds)
+
+
+class OnLoop:
+    """Waits on whatever asyncio loop runs; a connection belongs to none of them, so all may share."""
+
+    def __init__(self, connections: int) -> None:
+        self.places = LoopPlaces(connections)
+
+    async def connected(self, conninfo: str) -> _OnLoop:
+        return await _OnLoop.connect(conninfo, autocommit=True)
+
+    async def answered(self, generator: PQGen[list[PGresult]], descriptor: int, seconds: float) -> list[PGresult]:
+        # Not AsyncConnection.wait: where the caller is cancelled it would cancel the statement, and undo a logout.
+        return await waiting.wait_async(generator, descriptor, _INTERVAL, seconds)
+
+
+class Link:
+    """One connection, and what is prepared on it."""
+
+    __slots__ = ("connection", "fresh", "pgconn", "prepared")
+
+    def __init__(self, connection: _Blocking | _OnLoop) -> None:
+        self.connection = connection
+        self.pgconn: PGconn = connection.pgconn
+        self.prepared: set[bytes] = set()
+        self.fresh = True
+
+    def is_sound(self) -> bool:
+        """Say whether the server has not gone since, as far as this machine knows; asks nobody."""
+        try:
+            # Twice: a server that goes away may leave a last word before the end.
+            self.pgconn.consume_input()
+            self.pgconn.consume_input()
+        except psycopg.Error:
+            return False
+        return True
+
+
+class Links:
+    """Lends connections and runs statements on them.
+
+    Args:
+        address: of the server.
+        statements: to look at what it has, on a new connection.
+        waits: how.
+        schema: for what errors say.
+        timeout: seconds for a place, and for each statement.
+        prepare: whether statements are prepared; not behind a pooler that hands each to another connection.
+    """
+
+    def __init__(
+        self, address: Address, statements: Statements, waits: Waits, *, schema: str, timeout: float, prepare: bool
+    ) -> None:
+        self._address = address
+        self._statements = statements
+        self._waits = waits
+        self._schema = schema
+        self._timeout = timeout
+        self._prepare = prepare
+        self._idle: list[Link] = []
+        self._pid = os.getpid()
+        self._complaint = ""
+
+    # --- lending ----------------------------------------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def lent(self) -> AsyncIterator[Link]:
+        """Lend a connection; whatever goes wrong on it, it is not lent again."""
+        await self._take_place()
+        try:
+            link = await self._link()
+            try:
+                yield link
+            except BaseException:
+                self._close(link)
+                raise
+            self._idle.append(link)
+        finally:
+            self._waits.places.give()
+
+    async def ask(self, statement: Statement, parameters: Parameters = (), *, again: bool = False) -> PGresult:
+        """Run one statement in a transaction of its own; one round trip.
+
+        Args:
+            statement: it.
+            parameters: its own.
+            again: once more where an idle connection turns out to be gone. Only for what may be done twice.
+        """
+        await self._take_place()
+        try:
+            link = await self._link()
+            try:
+                result = await self.run(link, statement, parameters)
+            except BaseException as problem:
+                gone = not link.fresh and isinstance(problem, psycopg.OperationalError) and link.connection.closed
+                self._close(link)
+                if not (again and gone):
+                    raise
+                link = await self._link()
+                try:
+                    result = await self.run(link, statement, parameters)
+                except BaseException:
+                    self._close(link)
+                    raise
+            link.fresh = False
+            self._idle.append(link)
+            return result
+        finally:
+            self._waits.places.give()
+
+    async def _take_place(self) -> None:
+        if self._pid != os.getpid():
+            self._forked()
+        try:
+            await self._waits.places.take(self._timeout)
+        except TimeoutError:
+            raise StoreUnavailable(
+                f"All connections to {self._address.shown} were in use for {self._timeout:g} s; raise `connections`."
+            ) from None
+
+    async def _link(self) -> Link:
+        while True:
+            try:
+                link = self._idle.pop()
+            except IndexError:
+                return await self._opened()
+            if link.is_sound():
+                return link
+            self._close(link)
+            self.close()  # the server went away, so the others are no better
+
+    def _close(self, link: Link) -> None:
+        with contextlib.suppress(psycopg.Error):
+            link.pgconn.finish()
+
+    def close(self) -> None:
+        """Close the idle connections; the next call opens new ones."""
+        while self._idle:
+            with contextlib.suppress(IndexError):  # another thread was faster
+                self._close(self._idle.pop())
+
+    def _forked(self) -> None:
+        _left_behind.extend(self._idle)
+        self._idle = []
+        self._waits.places.anew()
+        self._pid = os.getpid()
+
+    # --- opening ----------------------------------------------------------------------------------------------------
+
+    async def _opened(self) -> Link:
+        try:
+            link = Link(await self._waits.connected(self._address.conninfo))
+        except psycopg.Error as problem:
+            fault = unreachable(self._address, problem)
+            self._complain(fault)
+            raise fault from None
+        try:
+            await self._look_at(link)
+        except BaseException as problem:
+            self._close(link)
+            if isinstance(problem, SettingsError):
+                self._complain(problem)
+            raise
+        self._complaint = ""
+        return link
+
+    async def _look_at(self, link: Link) -> None:
+        """Set the server's own timeout, which ends what we no longer wait for, and see that our tables are there."""
+        if self._prepare:
+            limit = str(max(1, round(self._timeout * 1000))).encode()
+            result = await self._sent(link, self._statements.about, (limit,))
+        else:  # behind a pooler a setting would stay for others
+            result = await self._sent(link, self._statements.about_only, ())
+        version = version_in(result)
+        if version != SCHEMA_VERSION:
+            raise SettingsError(
+                "schema",
+                self._schema,
+                f"is of version {version}, this release reads version {SCHEMA_VERSION}.",
+                "Use the release that made it, or make another: session-middleware sessions create-schema.",
+            )
+
+    def _complain(self, problem: Exception) -> None:
+        """Log what keeps us from the server, once until it changes; a request only learns that there is a fault."""
+        if str(problem) != self._complaint:
+            self._complaint = str(problem)
+            _log.error("%s", problem)
+
+    # --- asking -----------------------------------------------------------------------------------------------------
+
+    async def run(self, link: Link, statement: Statement, parameters: Parameters) -> PGresult:
+        """Run one statement on a connection; the first time it is also prepared there."""
+        if not self._prepare:
+            return await self._sent(link, statement, parameters)
+        pgconn = link.pgconn
+        if statement.name not in link.prepared:
+            pgconn.send_prepare(statement.name, statement.sql)
+            await self._answer(link)
+            link.prepared.add(statement.name)
+        pgconn.send_query_prepared(statement.name, parameters, _FORMATS[len(parameters)], 1)
+        return await self._answer(link)
+
+    async def run_all(self, link: Link, *asked: tuple[Statement, Parameters]) -> list[PGresult]:
+        """Run statements in one round trip; where one fails the later ones are not run."""
+        pgconn, prepare = link.pgconn, self._prepare
+        pgconn.enter_pipeline_mode()
+        sent = 0
+        for statement, parameters in asked:
+            formats = _FORMATS[len(parameters)]
+            if not prepare:
+                pgconn.send_query_params(statement.sql, parameters, None, formats, 1)
+            else:
+                if statement.name not in link.prepared:
+                    pgconn.send_prepare(statement.name, statement.sql)
+                    link.prepared.add(statement.name)  # where that fails the connection is closed
+                    sent += 1
+                pgconn.send_query_prepared(statement.name, parameters, formats, 1)
+            sent += 1
+        pgconn.pipeline_sync()
+        results = [self._checked(result) for result in await self._answers(_piped(pgconn, sent + 1), pgconn)]
+        pgconn.exit_pipeline_mode()
+        return results
+
+    async def _sent(self, link: Link, statement: Statement, parameters: Parameters) -> PGresult:
+        link.pgconn.send_query_params(statement.sql, parameters, None, _FORMATS[len(parameters)], 1)
+        return await self._answer(link)
+
+    async def _answer(self, link: Link) -> PGresult:
+        pgconn = link.pgconn
+        return self._checked((await self._answers(generators.execute(pgconn), pgconn))[-1])
+
+    async def _answers(self, generator: PQGen[list[PGresult]], pgconn: PGconn) -> list[PGresult]:
+        try:
+            return await self._waits.answered(generator, pgconn.socket, self._timeout)
+        except errors._WaitTimeout:
+            self.close()  # the others lead to the same silent server
+            raise StoreUnavailable(f"{self._address.shown} did not answer within {self._timeout:g} s.") from None
+
+    def _checked(self, result: PGresult) -> PGresult:
+        if result.status in (ExecStatus.FATAL_ERROR, ExecStatus.PIPELINE_ABORTED):
+            raise fault_of(result, self._address, self._schema) from None
+        return result
+
+
+def _piped(pgconn: PGconn, answers: int) -> PQGen[list[PGresult]]:
+    """Send what is buffered and take so many answers, the last of which says that the transaction is over."""
+    yield from generators.send(pgconn)
+    results: list[PGresult] = []
+    for _ in range(answers):
+        results += yield from generators.fetch_many(pgconn)
+    return results

@@ -1,0 +1,178 @@
+"""A real PostgreSQL server for the tests, started once for a run, in a folder of its own, on a port of its own."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import importlib.util
+import itertools
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+__all__ = ["PostgresServer", "new_schema", "postgres_server"]
+
+_numbers = itertools.count()
+
+#: Written for tests: no crash of the machine is survived here, and no setting makes a test easier to pass.
+_SETTINGS = """
+listen_addresses = '127.0.0.1'
+unix_socket_directories = '{folder}'
+max_connections = 100
+shared_buffers = 32MB
+fsync = off
+logging_collector = off
+log_min_messages = warning
+"""
+
+
+class PostgresServer:
+    """A server that can be stopped, killed and started again.
+
+    Args:
+        programs: the folder of initdb and postgres.
+        more: lines of its own for postgresql.conf.
+    """
+
+    def __init__(self, programs: Path, more: str = "") -> None:
+        self._programs = programs
+        self.folder = Path(tempfile.mkdtemp(prefix="pg"))
+        self._identity = _unprivileged()
+        if self._identity:
+            os.chown(self.folder, *self._identity)
+        self._process: subprocess.Popen[bytes] | None = None
+        data = self.folder / "data"
+        self._run("initdb", "-D", str(data), "-U", "sessions", "-A", "trust", "-N", "-E", "UTF8", "--no-locale")
+        with (data / "postgresql.conf").open("a") as settings:
+            settings.write(_SETTINGS.format(folder=self.folder) + more)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.start()
+
+    def _options(self) -> dict[str, object]:
+        user = self._identity
+        return {"user": user[0], "group": user[1], "extra_groups": []} if user else {}
+
+    def _run(self, program: str, *arguments: str) -> None:
+        subprocess.run(
+            [str(self._programs / program), *arguments],
+            check=True,
+            capture_output=True,
+            cwd=self.folder,
+            **self._options(),  # type: ignore[call-overload]
+        )
+
+    def url(self, user: str = "sessions", database: str = "postgres", query: str = "") -> str:
+        """Return the URL of the server, for libpq and for us."""
+        return f"postgresql://{user}@127.0.0.1:{self.port}/{database}{query and '?' + query}"
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        log = (self.folder / "log").open("ab")
+        self._process = subprocess.Popen(
+            [str(self._programs / "postgres"), "-D", str(self.folder / "data"), "-p", str(self.port)],
+            stdout=log,
+            stderr=log,
+            cwd=self.folder,
+            **self._options(),  # type: ignore[call-overload]
+        )
+        log.close()
+        import psycopg
+
+        until = time.monotonic() + 20
+        while True:
+            try:
+                psycopg.connect(self.url(), connect_timeout=2).close()
+            except psycopg.OperationalError:
+                if time.monotonic() > until or self._process.poll() is not None:
+                    raise RuntimeError((self.folder / "log").read_text()) from None
+                time.sleep(0.02)
+            else:
+                return
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """Stop it: SIGINT ends all connections at once, SIGQUIT is a crash."""
+        if self._process is not None:
+            self._process.send_signal(how)
+            self._process.wait()
+            self._process = None
+
+    def freeze(self) -> None:
+        """Let it fall silent, connections open."""
+        self._signal_all(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._signal_all(signal.SIGCONT)
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        for pid in (self._process.pid, *map(int, children)):
+            os.kill(pid, number)
+
+    def remove(self) -> None:
+        """Stop it and delete its folder."""
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _unprivileged() -> tuple[int, int] | None:
+    """Return who runs the server where we are root, which PostgreSQL refuses."""
+    if os.geteuid() != 0:
+        return None
+    nobody = pwd.getpwnam("nobody")
+    return nobody.pw_uid, nobody.pw_gid
+
+
+def _programs() -> Path | None:
+    """Return the folder of PostgreSQL's programs, of this machine or of a package of the test extras."""
+    debian = Path("/usr/lib/postgresql").glob("*/bin")
+    folders = sorted(debian, key=lambda folder: float(folder.parent.name), reverse=True)
+    if found := shutil.which("postgres"):
+        folders.append(Path(found).resolve().parent)
+    return next((folder for folder in folders if (folder / "initdb").exists()), None)
+
+
+def new_server(more: str = "") -> PostgresServer:
+    """Start a server of one's own; skip where there is none, or fail where CI must not skip."""
+    missing = None
+    if importlib.util.find_spec("psycopg") is None:
+        missing = "psycopg is not installed: pip install 'session-middleware[postgres]'"
+    elif (programs := _programs()) is None:
+        missing = "no PostgreSQL server on this machine: apt-get install postgresql"
+    else:
+        return PostgresServer(programs, more)
+    if os.environ.get("SESSION_TESTS_REQUIRE_SERVERS") == "1":
+        pytest.fail(missing)
+    pytest.skip(missing)
+
+
+@functools.cache
+def _started() -> PostgresServer:
+    server = new_server()
+    atexit.register(server.remove)
+    return server
+
+
+def postgres_server() -> PostgresServer:
+    """Return the server that all tests of this run share."""
+    return _started()
+
+
+def new_schema() -> str:
+    """Make an empty schema with our tables on the shared server; return the URL of a store on it."""
+    from session_middleware.stores.postgres import create_schema
+
+    url = postgres_server().url(query=f"schema=s{os.getpid()}_{next(_numbers)}")
+    create_schema(url)
+    return url
