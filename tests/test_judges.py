@@ -58,31 +58,44 @@ def test_both_judges_of_wsgi_judge() -> None:
         WSGIDriver(judged(_wsgi(read=lambda stream: stream.read()))).request("GET", "/", [])
 
 
-def _asgi(view: Callable[[], Any]) -> ASGIDriver:
+PLAIN = [(b"content-type", b"text/plain"), (b"content-length", b"0")]
+
+
+def _asgi(headers: list[tuple[Any, Any]], view: Callable[[], object] = lambda: None) -> ASGIDriver:
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        headers = view() or []
+        view()
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b""})
 
     return ASGIDriver(app, lambda call, *args: asyncio.run(call(*args)), lambda: None)
 
 
-def test_the_linter_of_asgi_judges() -> None:
-    """asgion, where Python is new enough for it, refuses a header that is no bytes; so do our own few lines anywhere."""
+def test_our_own_lines_judge_asgi(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Python is too old for asgion, headers must still be lower-case bytes."""
+    monkeypatch.setattr(asgi_mode, "judged", lambda app: app)
+    assert _asgi(PLAIN).request("GET", "/", []).status == 200
     with pytest.raises(AssertionError, match="no byte string"):
-        _asgi(lambda: [("x-name", "text")]).request("GET", "/", [])
-    pytest.importorskip("asgion")
-    assert _asgi(lambda: None).app is not asgi_mode.application
-    assert _asgi(lambda: [(b"X-Upper", b"1")]).request("GET", "/", []).status == 500
+        _asgi([*PLAIN, ("x-name", "text")]).request("GET", "/", [])
+    with pytest.raises(AssertionError, match="lower case"):
+        _asgi([*PLAIN, (b"X-Name", b"text")]).request("GET", "/", [])
+
+
+def test_asgion_judges() -> None:
+    """asgion is strict: it minds a response that does not say what it holds."""
+    pytest.importorskip("asgion", reason="asgion needs Python 3.12")
+    assert _asgi(PLAIN).request("GET", "/", []).status == 200
+    answer = _asgi([]).request("GET", "/", [])
+    assert answer.status == 500
+    assert b"ASGIProtocolError" in answer.body
 
 
 def test_the_detector_lets_pass_the_inline_read_and_nothing_else(tmp_path: Path) -> None:
     """On the loop of a mode SQLiteStore may be read in place; a write of it, or a sleep, is found."""
     store = SQLiteStore(tmp_path / "sessions.db")
     store.load(KEY)  # opens the file
-    assert _asgi(lambda: store.load(KEY)).request("GET", "/", []).status == 200
+    assert _asgi(PLAIN, lambda: store.load(KEY)).request("GET", "/", []).status == 200
     for blocks in (lambda: store.end(KEY, "logout", 1.0, 2.0), lambda: time.sleep(0)):
-        answer = _asgi(blocks).request("GET", "/", [])
+        answer = _asgi(PLAIN, blocks).request("GET", "/", [])
         assert answer.status == 500
         assert b"BlockingError" in answer.body
     store.close()
