@@ -107,13 +107,13 @@ class Engine(Verbs):
         self._exempts = bool(settings.exempt_paths)
         self._header_transport = settings.transport == "header"
         self.vary_on = "Cookie, Authorization" if self._header_transport else "Cookie"
-        self.vary_header = (b"vary", self.vary_on.encode())
         self.clock = clock
         self.hooks = tuple(on_event)
         self.default_policy = settings.default_policy or default_policy
         self.return_param = settings.return_param or return_param
         self._resolve_login = resolve_login
-        self._holds = store.holds if isinstance(store, Recognises) else None
+        # None where the quiet path is not to be had: it knows sessions by their Cookie header alone.
+        self._holds = store.holds if isinstance(store, Recognises) and not self._header_transport else None
 
         raw_keys = [key for key in settings.secret_keys if isinstance(key, bytes)]  # all are, since Settings checked
         self._tokens = TokenKeys(raw_keys, settings.token_cookie)
@@ -145,15 +145,10 @@ class Engine(Verbs):
     def open_quietly(self, x: Exchange, rules: RouteRules) -> bool:
         """Do what `open` does for a request for which nothing is due, without a coroutine; False: ask `open`."""
         policy = rules.policy or self.default_policy
+        if self._exempts or policy == "exempt" or rules.fresh_within is not None:
+            return False
         facts = x.facts
-        if (
-            policy == "exempt"
-            or rules.fresh_within is not None
-            or facts.websocket
-            or facts.method == "OPTIONS"
-            or self._exempts
-            or not self.quiet(x)
-        ):
+        if facts.websocket or facts.method == "OPTIONS" or not self.quiet(x):
             return False
         x.rules = rules
         x.judged = True
@@ -229,23 +224,15 @@ class Engine(Verbs):
         This is the hot path. It must agree with `authenticate` and with every `due` rule: the quiet instants come from
         `lifetime.quiet_until`, and a test compares the two paths.
         """
-        reach = self.reach
-        if (
-            x.authenticated
-            or self._holds is None
-            or self._header_transport
-            or reach.down_since is not None
-            or reach.unended
-        ):
-            return False
         known = self.credentials.remembered.get(x.facts.cookies)
-        if known is None or known.quiet is None:
+        if known is None or (quiet := known.quiet) is None or (holds := self._holds) is None:
             return False
-        record, deadlines, configured, since, until = known.quiet
-        if not since <= x.now < until:
+        record, deadlines, configured, since, until = quiet
+        reach = self.reach
+        if not since <= x.now < until or x.authenticated or reach.down_since is not None or reach.unended:
             return False
         try:
-            if not self._holds(record):
+            if not holds(record):
                 return False
         except Exception:
             return False  # the general path meets the same fault and says so
@@ -570,7 +557,7 @@ class Engine(Verbs):
                 lines.append(cookies.set_line(self.settings, self.settings.jwt_cookie, text, age))
         for key in x.replaced:
             await self.end(key, "replaced", x.now, x.now)
-        x.replaced = []
+        x.replaced = ()
         return lines
 
     async def _carries_on(self, x: Exchange, record: SessionRecord) -> bool:

@@ -12,7 +12,7 @@ from session_middleware.core import lifetime
 from session_middleware.core.exchange import Exchange, RequestFacts, changed
 from session_middleware.core.lifetime import Deadlines, Touch, Verdict
 from session_middleware.core.origin import is_cross_site
-from session_middleware.core.record import SessionRecord, handle_of
+from session_middleware.core.record import NEVER, SessionRecord, handle_of
 from session_middleware.core.tokens import ID_BYTES, key_of, public_id_of
 from session_middleware.errors import ResponseAlreadyStarted, SessionError, SettingsError, StoreUnavailable
 from session_middleware.settings import Limits, Settings
@@ -44,6 +44,28 @@ class Verbs:
         def address(self, facts: RequestFacts) -> str | None: ...
         def tell(self, name: str, x: Exchange, **detail: str) -> None: ...
 
+    def check_login(self, x: Exchange) -> None:
+        """Refuse a request in which nobody may log in, before anything is done for it.
+
+        Raises:
+            ResponseAlreadyStarted: the headers have gone out.
+            SessionError: another site made this request (L20), or its response takes no cookie (L18).
+        """
+        if x.closed:
+            raise ResponseAlreadyStarted("login() came after the response had started; call it before you answer.")
+        _can_set_cookie(x, "login")
+        if (
+            not x.rules.cross_site_login
+            and is_cross_site(x.facts, self.settings)
+            and x.facts.method not in ("GET", "HEAD")
+        ):
+            self.tell("csrf_blocked", x, verb="login")
+            raise SessionError(
+                "login() was called in a request that another site made (login CSRF). If this view proves the request "
+                "itself, mark it with @session_optional(cross_site_login=True), or list the origin in trusted_origins.",
+                code="cross_site_login",
+            )
+
     async def login(
         self,
         x: Exchange,
@@ -59,29 +81,18 @@ class Verbs:
         actor: str | None = None,
         authenticated_at: float | None = None,
         token_id: bytes | None = None,
+        fresh: bool = True,
     ) -> None:
         """Begin a session (L12); see `Session.login` for the arguments.
 
-        Two more are for bridges that adopt a login made elsewhere (L23): when it was made, where that is known (L3), and
-        the id that the bridge drew for it then, so that one login becomes one session and never a second.
+        Three more are for bridges that adopt a login made elsewhere (L23): when it was made, where that is known (L3);
+        the id that the bridge drew for it then, so that one login becomes one session and never a second; and False
+        where nobody can say that the user has just proved who they are.
         """
-        if x.closed:
-            raise ResponseAlreadyStarted("login() came after the response had started; call it before you answer.")
-        _can_set_cookie(x, "login")
+        self.check_login(x)
         if not isinstance(subject, str) or not subject:
             raise SettingsError(
                 "subject", subject, "is not a user id.", "Give a non-empty str, for example str(user.id)."
-            )
-        if (
-            not x.rules.cross_site_login
-            and is_cross_site(x.facts, self.settings)
-            and x.facts.method not in ("GET", "HEAD")
-        ):
-            self.tell("csrf_blocked", x, verb="login")
-            raise SessionError(
-                "login() was called in a request that another site made (login CSRF). If this view proves the request "
-                "itself, mark it with @session_optional(cross_site_login=True), or list the origin in trusted_origins.",
-                code="cross_site_login",
             )
         await self.authenticate(x)
         standing = x.record if x.verdict is Verdict.ACTIVE else None
@@ -99,7 +110,7 @@ class Verbs:
             x,
             subject=subject,
             created_at=created_at,
-            authenticated_at=x.now if authenticated_at is None else authenticated_at,
+            authenticated_at=x.now if authenticated_at is None else min(authenticated_at, x.now),
             limits=own,
             deadlines=lifetime.first_deadlines(x.now, own, None, minutes),
             claims=_json("claims", {name: value for name, value in all_claims.items() if value is not None}),
@@ -110,6 +121,8 @@ class Verbs:
             actor=actor,
             token_id=token_id,
         )
+        if not fresh:
+            record = record.evolve(fresh_at=NEVER)
         await self._replace_with(x, record, configured)
         x.stepped_from = None  # who proves who they are in full needs no earlier session
         if not same and standing is not None:
@@ -219,7 +232,7 @@ class Verbs:
         if x.created is not None:  # a second login in one request: nobody ever held the first token
             await self.end(x.created.key, "replaced", x.now, x.now)
         elif x.presented is not None and x.presented.key not in x.replaced:
-            x.replaced.append(x.presented.key)
+            x.replaced = (*x.replaced, x.presented.key)
         x.created = x.record = record
         x.verdict, x.configured, x.deadlines = Verdict.ACTIVE, configured, deadlines
         x.claim_changes, x.data, x.deletes, x.reissue, x.quiet = None, None, False, True, False
@@ -240,7 +253,7 @@ class Verbs:
         stored = [await self.end(key, "logout", x.now, x.now) for key in keys]
         if ended:
             self.tell("session_ended", x, reason="logout")
-        x.verdict, x.record, x.created, x.replaced = Verdict.ANONYMOUS, None, None, []
+        x.verdict, x.record, x.created, x.replaced = Verdict.ANONYMOUS, None, None, ()
         x.claim_changes, x.data, x.reissue, x.stale, x.stepped_from = None, None, False, False, None
         x.quiet = False
         x.deletes = not x.closed  # whatever fails from here on

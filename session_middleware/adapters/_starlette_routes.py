@@ -68,10 +68,16 @@ def _gate(kind: type[BaseRoute]) -> None:
     handle: Handle | None = kind.__dict__.get("handle")
     if handle is None or hasattr(handle, _GATED):
         return
-    gated = (_gated_endpoint if issubclass(kind, (Route, WebSocketRoute)) else _gated_container)(handle)
+    gated = _gate_of(kind)(handle)
     functools.update_wrapper(gated, handle)
     setattr(gated, _GATED, True)
     setattr(kind, "handle", gated)  # noqa: B010 # mypy: methods are not assignable
+
+
+def _gate_of(kind: type[BaseRoute]) -> Callable[[Handle], Handle]:
+    if issubclass(kind, Route):
+        return _gated_endpoint
+    return _gated_socket if issubclass(kind, WebSocketRoute) else _gated_container
 
 
 def _gated_endpoint(handle: Handle) -> Handle:
@@ -80,15 +86,29 @@ def _gated_endpoint(handle: Handle) -> Handle:
         x = scope.get(KEY)
         if x is None:
             return handle(route, scope, receive, send)
-        endpoint, connection = route.endpoint, x.facts
-        if (
-            type(endpoint) is FunctionType
-            and connection.gate.judges_at_endpoint
-            and not x.judged
-            and not connection.websocket
-            and scope["method"] in route.methods
-            and connection.gate.engine.open_quietly(x, getattr(endpoint, RULES_ATTRIBUTE, NO_RULES))
-        ):
+        endpoint = route.endpoint
+        if type(endpoint) is FunctionType:
+            rules = endpoint.__dict__.get(RULES_ATTRIBUTE, NO_RULES)
+            if x.judged:
+                if x.rules is rules:  # FastAPI's `handle` calls Starlette's
+                    return handle(route, scope, receive, send)
+            else:
+                gate = x.facts.gate
+                if (
+                    gate.judges_at_endpoint
+                    and scope.get("method") in route.methods
+                    and gate.engine.open_quietly(x, rules)
+                ):
+                    return handle(route, scope, receive, send)
+        return _judged(handle, route, x, scope, receive, send)
+
+    return gated
+
+
+def _gated_socket(handle: Handle) -> Handle:
+    def gated(route: Any, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        x = scope.get(KEY)
+        if x is None:
             return handle(route, scope, receive, send)
         return _judged(handle, route, x, scope, receive, send)
 

@@ -84,7 +84,7 @@ class SessionLifetimeMiddleware:
                 return
             rules = self._rules if self._endpoint_of is None else rules_of(self._endpoint_of(scope)) or self._rules
             if await gate.admit(x, rules or NO_RULES, scope, receive, send):
-                await self.app(scope, receive, connection)
+                await self.app(scope, receive, connection.send)
         except BaseException as fault:
             if not await gate.recover(connection, fault):
                 raise

@@ -37,6 +37,9 @@ T = TypeVar("T")
 
 Request = HTTPConnection | Scope
 
+#: The scope of every request that is over.
+_NO_SCOPE: Scope = {}
+
 
 class SessionLifetimeMiddleware:
     """Gives a Starlette or FastAPI app its sessions.
@@ -99,17 +102,18 @@ class SessionLifetimeMiddleware:
         connection = _Connection(gate, scope, send)
         scope[KEY] = x = connection.x
         if "user" not in scope and "auth" not in scope:
-            scope["user"] = scope["auth"] = Visitor(x)
+            scope["user"] = scope["auth"] = connection
         try:
             if connection.path.startswith(gate.prefix) and kind == "http":
                 await gate.answer(x, scope, receive, send)
             else:
-                await self.app(scope, receive, connection)
+                await self.app(scope, receive, connection.send)
         except BaseException as fault:
             if not await gate.recover(connection, fault):
                 raise
         finally:
             x.facts = gate.over
+            connection.scope = _NO_SCOPE  # like `gate.over`: no circle is left to the garbage collector
 
     def _look_at(self, app: object) -> None:
         """Look at the app once it is whole, when it starts or is first asked: its routes and its other middlewares."""
@@ -154,28 +158,17 @@ async def _let_in(scope: Scope, receive: Receive, send: Send) -> bool:
     return await gate.admit(x, rules_of(scope.get("app")) or NO_RULES, scope, receive, send)
 
 
-class _Connection(Connection):
-    __slots__ = ()
-
-    def clear_framework(self) -> None:
-        """Empty `request.session`, where Starlette's SessionMiddleware keeps one (L26)."""
-        session = self.scope.get("session")
-        if session:
-            session.clear()
-
-
 class Visitor(BaseUser, AuthCredentials):
     """`request.user` and `request.auth`: who is signed in, with the scope "authenticated".
 
-    Nobody, on an exempt route that has not opened the session. One object for both: it is made for every request.
+    Nobody, on an exempt route that has not opened the session.
     """
 
-    def __init__(self, exchange: Exchange) -> None:
-        self._x = exchange
+    x: Exchange
 
     @property
     def is_authenticated(self) -> bool:
-        return self._x.is_active or self._x.stale
+        return self.x.is_active or self.x.stale
 
     @property
     def display_name(self) -> str:
@@ -183,12 +176,24 @@ class Visitor(BaseUser, AuthCredentials):
 
     @property
     def identity(self) -> str:
-        record = self._x.record
+        record = self.x.record
         return record.subject if record is not None and self.is_authenticated else ""
 
     @property
     def scopes(self) -> list[str]:  # type: ignore[override]  # not known yet when this is made
         return ["authenticated"] if self.is_authenticated else []
+
+
+class _Connection(Connection, Visitor):
+    """Also the visitor: one object less for every request."""
+
+    __slots__ = ()
+
+    def clear_framework(self) -> None:
+        """Empty `request.session`, where Starlette's SessionMiddleware keeps one (L26)."""
+        session = self.scope.get("session")
+        if session:
+            session.clear()
 
 
 def _scope_of(request: Any) -> Scope:  # Any: Request; not isinstance(), which is slow on abstract base classes

@@ -141,62 +141,42 @@ _ACTIVE, _ANONYMOUS = Verdict.ACTIVE, Verdict.ANONYMOUS
 
 
 class Exchange:
-    """One request and its response, as far as the session is concerned; the engine alone writes to it."""
+    """One request and its response, as far as the session is concerned; the engine alone writes to it.
 
-    __slots__ = (
-        "authenticated",
-        "claim_changes",
-        "clear_framework",
-        "closed",
-        "configured",
-        "created",
-        "created_id",
-        "data",
-        "deadlines",
-        "deletes",
-        "facts",
-        "judged",
-        "known",
-        "now",
-        "presented",
-        "protected",
-        "quiet",
-        "record",
-        "reissue",
-        "replaced",
-        "rules",
-        "session",
-        "stale",
-        "stepped_from",
-        "verdict",
-    )
+    What nothing has been written to is found on the class: to write two dozen fields for every request would cost a tenth
+    of what we may add to one (measured).
+    """
+
+    facts: RequestFacts
+    now: float  # read once per request (L1)
+    authenticated: bool  # whether the credentials were looked at
+    judged: bool  # whether the rules of a route were applied
+    quiet: bool  # whether nothing at all is due for this request and its response
+    closed: bool  # whether the response has started
+    rules: RouteRules = NO_RULES
+    verdict: Verdict = _ANONYMOUS
+    protected = False  # whether the route requires a session (L18)
+    record: SessionRecord | None = None
+    presented: Presented | None = None
+    deadlines: Deadlines | None = None
+    configured: Any = None  # Limits in force by configuration; set with record
+    known: Any = None  # the engine's cache entry for this Cookie header
+    reissue = False  # the token goes out with the response
+    replaced: tuple[bytes, ...] = ()  # keys of sessions that end when the response starts (L12)
+    stepped_from: bytes | None = None  # the key in `replaced` whose authentication step_up carries on
+    created: SessionRecord | None = None  # made by login or step_up during this request (L25)
+    created_id = b""  # the token id of `created`
+    deletes = False  # logout: our cookies are removed
+    stale = False  # served from the session JWT alone while the store was down (L17)
+    claim_changes: dict[str, Any] | None = None  # Any: JSON values
+    data: dict[str, Any] | None = None  # the app's working copy, made when it asks
+    session: Any = None  # what the view holds, made when it asks
+    clear_framework: Callable[[], Awaitable[None] | None] | None = None  # set by the adapter (L26)
 
     def __init__(self, facts: RequestFacts, now: float) -> None:
         self.facts = facts
-        self.now = now  # read once per request (L1)
-        self.rules = NO_RULES
-        self.verdict = _ANONYMOUS
-        self.authenticated = False  # whether the credentials were looked at
-        self.judged = False  # whether the rules of a route were applied
-        self.quiet = False  # whether nothing at all is due for this request and its response
-        self.protected = False  # whether the route requires a session (L18)
-        self.closed = False  # whether the response has started
-        self.record: SessionRecord | None = None
-        self.presented: Presented | None = None
-        self.deadlines: Deadlines | None = None
-        self.configured: Any = None  # Limits in force by configuration; set with record
-        self.known: Any = None  # the engine's cache entry for this Cookie header
-        self.reissue = False  # the token goes out with the response
-        self.replaced: list[bytes] = []  # keys of sessions that end when the response starts (L12)
-        self.stepped_from: bytes | None = None  # the key in `replaced` whose authentication step_up carries on
-        self.created: SessionRecord | None = None  # made by login or step_up during this request (L25)
-        self.created_id = b""  # the token id of `created`
-        self.deletes = False  # logout: our cookies are removed
-        self.stale = False  # served from the session JWT alone while the store was down (L17)
-        self.claim_changes: dict[str, Any] | None = None  # Any: JSON values
-        self.data: dict[str, Any] | None = None  # the app's working copy, made when it asks
-        self.session: Any = None  # what the view holds, made when it asks
-        self.clear_framework: Callable[[], Awaitable[None] | None] | None = None  # set by the adapter (L26)
+        self.now = now
+        self.authenticated = self.judged = self.quiet = self.closed = False  # every request reads these
 
     @property
     def is_active(self) -> bool:
