@@ -1,7 +1,7 @@
 """An existing Django project with its admin, wrapped.
 
     cd examples/django_project
-    uv run --with django python manage.py migrate && uv run --with django python manage.py runserver
+    uv run python manage.py migrate && uv run python manage.py runserver
 
 Then http://localhost:8000, and /admin/; the user is alice, the password wonderland. What we added to the project stands
 in project/settings.py between two comments, and as markers in shop/views.py: no login view, form, template or test of it

@@ -1,12 +1,12 @@
-"""An app with Flask-Login, wrapped: `cd examples/flask_login_existing && uv run --with flask-login flask --app app run`.
+"""An app with Flask-Login, wrapped: `cd examples/flask_login_existing && uv run flask --app app run`.
 
 The app is as such apps are: LoginManager, `login_user`, `@login_required`, "remember me". What we added stands between the
 two lines below, and on three routes. Now its sessions end by silence and by age, a logout ends them on every copy of the
 cookies, a remember cookie alone signs nobody in, and a user sees and ends their sessions at /session/list.
 
-Behind a server: `uv run --with flask-login --with gunicorn gunicorn --workers 2 'app:create_app()'`, SECRET_KEY set, since
-without it each process makes a key of its own. Sessions are in instance/sessions.db, or where SESSION_STORE_URL says. Any
-setting can be given in the environment as Flask reads it, FLASK_SESSION_LIFETIME_INACTIVITY_TIMEOUT=60.
+Behind a server: `uv run gunicorn --workers 2 'app:create_app()'`, SECRET_KEY set, since without it each process makes a key
+of its own. Sessions are in instance/sessions.db, or where SESSION_STORE_URL says. Any setting can be given in the
+environment as Flask reads it, FLASK_SESSION_LIFETIME_INACTIVITY_TIMEOUT=60.
 """
 
 from __future__ import annotations

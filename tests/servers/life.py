@@ -54,11 +54,10 @@ def lives(server: Server, person: NewPerson, prefix: str) -> None:
 
 def _whole_life(server: Server, person: NewPerson) -> None:
     alice, steady = person(server), person(server)
-    first, second = server.workers()
     alice.comes()
     logged_in = steady.comes()
     token, jwt = alice.token, alice.jwt
-    for worker in (first, second):
+    for worker in server.workers():
         with server.only(worker):
             assert alice.opens(), "signed in at one worker is signed in at the other"
 
@@ -87,6 +86,7 @@ def _whole_life(server: Server, person: NewPerson) -> None:
     bob = person(server)  # a login in a browser of its own: on a slow machine alice may have been silent meanwhile
     bob.comes()
     thief = bob.twin()
+    first, second = server.workers()
     with server.only(second):
         assert thief.opens()
     with server.only(first):

@@ -36,11 +36,12 @@ def until(true: Callable[[], object], what: str, seconds: float = PATIENCE) -> N
 class HTTPDriver:
     """Sends each request over a connection of its own, so that any worker may answer."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, timeout: float = PATIENCE) -> None:
         self.port = port
+        self.timeout = timeout
 
     def request(self, method: str, target: str, headers: list[tuple[str, str]], body: bytes = b"") -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=self.timeout)
         try:
             connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
             for name, value in [*headers, ("Content-Length", str(len(body))), ("Connection", "close")]:
@@ -123,15 +124,15 @@ class Server:
 
     def _serves(self) -> bool:
         assert self.process.poll() is None, self.log.read_text()
-        if len(self.workers()) < 2:
-            return False
+        workers = self.workers()
+        hurried = HTTPDriver(self.port, 2)  # uvicorn replaces a worker that stands still for five seconds
         try:
-            for worker in self.workers():
-                with self.only(worker):
-                    self.driver.request("GET", "/", [("Host", f"localhost:{self.port}")])
+            for worker in [None, *workers]:
+                with self.only(worker) if worker else contextlib.nullcontext():
+                    hurried.request("GET", "/", [("Host", f"localhost:{self.port}")])
         except OSError:
             return False
-        return True
+        return len(workers) == 2
 
     # --- its workers ---------------------------------------------------------------------------------------------
 
@@ -148,7 +149,9 @@ class Server:
     @contextlib.contextmanager
     def only(self, worker: int) -> Iterator[None]:
         """Have one worker answer whatever comes: the others stand still meanwhile."""
-        others = [pid for pid in self.workers() if pid != worker]
+        everyone = self.workers()
+        assert worker in everyone, "the server has replaced this worker"
+        others = [pid for pid in everyone if pid != worker]
         for pid in others:
             _signal(pid, signal.SIGSTOP)
         try:

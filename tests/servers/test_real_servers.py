@@ -1,4 +1,4 @@
-"""The scenario app under every kind of worker: gunicorn's sync, gthread and gevent, uvicorn, hypercorn."""
+"""The scenario app under every kind of worker: gunicorn's sync, gthread and gevent, uvicorn, hypercorn's asyncio and trio."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ SERVERS: dict[str, list[str]] = {
     "gunicorn-gevent": ["gunicorn", "-k", "gevent", "-w", "2", "-b", "127.0.0.1:{port}", "tests.servers.apps:wsgi()"],
     "uvicorn": ["uvicorn", "--workers", "2", "--port", "{port}", "--factory", "tests.servers.apps:asgi"],
     "hypercorn": ["hypercorn", "-w", "2", "-b", "127.0.0.1:{port}", "tests.servers.apps:asgi()"],
+    "hypercorn-trio": ["hypercorn", "-k", "trio", "-w", "2", "-b", "127.0.0.1:{port}", "tests.servers.apps:asgi()"],
 }
 
 WAYS = Ways(cookie="session", page="/me?tab=2", poll="/poll")
@@ -35,7 +36,7 @@ def lead(name: str, folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def side_by_side(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SideBySide]:
-    for module in ("gunicorn", "gevent", "uvicorn", "hypercorn"):
+    for module in ("gunicorn", "gevent", "uvicorn", "hypercorn", "trio"):
         needs(None if importlib.util.find_spec(module) else f"{module} is not installed")
     needs(None if Path("/proc/net/tcp").exists() else "Linux's /proc tells which worker answers")
     running = SideBySide(request, lead, tmp_path_factory.mktemp("servers"))
