@@ -33,6 +33,7 @@ class Calls:
         self.schema = checked_schema(schema)
         self.address = Address(conninfo, max(2, round(timeout)))
         self._announces = announces
+        self._read = rows_of.Read()
         self._say = Statements(schema, announces=announces)
         self.links = Links(self.address, self._say, waits, schema=schema, timeout=timeout, prepare=prepare)
 
@@ -40,7 +41,7 @@ class Calls:
         await self.links.ask(self._say.create, rows_of.creating(record))
 
     async def load(self, key: bytes) -> SessionRecord | None:
-        return rows_of.loaded(key, await self.links.ask(self._say.load, (key,), again=True))
+        return self._read.loaded(key, await self.links.ask(self._say.load, (key,), again=True))
 
     async def touch(self, key: bytes, touch: Touch) -> SessionRecord | None:
         return rows_of.written(key, await self.links.ask(self._say.touching(touch), rows_of.touched_with(key, touch)))
@@ -52,6 +53,7 @@ class Calls:
         return rows_of.written(key, await self.links.ask(self._say.renew, rows_of.renewing(key, generation, to, at)))
 
     async def end(self, key: bytes, reason: str, at: float, keep_until: float) -> bool:
+        self._read.forget(key)
         return bool((await self.links.ask(self._say.end, rows_of.ending(key, reason, at, keep_until))).ntuples)
 
     async def list(self, handle: str, now: float) -> Sequence[SessionRecord]:

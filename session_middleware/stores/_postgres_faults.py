@@ -67,4 +67,6 @@ def fault_of(result: PGresult, address: Address, schema: str) -> Exception:
         return SettingsError(
             "prepare", True, "does not work behind this pooler.", "Write prepare=False, or ?prepare=off in the URL."
         )
+    if isinstance(problem, errors.QueryCanceled):
+        return StoreUnavailable(f"{address.shown} gave up a statement that took too long ({text}).")
     return problem

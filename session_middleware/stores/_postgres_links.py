@@ -15,7 +15,7 @@ from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGconn, PGresult
 
 from session_middleware.errors import SettingsError, StoreUnavailable
-from session_middleware.runtime import LoopPlaces, ThreadPlaces
+from session_middleware.runtime import LoopPlaces, ThreadPlaces, mutex
 from session_middleware.stores._postgres_address import Address
 from session_middleware.stores._postgres_faults import fault_of, unreachable
 from session_middleware.stores._postgres_rows import Parameters, version_in
@@ -86,13 +86,13 @@ class OnLoop:
 class Link:
     """One connection, and what is prepared on it."""
 
-    __slots__ = ("connection", "fresh", "pgconn", "prepared")
+    __slots__ = ("connection", "pgconn", "prepared", "used")
 
     def __init__(self, connection: _Blocking | _OnLoop) -> None:
         self.connection = connection
         self.pgconn: PGconn = connection.pgconn
         self.prepared: set[bytes] = set()
-        self.fresh = True
+        self.used = False
 
     def is_sound(self) -> bool:
         """Say whether the server has not gone since, as far as this machine knows; asks nobody."""
@@ -128,6 +128,7 @@ class Links:
         self._prepare = prepare
         self._idle: list[Link] = []
         self._pid = os.getpid()
+        self._fork_noticed = mutex()
         self._complaint = ""
 
     # --- lending ----------------------------------------------------------------------------------------------------
@@ -143,7 +144,7 @@ class Links:
             except BaseException:
                 self._close(link)
                 raise
-            self._idle.append(link)
+            self._take_back(link)
         finally:
             self._waits.places.give()
 
@@ -157,23 +158,18 @@ class Links:
         """
         await self._take_place()
         try:
-            link = await self._link()
-            try:
-                result = await self.run(link, statement, parameters)
-            except BaseException as problem:
-                gone = not link.fresh and isinstance(problem, psycopg.OperationalError) and link.connection.closed
-                self._close(link)
-                if not (again and gone):
-                    raise
+            while True:
                 link = await self._link()
                 try:
                     result = await self.run(link, statement, parameters)
-                except BaseException:
+                except BaseException as problem:
                     self._close(link)
-                    raise
-            link.fresh = False
-            self._idle.append(link)
-            return result
+                    if not (again and link.used and isinstance(problem, psycopg.OperationalError)):
+                        raise
+                    again = False
+                else:
+                    self._take_back(link)
+                    return result
         finally:
             self._waits.places.give()
 
@@ -198,6 +194,10 @@ class Links:
             self._close(link)
             self.close()  # the server went away, so the others are no better
 
+    def _take_back(self, link: Link) -> None:
+        link.used = True
+        self._idle.append(link)
+
     def _close(self, link: Link) -> None:
         with contextlib.suppress(psycopg.Error):
             link.pgconn.finish()
@@ -209,10 +209,12 @@ class Links:
                 self._close(self._idle.pop())
 
     def _forked(self) -> None:
-        _left_behind.extend(self._idle)
-        self._idle = []
-        self._waits.places.anew()
-        self._pid = os.getpid()
+        with self._fork_noticed:
+            if self._pid != os.getpid():
+                _left_behind.extend(self._idle)
+                self._idle = []
+                self._waits.places.anew()
+                self._pid = os.getpid()
 
     # --- opening ----------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from session_middleware.stores.packing import packed, unpacked
 
 __all__ = [
     "Parameters",
+    "Read",
     "Rows",
     "adding",
     "counted",
@@ -23,7 +24,6 @@ __all__ = [
     "instants",
     "listed",
     "listing",
-    "loaded",
     "locking",
     "pruning",
     "renewing",
@@ -41,6 +41,9 @@ _int4 = struct.Struct("!i")
 _int8 = struct.Struct("!q")
 _array = struct.Struct("!iiiii")  # dimensions, whether one is NULL, type, number, first index
 _BYTEA_OID: Final = 17
+
+#: Records a process remembers having parsed: a few megabytes.
+_KNOWN: Final = 2000
 
 
 class Rows(Protocol):
@@ -191,12 +194,37 @@ def record_in(key: bytes, rows: Rows, row: int = 0) -> SessionRecord:
     return record
 
 
-def loaded(key: bytes, rows: Rows) -> SessionRecord | None:
-    """Return what `load` found, as `end_before` left it."""
-    if not rows.ntuples:
-        return None
-    record, revoked_at = record_in(key, rows), _instant(rows.get_value(0, 11))
-    return record if revoked_at is None else record.ended("revoked", revoked_at, record.keep_until)
+class Read:
+    """What `load` has read lately, so that a row that comes again as it was is not parsed again.
+
+    Parsing takes as long as asking. The rows are compared whole, byte for byte, so nothing is believed that the server
+    has not just said.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, tuple[tuple[bytes | None, ...], SessionRecord]] = {}
+
+    def loaded(self, key: bytes, rows: Rows) -> SessionRecord | None:
+        """Return what `load` found, as `end_before` left it."""
+        if not rows.ntuples:
+            self.forget(key)
+            return None
+        field = rows.get_value
+        row = tuple([field(0, column) for column in range(12)])
+        known = self._known.get(key)
+        if known is not None and known[0] == row:
+            return known[1]
+        record, revoked_at = record_in(key, rows), _instant(row[11])
+        if revoked_at is not None:
+            record = record.ended("revoked", revoked_at, record.keep_until)
+        if len(self._known) >= _KNOWN:
+            self._known.clear()
+        self._known[key] = (row, record)
+        return record
+
+    def forget(self, key: bytes) -> None:
+        """Keep nothing of a session that has ended (L16)."""
+        self._known.pop(key, None)
 
 
 def written(key: bytes, rows: Rows) -> SessionRecord | None:

@@ -118,7 +118,8 @@ class Statements:
             "SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM later)"
         )
         self.about = Statement(
-            f"SELECT max(version), set_config('statement_timeout', encode($1, 'escape'), false) FROM \"{schema}\".about"
+            "SELECT max(version), set_config('statement_timeout', encode($1, 'escape'), false), "
+            f"set_config('plan_cache_mode', 'force_generic_plan', false) FROM \"{schema}\".about"
         )
         self.about_only = Statement(f'SELECT max(version) FROM "{schema}".about')
         self.begin = Statement("BEGIN")
