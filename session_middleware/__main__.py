@@ -1,4 +1,4 @@
-"""The command line: `session-middleware demo | check | sessions`, or `python -m session_middleware`."""
+"""The command line: `session-middleware demo | check | sessions | schema`, or `python -m session_middleware`."""
 
 from __future__ import annotations
 
@@ -71,6 +71,11 @@ def _parser() -> argparse.ArgumentParser:
 
     sessions = commands.add_parser("sessions", help="look at sessions in a store, and end them")
     _add_sessions(sessions)
+
+    schema = commands.add_parser("schema", help="print the SQL of a store's tables, for a migration of your own")
+    schema.add_argument("database", choices=["postgresql"])
+    schema.add_argument("--name", default="session_middleware", help="the schema's (default: session_middleware)")
+    schema.set_defaults(run=_schema)
     return parser
 
 
@@ -97,7 +102,8 @@ def _add_sessions(parser: argparse.ArgumentParser) -> None:
     end_all.add_argument("subject", help="the user's id")
     before = verbs.add_parser("end-before", parents=[shared], help="end every session of everybody begun before")
     before.add_argument("instant", help="for example 2026-01-31T12:00:00Z, or now")
-    for verb in (listing, show, end, end_all, before):
+    create = verbs.add_parser("create-schema", parents=[shared], help="make the tables of a postgresql:// store, once")
+    for verb in (listing, show, end, end_all, before, create):
         verb.set_defaults(run=_sessions, verb=verb.prog.rpartition(" ")[2])
 
 
@@ -128,6 +134,13 @@ def _sessions(options: argparse.Namespace) -> int:
     from session_middleware.commands.sessions import run
 
     return run(options)
+
+
+def _schema(options: argparse.Namespace) -> int:
+    from session_middleware.stores.postgres import schema_sql
+
+    print(schema_sql(options.name), end="")
+    return 0
 
 
 if __name__ == "__main__":

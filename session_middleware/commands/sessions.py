@@ -14,13 +14,15 @@ from session_middleware.engine import Engine
 from session_middleware.errors import SettingsError, StoreUnavailable
 from session_middleware.session import Sessions
 from session_middleware.settings import EXTEND_MAX_MINUTES, Limits, Settings
-from session_middleware.stores import store_from_url
+from session_middleware.stores import masked, store_from_url
 
 __all__ = ["run"]
 
 
 def run(options: argparse.Namespace) -> int:
     """Do what `sessions VERB` asks; return the exit status, 1 where there was nothing to show or end."""
+    if options.verb == "create-schema":
+        return _create_schema(options.store)
     engine = Engine(_settings(options.settings), _existing_store(options.store))
     sessions = Sessions(engine)
     if options.verb == "list":
@@ -61,7 +63,23 @@ def _existing_store(url: str) -> object:
     path = Path(unquote(url.removeprefix("sqlite:///")))
     if url.startswith("sqlite:///") and not path.is_file():
         raise SettingsError("--store", url, "is not there.", "Give the file that the app writes to.")
-    return store_from_url(url)
+    store = store_from_url(url)
+    check = getattr(store, "check", None)
+    if check is not None:  # a server's: else a mistake in the URL would read as "the store failed on load"
+        check()
+    return store
+
+
+def _create_schema(url: str) -> int:
+    """Make the tables of a store that needs some."""
+    if not url.startswith(("postgresql://", "postgres://")):
+        raise SettingsError(
+            "--store", masked(url), "needs no tables made.", "Only a postgresql:// store does; the others are ready."
+        )
+    from session_middleware.stores.postgres import create_schema
+
+    print(f"The schema {create_schema(url)} is ready.")
+    return 0
 
 
 def _list(sessions: Sessions, subject: str) -> int:

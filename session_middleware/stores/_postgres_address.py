@@ -54,7 +54,8 @@ class Address:
         """Return a text of libpq's with every secret of this address taken out."""
         for secret in self._secrets:
             text = text.replace(secret, "***")
-        return " ".join(text.split())
+        lines = (line.strip() for line in text.splitlines())
+        return " ".join(line for line in lines if line and not line.startswith("Is the server running"))
 
 
 def options_of(url: str) -> tuple[str, dict[str, Any]]:  # Any: arguments of PostgresStore

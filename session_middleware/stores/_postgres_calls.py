@@ -103,8 +103,7 @@ class Calls:
         return gone
 
     async def check(self) -> None:
-        async with self.links.lent():
-            pass
+        self.links.finish(await self.links.opened())
 
     def announcements(self) -> PostgresAnnouncements:
         if not self._announces:

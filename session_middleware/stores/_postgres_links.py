@@ -142,7 +142,7 @@ class Links:
             try:
                 yield link
             except BaseException:
-                self._close(link)
+                self.finish(link)
                 raise
             self._take_back(link)
         finally:
@@ -163,7 +163,7 @@ class Links:
                 try:
                     result = await self.run(link, statement, parameters)
                 except BaseException as problem:
-                    self._close(link)
+                    self.finish(link)
                     if not (again and link.used and isinstance(problem, psycopg.OperationalError)):
                         raise
                     again = False
@@ -191,14 +191,15 @@ class Links:
                 return await self._opened()
             if link.is_sound():
                 return link
-            self._close(link)
+            self.finish(link)
             self.close()  # the server went away, so the others are no better
 
     def _take_back(self, link: Link) -> None:
         link.used = True
         self._idle.append(link)
 
-    def _close(self, link: Link) -> None:
+    def finish(self, link: Link) -> None:
+        """Close a connection."""
         with contextlib.suppress(psycopg.Error):
             link.pgconn.finish()
 
@@ -206,7 +207,7 @@ class Links:
         """Close the idle connections; the next call opens new ones."""
         while self._idle:
             with contextlib.suppress(IndexError):  # another thread was faster
-                self._close(self._idle.pop())
+                self.finish(self._idle.pop())
 
     def _forked(self) -> None:
         with self._fork_noticed:
@@ -219,20 +220,33 @@ class Links:
     # --- opening ----------------------------------------------------------------------------------------------------
 
     async def _opened(self) -> Link:
+        """Open a connection; what keeps us from it is logged once, since a request only learns that there is a fault."""
+        try:
+            link = await self.opened()
+        except (StoreUnavailable, SettingsError) as problem:
+            if str(problem) != self._complaint:
+                self._complaint = str(problem)
+                _log.error("%s", problem)
+            raise
+        self._complaint = ""
+        return link
+
+    async def opened(self) -> Link:
+        """Open a connection that is nobody's yet.
+
+        Raises:
+            StoreUnavailable: the server cannot be reached.
+            SettingsError: it does not have our tables.
+        """
         try:
             link = Link(await self._waits.connected(self._address.conninfo))
         except psycopg.Error as problem:
-            fault = unreachable(self._address, problem)
-            self._complain(fault)
-            raise fault from None
+            raise unreachable(self._address, problem) from None
         try:
             await self._look_at(link)
-        except BaseException as problem:
-            self._close(link)
-            if isinstance(problem, SettingsError):
-                self._complain(problem)
+        except BaseException:
+            self.finish(link)
             raise
-        self._complaint = ""
         return link
 
     async def _look_at(self, link: Link) -> None:
@@ -250,12 +264,6 @@ class Links:
                 f"is of version {version}, this release reads version {SCHEMA_VERSION}.",
                 "Use the release that made it, or make another: session-middleware sessions create-schema.",
             )
-
-    def _complain(self, problem: Exception) -> None:
-        """Log what keeps us from the server, once until it changes; a request only learns that there is a fault."""
-        if str(problem) != self._complaint:
-            self._complaint = str(problem)
-            _log.error("%s", problem)
 
     # --- asking -----------------------------------------------------------------------------------------------------
 
