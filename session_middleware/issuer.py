@@ -9,7 +9,7 @@ from typing import Any
 
 from session_middleware.core import cookies, lifetime
 from session_middleware.core.jwt import JwtKeys
-from session_middleware.core.record import SessionRecord
+from session_middleware.core.record import NEVER, SessionRecord
 from session_middleware.core.tokens import b64encode
 from session_middleware.runtime import mutex
 from session_middleware.settings import Settings
@@ -58,8 +58,9 @@ class Issuer:
             "aud": self.audience,
             "sid": record.public_id,
             "sub": subject,
-            "auth_time": int(record.authenticated_at),
         }
+        if record.fresh_at != NEVER:  # else nobody can say when it was, and who reads it would take it for fresh
+            said["auth_time"] = int(record.authenticated_at)
         if settings.aal is not None:
             said["acr"] = settings.aal
         methods = sorted({str(factor["type"]) for factor in record.factors if "type" in factor})

@@ -9,6 +9,7 @@ import pytest
 
 from session_middleware.core.lifetime import Verdict
 from session_middleware.errors import SessionError
+from session_middleware.runtime import run_sync
 from session_middleware.session import Session
 
 from .test_engine import House
@@ -33,3 +34,26 @@ def test_no_session_is_made_whose_cookie_cannot_go_out(
     assert house.store.writes == 0
     assert x.verdict is (Verdict.ACTIVE if signed_in else Verdict.ANONYMOUS)
     assert house.closed(x) == []
+
+
+def test_a_login_made_elsewhere_is_never_later_than_now() -> None:
+    """L3: a provider, or a database, whose clock is ahead of ours does not lengthen the session."""
+    house = House()
+    x, _ = house.opened()
+    run_sync(house.engine.login(x, "alice", authenticated_at=house.now + 500))
+    assert x.record is not None
+    assert x.record.authenticated_at == house.now
+    x, _ = house.opened()
+    run_sync(house.engine.login(x, "alice", authenticated_at=house.now - 500))
+    assert x.record.authenticated_at == house.now - 500
+
+
+def test_a_login_that_nobody_saw_is_not_fresh_until_a_step_up() -> None:
+    """L3: an adopted login is no proof at all, however long ago one is asked for; a step-up is."""
+    house = House()
+    x, _ = house.opened()
+    run_sync(house.engine.login(x, "alice", fresh=False))
+    session = Session(house.engine, x)
+    assert (session.is_active, session.is_fresh(1e8)) == (True, False)
+    session.step_up([{"type": "otp"}])
+    assert session.is_fresh(1)

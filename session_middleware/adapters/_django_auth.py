@@ -8,18 +8,18 @@ admin and `@login_required` included, and they send people to their own login pa
 from __future__ import annotations
 
 import secrets
-from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
-from django.contrib.auth import REDIRECT_FIELD_NAME, SESSION_KEY
+from django.contrib.auth import HASH_SESSION_KEY, REDIRECT_FIELD_NAME, SESSION_KEY
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.core.exceptions import PermissionDenied, SynchronousOnlyOperation
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.functional import SimpleLazyObject
 
+from session_middleware.adapters._adoption import adopts_until, take_once
 from session_middleware.adapters._django_setup import Side, current, is_bridged
 from session_middleware.core.exchange import Exchange
 from session_middleware.core.lifetime import Verdict
@@ -125,7 +125,7 @@ async def _user_of(request: HttpRequest, state: Attached) -> Any:  # Any: Abstra
     once = await session.aget(ONCE) if looping else session.get(ONCE)
     if once is not None:
         return await _adopt_marked(state, link, once, looping)
-    if link is None and x.verdict is Verdict.ANONYMOUS and _still_adopts(state):
+    if link is None and x.verdict is Verdict.ANONYMOUS and x.now < adopts_until(state.side.engine):
         return await _adopt_existing(request, state, looping)
     return None
 
@@ -174,18 +174,11 @@ async def _adopt_marked(state: Attached, link: Any, once: Any, looping: bool) ->
     return None
 
 
-def _still_adopts(state: Attached) -> bool:
-    until = state.side.engine.settings.adopt_existing_until
-    if until is None:
-        return False
-    end = datetime.combine(date.fromisoformat(until) + timedelta(days=1), datetime.min.time(), UTC)
-    return state.x.now < end.timestamp()
-
-
 async def _adopt_existing(request: HttpRequest, state: Attached, looping: bool) -> Any:  # Any: AbstractBaseUser | None
     """Begin our session for somebody who was signed in before this package was installed.
 
-    Their login counts from `last_login` (L3): whoever signed in longer ago than the absolute lifetime signs in again.
+    Their login counts from `last_login` (L3): whoever signed in longer ago than the absolute lifetime signs in again. It
+    may have been at another browser, so this session is not fresh.
     """
     user = await _found(state, looping)
     if user is None:
@@ -194,7 +187,9 @@ async def _adopt_existing(request: HttpRequest, state: Attached, looping: bool) 
     at = x.now if last is None else min(last.timestamp(), x.now)
     if at + state.side.engine.limits_for(str(user.pk), {}, False).absolute_lifetime <= x.now:
         return None
-    if not await _login(state, str(user.pk), authenticated_at=at):
+    if not await _is_first(request.session, state, looping):
+        return None
+    if not await _login(state, str(user.pk), authenticated_at=at, fresh=False):
         return None
     assert x.created is not None
     state.adopted, state.linked = True, x.created.public_id
@@ -203,6 +198,24 @@ async def _adopt_existing(request: HttpRequest, state: Attached, looping: bool) 
     else:
         request.session[LINK] = state.linked
     return user
+
+
+async def _is_first(session: Any, state: Attached, looping: bool) -> bool:  # Any: SessionBase
+    """Say whether a session of Django's has not been adopted before; where it lives in a cookie, our store knows."""
+    key = session.session_key
+    if await session.aexists(key) if looping else session.exists(key):
+        return True  # it is on the server, and not linked
+    user = await session.aget(SESSION_KEY) if looping else session.get(SESSION_KEY)
+    digest = await session.aget(HASH_SESSION_KEY, "") if looping else session.get(HASH_SESSION_KEY, "")
+    engine, x = state.side.engine, state.x
+    try:
+        engine.check_login(x)
+        return await take_once(engine, x, "django", str(user), str(digest))
+    except StoreUnavailable:
+        state.unknown, x.verdict = True, Verdict.UNAVAILABLE
+    except SessionError:
+        pass  # another site's request, or one that takes no cookie: the next request of our own may
+    return False
 
 
 async def _login(state: Attached, subject: str, **given: Any) -> bool:  # Any: arguments of Engine.login

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response, g, request
 from flask import session as flask_session
 
+from session_middleware.adapters._adoption import adopts_until, take_once
 from session_middleware.core.exchange import Exchange
 from session_middleware.core.lifetime import Verdict
 from session_middleware.errors import SessionError, SettingsError, StoreUnavailable
@@ -70,11 +70,7 @@ class FlaskLogin:
         self._user_accessed = flask_login.user_accessed
         self._loaded_from_request = flask_login.user_loaded_from_request
         self._unauthorized = manager.unauthorized
-        until = engine.settings.adopt_existing_until
-        self._adopts_until = 0.0
-        if until is not None:
-            last_day = datetime.strptime(until, "%Y-%m-%d").replace(tzinfo=UTC)
-            self._adopts_until = (last_day + timedelta(days=1)).timestamp()
+        self._adopts_until = adopts_until(engine)
         engine.default_policy = engine.settings.default_policy or "optional"  # the app's own @login_required decides
         engine.return_param = engine.settings.return_param or "next"
         manager._load_user = self._load_user
@@ -149,23 +145,38 @@ class FlaskLogin:
     def adopt(self, x: Exchange) -> bool:
         """Give a Flask session from before our time a session of ours, once; True if there was one.
 
-        Until the day `adopt_existing_until`, and in tests of the app under our pytest plugin.
+        Until the day `adopt_existing_until`, and in tests of the app under our pytest plugin. Nobody knows when that
+        user proved who they are, so the session is not fresh, with us or with Flask-Login, before they do so again (L3).
         """
-        if x.created is not None or x.closed or x.deletes or x.facts.method == "OPTIONS":
+        if x.created is not None or x.deletes:
             return False
-        if x.now >= self._adopts_until and not (self._app.testing and PYTEST_PLUGIN in sys.modules):
+        under_test = self._app.testing and PYTEST_PLUGIN in sys.modules
+        if x.now >= self._adopts_until and not under_test:
             return False
         user_id, find = flask_session.get("_user_id"), self._manager.user_callback
         if user_id is None or LINK in flask_session or find is None or find(user_id) is None:
             return False
+        fresh = under_test and flask_session.get("_fresh") is True
         try:
-            run_sync(self._engine.login(x, str(user_id)))
+            self._engine.check_login(x)
+            if not (under_test or self._is_on_server() or run_sync(take_once(self._engine, x, *self._whose()))):
+                return False
+            run_sync(self._engine.login(x, str(user_id), fresh=fresh))
         except SessionError as problem:
             if isinstance(problem, StoreUnavailable):
                 raise
-            return False  # another site asks (L20): nothing begins here, the next request of our own may
+            return False  # another site asks (L20), no cookie can go out: the next request of our own may
+        flask_session["_fresh"] = fresh
         self._link(x)
         return True
+
+    def _is_on_server(self) -> bool:
+        """Say whether the Flask session's cookie carries an id only; then each copy of it sees the link."""
+        return hasattr(flask_session, "sid")  # as in all the back ends of Flask-Session
+
+    def _whose(self) -> tuple[str, ...]:
+        """Return what Flask-Login tells sessions apart by: the user, and a digest of address and browser."""
+        return "flask", str(flask_session["_user_id"]), str(flask_session.get("_id", ""))
 
     # --- what Flask-Login tells ------------------------------------------------------------------------------------
 

@@ -393,5 +393,5 @@ def quiet_until(record: SessionRecord, force: Deadlines, jwt_expires: int, confi
 
 def is_fresh(record: SessionRecord, within: float, now: float) -> bool:
     """Say whether the user proved who they are within the last `within` seconds (L3, L12, L21)."""
-    since = record.authenticated_at if record.fresh_at is None else max(record.authenticated_at, record.fresh_at)
+    since = record.authenticated_at if record.fresh_at is None else record.fresh_at
     return now - since < within

@@ -12,10 +12,13 @@ from typing import Any, Final, TypeVar
 from session_middleware.errors import RecordUnreadable
 from session_middleware.settings import Limits
 
-__all__ = ["BODY_VERSION", "SessionRecord", "handle_of"]
+__all__ = ["BODY_VERSION", "NEVER", "SessionRecord", "handle_of"]
 
 #: Written into every body. Readers accept this version and the one before it.
 BODY_VERSION: Final = 1
+
+#: `fresh_at` of a session whose login nobody of us saw (L23): it is signed in, and not fresh before a step-up (L3).
+NEVER: Final = 0.0
 
 T = TypeVar("T")
 Json = Any  # a value of the json module; the app's own claims and data have no narrower type
@@ -61,7 +64,7 @@ class SessionRecord:
     generation: int = 0  # the token's; only renew moves it (L14)
     presented_at: float | None = None  # when this generation was first presented; starts the grace (L11)
     revision: int = 0  # moved by every write of claims or data (L14)
-    fresh_at: float | None = None  # last step-up, later than authenticated_at (L12)
+    fresh_at: float | None = None  # freshness counts from here instead: a step-up (L12), or NEVER
     ceiling: float | None = None  # the authority's own end of the session (L2)
     persistent: bool = False
     claims: Mapping[str, Json] = field(default_factory=_nothing)

@@ -39,6 +39,11 @@ class Store(MemoryStore):
             raise OSError("down")
         return super().create(*args)
 
+    def add_once(self, *args: Any) -> Any:
+        if self.down:
+            raise OSError("down")
+        return super().add_once(*args)
+
     def end(self, *args: Any) -> Any:
         if self.down:
             raise OSError("down")
@@ -51,11 +56,11 @@ class Store(MemoryStore):
 class Wiki:
     """An app that has used Flask-Login for years; nothing in its views knows of us."""
 
-    def __init__(self, *, login_first: bool = True, **settings: Any) -> None:
+    def __init__(self, *, login_first: bool = True, store: Any = None, **settings: Any) -> None:
         self.app = app = Flask("wiki")
         app.config["SECRET_KEY"] = KEY
         self.users = {"alice", "bob"}
-        self.store, self.clock = Store(), FakeClock()
+        self.store, self.clock = store or Store(), FakeClock()
         self.events: list[SessionEvent] = []
         self.manager = LoginManager()
         self.manager.login_view = "login"

@@ -177,14 +177,16 @@ class TestNeverMoreThanWe(Bridged):
         client = self.unlinked()
         assert self.user(client) == ""
 
-    def unlinked(self) -> Client:
+    def unlinked(self, user: User | None = None) -> Client:
+        user = user or self.alice
         client = Client()
-        client.force_login(self.alice)
+        client.force_login(user)
         session = client.session
         for key in [key for key in list(session.keys()) if key.startswith("_session_lifetime")]:
             del session[key]
         session.save()
-        User.objects.filter(pk=self.alice.pk).update(last_login=datetime.fromtimestamp(self.clock() - 60, UTC))
+        client.cookies["sessionid"] = session.session_key  # where it lives in the cookie, that is another now
+        User.objects.filter(pk=user.pk).update(last_login=datetime.fromtimestamp(self.clock() - 60, UTC))
         return client
 
     def test_until_the_day_of_installation_it_is_adopted_once(self) -> None:
@@ -199,6 +201,41 @@ class TestNeverMoreThanWe(Bridged):
         late = self.unlinked()
         self.clock.advance(days=1)
         assert self.user(late) == ""
+
+    def test_where_the_session_is_a_cookie_a_copy_is_never_adopted(self) -> None:
+        """A signed cookie copied before knows nothing of the link; our store knows whose was adopted, sync and async."""
+        with self.settings(SESSION_ENGINE="django.contrib.sessions.backends.signed_cookies"):
+            self.setting(adopt_existing_until="2027-01-15")
+            for member, path in ((self.alice, "/who"), (self.bob, "/awho")):
+                client = self.unlinked(member)
+                copy = Client()
+                copy.cookies = client.cookies.copy()
+                name = member.get_username()
+                assert client.get(path).json()["user"] == name
+                assert client.get(path).json()["user"] == name
+                assert copy.get(path).json()["user"] == ""
+                assert len(sessions().list(str(member.pk))) == 1
+
+    def test_a_refused_adoption_may_still_come(self) -> None:
+        """Another site's form uses nothing up; an outage is a 503 where a user is needed, and uses nothing up either."""
+        with self.settings(SESSION_ENGINE="django.contrib.sessions.backends.signed_cookies"):
+            self.setting(adopt_existing_until="2027-01-15", default_policy="optional")
+            client = self.unlinked()
+            assert client.post("/who", headers={"Sec-Fetch-Site": "cross-site"}).json()["user"] == ""
+            assert client.options("/who").json()["user"] == ""
+            self.store.go_down()
+            assert client.get("/private").status_code == 503
+            self.store.come_back()
+            assert self.user(client) == "alice"
+
+    def test_an_adopted_session_is_not_fresh(self) -> None:
+        """`last_login` may have been at another browser, so nothing says that this one has proved anything lately (L3)."""
+        self.setting(adopt_existing_until="2027-01-15")
+        client = self.unlinked()
+        assert self.user(client) == "alice"
+        assert client.get("/fresh").status_code == 401
+        client.get("/step-up")
+        assert client.get("/fresh").status_code == 200
 
     def setting(self, **options: Any) -> None:
         given = {"store": self.store, "clock": self.clock, **options}

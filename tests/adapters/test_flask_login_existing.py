@@ -5,17 +5,20 @@ from __future__ import annotations
 import sys
 import types
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from flask import Blueprint
+from flask import Blueprint, Flask
 from flask import session as flask_session
+from flask.sessions import SecureCookieSessionInterface, SessionMixin
 from flask.testing import FlaskClient
 from flask_login import FlaskLoginClient, current_user, login_required, login_user, logout_user
 
 from session_middleware import SettingsError, Verdict, session_required
 from session_middleware.adapters._flask_login import LINK, PYTEST_PLUGIN
 from session_middleware.adapters.flask import safe_return_to, session_from
-from tests.adapters.flask_wiki import HTTPS, OURS, User, Wiki, drop, who
+from session_middleware.stores.memory import MemoryStore
+from tests.adapters.flask_wiki import HTTPS, OURS, User, Wiki, drop, move, who
 
 # Flask-Login 0.6.3 writes its remember cookie with datetime.utcnow(), which Python 3.12 warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")
@@ -169,11 +172,11 @@ def test_a_password_change_keeps_this_session_and_ends_the_others() -> None:
 # --- Flask sessions from before our time --------------------------------------------------------------------------------------
 
 
-def old_client(wiki: Wiki, user: str = "alice") -> FlaskClient:
-    """A browser that signed in before we were installed."""
+def old_client(wiki: Wiki, user: str = "alice", *, browser: str = "one") -> FlaskClient:
+    """A browser that signed in before we were installed; Flask-Login tells browsers apart by `_id`."""
     client = wiki.app.test_client()
     with client.session_transaction(base_url=HTTPS) as held:
-        held.update(_user_id=user, _fresh=True)
+        held.update(_user_id=user, _fresh=True, _id=browser)
     return client
 
 
@@ -191,9 +194,9 @@ def test_an_old_session_is_adopted_until_the_day() -> None:
     assert len(wiki.lifetime.sessions.list("alice")) == 1
     assert who(client) == "alice"
     assert len(wiki.lifetime.sessions.list("alice")) == 1
-    late = old_client(wiki)
+    late = old_client(wiki, browser="late")
     wiki.clock.advance(hours=15, minutes=59)
-    assert who(old_client(wiki)) == "alice"
+    assert who(old_client(wiki, browser="two")) == "alice"
     wiki.clock.advance(minutes=1)
     assert who(late) == "None"
 
@@ -214,6 +217,80 @@ def test_a_linked_session_is_never_adopted_again() -> None:
     assert who(client) == "None"
 
 
+def test_a_copy_of_an_adopted_session_is_never_adopted() -> None:
+    """A signed cookie copied before the adoption does not know of the link; the store knows whose it was (L23)."""
+    wiki = Wiki(adopt_existing_until="2027-01-15")
+    client, copy, parallel = old_client(wiki), old_client(wiki), old_client(wiki)
+    assert who(client) == "alice"
+    assert who(copy) == "None"
+    client.post("/logout", base_url=HTTPS)
+    assert who(parallel) == "None"
+    assert wiki.lifetime.sessions.list("alice") == []
+    assert who(old_client(wiki, "bob")) == "bob", "another user with the same browser is another session"
+
+
+def test_an_adopted_session_is_not_fresh() -> None:
+    """Nobody saw when its user last proved who they are: not fresh, with us, with Flask-Login or in the JWT (L3)."""
+    wiki = Wiki(adopt_existing_until="2027-01-15")
+    wiki.app.get("/fresh", endpoint="fresh")(lambda: str(session_from().is_fresh(86_000)))
+    wiki.app.get("/jwt", endpoint="jwt")(lambda: str("auth_time" in wiki.lifetime.engine.verify_jwt(session_from().jwt or "")))
+    client = old_client(wiki)
+    assert (who(client, "/fresh"), who(client, "/jwt")) == ("False", "False")
+    assert client.get("/sensitive", base_url=HTTPS).status_code == 401
+    assert client.post("/confirm", base_url=HTTPS).text == "alice"
+    assert (who(client, "/fresh"), who(client, "/jwt")) == ("True", "True")
+    assert who(client, "/sensitive") == "sensitive"
+
+
+class Forgetful:
+    """A store without the power to add a value once."""
+
+    def __init__(self) -> None:
+        inner = MemoryStore()
+        self.short_calls = inner.short_calls
+        for name in ("create", "load", "touch", "save", "renew", "end", "list"):
+            setattr(self, name, getattr(inner, name))
+
+
+class OnServer(SecureCookieSessionInterface):
+    """Keeps Flask's sessions on the server, as Flask-Session does; the cookie carries an id."""
+
+    class Held(dict[str, Any], SessionMixin):
+        sid = ""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, dict[str, Any]] = {}
+
+    def open_session(self, app: Flask, request: Any) -> Any:
+        held = self.Held()
+        held.sid = request.cookies.get("session", "") or str(len(self.rows))
+        held.update(self.rows.get(held.sid, {}))
+        return held
+
+    def save_session(self, app: Flask, session: Any, response: Any) -> None:
+        self.rows[session.sid] = dict(session)
+        response.set_cookie("session", session.sid)
+
+
+def test_with_a_store_that_cannot_take_note_no_cookie_is_adopted() -> None:
+    """Where the store has no `add_once`, a session that lives in a cookie signs in again; one on the server is adopted."""
+    wiki = Wiki(adopt_existing_until="2027-01-15", store=Forgetful())
+    assert who(old_client(wiki)) == "None"
+    wiki.app.session_interface = OnServer()
+    assert who(old_client(wiki)) == "alice"
+
+
+def test_copies_of_a_session_on_the_server_see_the_link() -> None:
+    """There two browsers that look alike are both adopted, and a copy of the first one's cookie is worth nothing."""
+    wiki = Wiki(adopt_existing_until="2027-01-15")
+    wiki.app.session_interface = OnServer()
+    client, copy = old_client(wiki), wiki.app.test_client()
+    move("session", client, copy)
+    assert who(client) == "alice"
+    assert who(copy) == "None"
+    assert who(old_client(wiki)) == "alice"
+
+
 def test_what_is_not_adopted() -> None:
     """No user there any more, a preflight, a cross-site form: no session of ours begins."""
     wiki = Wiki(adopt_existing_until="2099-12-31")
@@ -224,6 +301,7 @@ def test_what_is_not_adopted() -> None:
     client.post("/login", base_url=HTTPS, data={}, headers=sent)
     assert client.post("/confirm", base_url=HTTPS, headers=sent).text == "None"
     assert wiki.lifetime.sessions.list("alice") == []
+    assert who(client) == "alice", "the next request of our own may"
 
 
 def test_an_outage_at_adoption_is_a_503() -> None:
