@@ -18,8 +18,12 @@ from session_middleware.settings import Settings
 __all__ = ["attach", "default_store"]
 
 
-def default_store(folder: str | Path | None = None) -> Any:  # Store | AsyncStore
+def default_store(folder: str | Path | None = None, *, asynchronous: bool = False) -> Any:  # Store | AsyncStore
     """Return the store of an app that names none: SESSION_STORE_URL, else the SQLite file `sessions.db` in a folder.
+
+    Args:
+        folder: of the file; the working directory by default.
+        asynchronous: whether the app runs on an event loop.
 
     Raises:
         SettingsError: the URL names no store, or the folder cannot be written to.
@@ -28,7 +32,7 @@ def default_store(folder: str | Path | None = None) -> Any:  # Store | AsyncStor
 
     url = os.environ.get("SESSION_STORE_URL")
     if url:
-        return store_from_url(url)
+        return store_from_url(url, asynchronous=asynchronous)
     from session_middleware.stores.sqlite import SQLiteStore
 
     return SQLiteStore(Path(folder or Path.cwd()) / "sessions.db")
@@ -58,10 +62,10 @@ def attach(
     if isinstance(store, str):
         from session_middleware.stores import store_from_url
 
-        store = store_from_url(store)
+        store = store_from_url(store, asynchronous=runtime.asynchronous)
     return Engine(
         settings,
-        default_store(folder) if store is None else store,
+        default_store(folder, asynchronous=runtime.asynchronous) if store is None else store,
         authority=authority,
         runtime=runtime,
         clock=clock or time.time,

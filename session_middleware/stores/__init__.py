@@ -11,35 +11,72 @@ from session_middleware.errors import SettingsError
 if TYPE_CHECKING:
     from session_middleware.stores.base import AsyncStore, Store
 
-__all__ = ["store_from_url"]
+__all__ = ["masked", "store_from_url"]
 
 _FORMS: Final = {
     "memory": "memory://",
     "sqlite": "sqlite:///relative.db or sqlite:////absolute.db",
+    "redis": "redis://host:6379/0",
+    "redis+cluster": "redis+cluster://host:6379,other:6379",
+    "redis+sentinel": "redis+sentinel://host:26379,other:26379/master-name",
+    "postgresql": "postgresql://user:password@host:5432/database",
+}
+
+#: Other ways to write a scheme: of the same server, or with TLS.
+_SAME: Final = {
+    **dict.fromkeys(("rediss", "valkey", "valkeys"), "redis"),
+    **dict.fromkeys(("rediss+cluster", "valkey+cluster", "valkeys+cluster"), "redis+cluster"),
+    **dict.fromkeys(("rediss+sentinel", "valkey+sentinel", "valkeys+sentinel"), "redis+sentinel"),
+    "postgres": "postgresql",
 }
 
 
-def store_from_url(url: str) -> Store | AsyncStore:
+def store_from_url(url: str, *, asynchronous: bool = False) -> Store | AsyncStore:
     """Return the store that a URL names, as SESSION_STORE_URL does.
 
     Args:
-        url: `memory://`, `sqlite:///relative.db` or `sqlite:////absolute.db`. A "?", "#" or "%" in a file's name is
-            written %3F, %23, %25.
+        url: `memory://`, `sqlite:///relative.db`, `sqlite:////absolute.db`, `redis://host:6379/0`,
+            `redis+cluster://host,other`, `redis+sentinel://host,other/master-name` (`rediss...` for TLS, `valkey...`
+            alike) or `postgresql://user:password@host/database`. What has a meaning in a URL ("?", "#", "%", in a
+            password also "@", "/" and ":") is written %3F, %23, %25, %40, %2F, %3A.
+        asynchronous: whether the app runs on asyncio. A store across a network is then one whose calls are awaited; the
+            others are the same for both.
 
     Raises:
         SettingsError: no store is called so, or it cannot be used; passwords are never shown.
     """
     scheme, separator, _ = url.partition("://")
-    if not separator or scheme not in _FORMS:
-        near = difflib.get_close_matches(scheme.partition(":")[0].lower(), _FORMS, n=1, cutoff=0.5)
-        hint = f"Did you mean {_FORMS[near[0]]}?" if near else f"There are: {'; '.join(_FORMS.values())}."
+    kind = _SAME.get(scheme, scheme)
+    if not separator or kind not in _FORMS:
+        near = difflib.get_close_matches(scheme.partition(":")[0].lower(), [*_FORMS, *_SAME], n=1, cutoff=0.5)
+        hint = f"Did you mean {_form(near[0])}?" if near else f"There are: {'; '.join(_FORMS.values())}."
         raise _unusable(url, "no store of this version has such a URL.", hint)
-    if scheme == "memory":
-        if url != "memory://":
-            raise _unusable(url, "a store in memory has no address.", "Write memory://")
-        from session_middleware.stores.memory import MemoryStore
+    if kind == "memory":
+        return _memory(url)
+    if kind == "sqlite":
+        return _sqlite(url)
+    if kind == "postgresql":
+        try:
+            from session_middleware.stores.postgres import AsyncPostgresStore, PostgresStore
+        except ModuleNotFoundError as missing:
+            raise _not_installed(url, missing, "postgres") from None
+        return AsyncPostgresStore.from_url(url) if asynchronous else PostgresStore.from_url(url)
+    try:
+        from session_middleware.stores.redis import AsyncRedisStore, RedisStore
+    except ModuleNotFoundError as missing:
+        raise _not_installed(url, missing, "redis") from None
+    return AsyncRedisStore.from_url(url) if asynchronous else RedisStore.from_url(url)
 
-        return MemoryStore()
+
+def _memory(url: str) -> Store:
+    if url != "memory://":
+        raise _unusable(url, "a store in memory has no address.", "Write memory://")
+    from session_middleware.stores.memory import MemoryStore
+
+    return MemoryStore()
+
+
+def _sqlite(url: str) -> Store:
     parts = urlsplit(url)
     name = unquote(parts.path[1:])
     if parts.netloc or parts.query or parts.fragment or not name or name == ":memory:":
@@ -52,12 +89,26 @@ def store_from_url(url: str) -> Store | AsyncStore:
     return SQLiteStore(name)
 
 
+def _form(scheme: str) -> str:
+    """Return how a URL of this scheme is written."""
+    kind = _SAME.get(scheme, scheme)
+    return _FORMS[kind].replace(kind.partition("+")[0], scheme.partition("+")[0], 1)
+
+
+def _not_installed(url: str, missing: ModuleNotFoundError, extra: str) -> SettingsError:
+    if (missing.name or "").startswith("session_middleware"):
+        raise missing  # not the driver: this package is broken, and a hint to install something would mislead
+    return _unusable(
+        url, f"the package {missing.name} is not installed.", f'Run: pip install "session-middleware[{extra}]"'
+    )
+
+
 def _unusable(url: str, problem: str, fix: str) -> SettingsError:
-    return SettingsError("SESSION_STORE_URL", _masked(url), problem, fix)
+    return SettingsError("SESSION_STORE_URL", masked(url), problem, fix)
 
 
-def _masked(url: str) -> str:
-    """Return the URL without what may be a password: all before the last "@" and all after the first "?"."""
+def masked(url: str) -> str:
+    """Return a URL without what may be a password: all before the last "@" and all after the first "?"."""
     scheme, colon, rest = url.partition(":")
     address, question, _ = rest.partition("?")
     user, at, host = address.rpartition("@")

@@ -41,6 +41,10 @@ _DEADLINE, _PRESENTED, _ENDED = 1, 2, 4
 #: records are kept after it, and settings change.
 _ENTRIES_OUTLIVE: Final = 7 * 86_400.0
 
+#: Bytes that a body may unpack to, so that what somebody else has written cannot fill our memory. A larger body is stored
+#: as it is.
+_MOST: Final = 1 << 20
+
 #: What `handle_of` makes: 12 bytes in hexadecimal.
 _SHORT_HANDLE: Final = re.compile(r"[0-9a-f]{24}")
 _SHORT: Final = 12
@@ -86,9 +90,11 @@ def packed_body(record: SessionRecord) -> tuple[bytes, bytes]:
     kept = json.loads(core)
     others = {name: value for name, value in json.loads(bare.encode_body()).items() if name not in kept}
     rest = json.dumps(others, separators=(",", ":"), ensure_ascii=False, allow_nan=False)[1:-1]
-    deflater = zlib.compressobj(9, zlib.DEFLATED, -12, 6, zlib.Z_DEFAULT_STRATEGY, COMMON)
+    more = b"," + rest.encode("utf-8", "surrogatepass") if rest else b""
+    level = 9 if len(core) + len(more) <= _MOST else 0
+    deflater = zlib.compressobj(level, zlib.DEFLATED, -12, 6, zlib.Z_DEFAULT_STRATEGY, COMMON)
     first = deflater.compress(core[:-1]) + deflater.flush(zlib.Z_SYNC_FLUSH)
-    return first, deflater.compress(b"," + rest.encode("utf-8", "surrogatepass") if rest else b"") + deflater.flush()
+    return first, deflater.compress(more) + deflater.flush()
 
 
 def read(key: bytes, value: object) -> SessionRecord:
@@ -109,7 +115,7 @@ def read(key: bytes, value: object) -> SessionRecord:
     inflater = zlib.decompressobj(-12, COMMON)
     ended = flags & _ENDED
     try:
-        text = inflater.decompress(value[start:])
+        text = inflater.decompress(value[start:], max(_MOST, len(value)))
         if not ended and not inflater.eof:
             raise _unreadable(key)
         end_reason = value[_PULSE.size : after_reason].decode() if ended else None
@@ -132,11 +138,14 @@ def read(key: bytes, value: object) -> SessionRecord:
 
 
 def handles_in(value: bytes) -> list[str]:
-    """Return the handles of a stored value, of which the body may be cut off."""
+    """Return the handles of a stored value, of which the body may be cut off; none where they are damaged."""
     fields = _PULSE.unpack_from(value)
     start = _PULSE.size + fields[2]
     text = _handles_text(value[start : start + fields[3]])
-    return [] if not text else list(json.loads(text[5:]))
+    try:
+        return list(json.loads(text[5:] or b"[]"))
+    except ValueError:
+        return []
 
 
 def entries_until(value: bytes) -> float:
@@ -160,7 +169,7 @@ def _handles_text(packed: bytes) -> bytes:
     if packed[0]:
         return b',"h":' + packed
     shorts = [packed[at : at + _SHORT].hex() for at in range(1, len(packed), _SHORT)]
-    return f',"h":["{'","'.join(shorts)}"]'.encode()
+    return (',"h":["' + '","'.join(shorts) + '"]').encode()
 
 
 def _unreadable(key: bytes) -> RecordUnreadable:

@@ -1,0 +1,415 @@
+"""What RedisStore and AsyncRedisStore do, written once over a link that blocks or is awaited."""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+import time
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from typing import Any, Final
+
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+
+from session_middleware.core.lifetime import Touch, recorded_end
+from session_middleware.core.record import SessionRecord
+from session_middleware.errors import RecordUnreadable
+from session_middleware.stores import _redis_scripts as scripts
+from session_middleware.stores._redis_link import Answer, Command, Link
+from session_middleware.stores._redis_scripts import Script
+from session_middleware.stores._redis_value import (
+    INSTANT,
+    entries_until,
+    handles_in,
+    packed_body,
+    read,
+    written,
+)
+
+__all__ = ["EPOCH", "RECORD", "RedisCalls"]
+
+#: What follows the prefix in a key: of a record, of a handle's entries, of a value added once; the epoch's whole.
+RECORD: Final = b"r:"
+_HANDLE: Final = b"h:"
+_ONCE: Final = b"o:"
+EPOCH: Final = b"epoch"
+
+#: Seconds that a key stays beyond what its record asks for.
+_MARGIN: Final = 3600.0
+#: Seconds for which `create_capped` holds a place before its record is there.
+_RESERVED: Final = 60
+
+#: Records that a process keeps in mind as read, and bytes of the longest such.
+_KNOWN: Final = 4096
+_KNOWN_SIZE: Final = 4096
+
+_EPOCH: Final = struct.Struct(">dd")
+_NO_EPOCH: Final = (float("-inf"), 0.0)
+
+
+class RedisCalls:
+    """The methods of a store.
+
+    Args:
+        link: returns how to reach Redis from here.
+        prefix: begins every key.
+        lease: seconds for which an epoch that was read counts.
+        replicas: how many replicas are to confirm a durable write, where there are so many.
+        replica_wait: seconds to wait for them.
+    """
+
+    def __init__(
+        self, link: Callable[[], Link], *, prefix: bytes, lease: float, replicas: int, replica_wait: float
+    ) -> None:
+        self._link = link
+        self._record_prefix = prefix + RECORD
+        self._prefix = prefix
+        self._lease = lease
+        self._replicas = replicas
+        self._replica_wait = replica_wait
+        self._epoch = _NO_EPOCH  # instant and at, of `end_before`
+        self._epoch_due = -1.0  # when somebody is to read it again; others go on with what is known
+        self._epoch_over = -1.0  # when what is known no longer counts
+        self.unconfirmed = 0
+        self._known: dict[bytes, tuple[bytes, SessionRecord]] = {}  # what values were last read as
+
+    # --- the promises of stores/base.py -----------------------------------------------------------------------------
+
+    async def create(self, record: SessionRecord) -> None:
+        link, value = self._link(), written(record)
+        entries = self._entries(record, value)
+        commands: list[Command] = [self._set(record, value)]
+        if link.one_place:
+            commands += entries
+        # The record first: who crashes in between leaves a session whose token nobody has.
+        answers = await self._durably(link, self._key(record.key), commands)
+        _check_new(answers[0])
+        for answer in answers[1:]:
+            _value(answer)
+        if not link.one_place:
+            for entry in entries:
+                await link.one(*entry)
+
+    async def load(self, key: bytes) -> SessionRecord | None:
+        link, name = self._link(), self._record_prefix + key
+        now = time.monotonic()
+        if now < self._epoch_due and now < self._epoch_over:
+            value = await self._got(link, name)
+        else:
+            value = await self._load_with_epoch(link, name, now)
+        if value is None:
+            return None
+        known = self._known.get(key)
+        # The same bytes are the same record; comparing them costs a hundredth of reading them.
+        record = known[1] if known is not None and known[0] == value else self._read_and_know(key, value)
+        return self._after_epoch(record)
+
+    def _read_and_know(self, key: bytes, value: Answer) -> SessionRecord:
+        record = read(key, value)
+        if len(value) <= _KNOWN_SIZE:
+            while len(self._known) >= _KNOWN:
+                with contextlib.suppress(KeyError, RuntimeError, StopIteration):  # another thread was faster
+                    del self._known[next(iter(self._known))]
+            self._known.pop(key, None)
+            self._known[key] = (value, record)
+        return record
+
+    async def touch(self, key: bytes, touch: Touch) -> SessionRecord | None:
+        link = self._link()
+        deadline, generation, presented = touch.inactivity_deadline, touch.presented_generation, touch.presented_at
+        answer = await self._script(
+            link,
+            scripts.TOUCH,
+            self._key(key),
+            INSTANT.pack(await self._ended_before(link)),
+            INSTANT.pack(touch.last_seen_at),
+            b"" if deadline is None else INSTANT.pack(deadline),
+            INSTANT.pack(touch.keep_until),
+            b"1" if touch.exact else b"",
+            b"" if generation is None else generation,
+            b"" if presented is None else INSTANT.pack(presented),
+        )
+        if answer is None:
+            return None
+        record = read(key, answer)
+        if record.keep_until > entries_until(answer):  # only where settings have grown by more than a week meanwhile
+            for entry in self._entries(record, written(record)):
+                await link.one(*entry)
+        return record
+
+    async def save(self, record: SessionRecord) -> SessionRecord | None:
+        link = self._link()
+        core, rest = packed_body(record)
+        head = await self._script(
+            link,
+            scripts.SAVE,
+            self._key(record.key),
+            INSTANT.pack(await self._ended_before(link)),
+            record.revision,
+            INSTANT.pack(record.authenticated_at),
+            core,
+            rest,
+        )
+        return None if head is None else read(record.key, head + core + rest)
+
+    async def renew(self, key: bytes, generation: int, to: int, at: float) -> SessionRecord | None:
+        link = self._link()
+        epoch = INSTANT.pack(await self._ended_before(link))
+        answer = await self._script(link, scripts.RENEW, self._key(key), epoch, generation, to, INSTANT.pack(at))
+        return None if answer is None else read(key, answer)
+
+    async def end(self, key: bytes, reason: str, at: float, keep_until: float) -> bool:
+        return await self._end(self._link(), key, reason, at, keep_until, whole=False) is not None
+
+    async def listed(self, handle: str, now: float) -> Sequence[SessionRecord]:
+        link = self._link()
+        await self._ended_before(link)
+        alive, stale = await self._alive_of(link, handle)
+        if stale:
+            await link.one("ZREM", self._handle(handle), *stale)
+        return [record for record in alive if now < record.keep_until]
+
+    # --- optional powers --------------------------------------------------------------------------------------------
+
+    async def create_capped(
+        self, record: SessionRecord, handle: str, most: int, evict: bool, now: float, keep_until: float
+    ) -> Sequence[SessionRecord] | None:
+        # A place is reserved among the handle's entries, in one step and on one key, before the record is there; what
+        # makes room for it is only marked, and ended once the record is there. Whoever finds itself marked by then,
+        # by another login at the same time, ends itself.
+        link, place = self._link(), self._handle(handle)
+        await self._ended_before(link)
+        alive, stale = await self._alive_of(link, handle)
+        counted = [one for one in alive if now < min(recorded_end(one), one.keep_until)]
+        over = {one.key for one in alive} - {one.key for one in counted}
+        oldest_first = [one.key for one in sorted(counted, key=lambda one: one.authenticated_at)]
+        chosen: Answer = await self._script(
+            link,
+            scripts.RESERVE,
+            place,
+            *(record.key, most, int(evict), _RESERVED, len(stale), len(over)),
+            *(*stale, *over, *oldest_first),
+        )
+        if isinstance(chosen, int):
+            if chosen:
+                _check_new(None)
+            return None
+        try:
+            value = written(record)
+            _check_new((await self._durably(link, self._key(record.key), [self._set(record, value)]))[0])
+        except BaseException:
+            with contextlib.suppress(Exception):  # then the marks run out by themselves
+                await self._script(link, scripts.RELEASE, place, record.key, *chosen)
+            raise
+        evicted: list[SessionRecord] = []
+        for other in chosen[::2]:
+            before = await self._end(link, other, "revoked", now, keep_until, whole=True)
+            if before is not None:
+                evicted.append(read(other, before))
+        for entry in self._entries(record, value, besides=handle):
+            await link.one(*entry)
+        if not await link.one(*self._entry(handle, record, value, reserved=True)):
+            before = await self._end(link, record.key, "revoked", now, keep_until, whole=True)
+            if before is not None:
+                evicted.append(read(record.key, before))
+        return evicted
+
+    async def end_before(self, instant: float, at: float) -> None:
+        link, key = self._link(), self._prefix + EPOCH
+        began = time.monotonic()
+        (answer,) = await self._durably_scripted(link, scripts.MOVE_EPOCH, key, _EPOCH.pack(instant, at))
+        self._epoch_read(answer, began)
+
+    async def add_once(self, key: str, until: float, now: float) -> bool:
+        name = self._prefix + _ONCE + sha256(key.encode("utf-8", "surrogatepass")).digest()[:16]
+        arguments = (INSTANT.pack(until), INSTANT.pack(now))
+        (answer,) = await self._durably_scripted(self._link(), scripts.ADD_ONCE, name, *arguments)
+        return bool(answer == 1)
+
+    # --- the epoch of end_before ------------------------------------------------------------------------------------
+
+    async def _load_with_epoch(self, link: Link, name: bytes, now: float) -> Answer:
+        if not link.one_place:
+            await self._ended_before(link)
+            return await self._got(link, name)
+        self._epoch_due = now + self._lease / 2
+        epoch, value = await link.together(name, [("GET", self._prefix + EPOCH), ("GET", name)])
+        self._epoch_read(epoch, now)
+        return _value(value)
+
+    async def _ended_before(self, link: Link) -> float:
+        """Return the instant of `end_before`, as known within the lease."""
+        now = time.monotonic()
+        if now >= self._epoch_due:
+            # Half a lease early, and by whoever comes first, so that nobody waits for the one who asks.
+            self._epoch_due = now + self._lease / 2
+            try:
+                self._epoch_read(await link.one("GET", self._prefix + EPOCH), now)
+            except Exception:
+                if now >= self._epoch_over:
+                    self._epoch_due = -1.0
+                    raise
+        elif now >= self._epoch_over:
+            self._epoch_read(await link.one("GET", self._prefix + EPOCH), now)
+        return self._epoch[0]
+
+    def _epoch_read(self, answer: Answer, asked: float) -> None:
+        answer = _value(answer)
+        if answer is not None:
+            if not isinstance(answer, bytes) or len(answer) != _EPOCH.size:
+                raise RecordUnreadable(
+                    f"What Redis holds under {(self._prefix + EPOCH)!r} is not the instant of end_before; something "
+                    "else wrote it. Delete it, or give the store a prefix of its own."
+                )
+            found = _EPOCH.unpack(answer)
+            if found[0] > self._epoch[0]:  # an answer that another one has overtaken may be older
+                self._epoch = found
+        self._epoch_due = max(self._epoch_due, asked + self._lease / 2)
+        self._epoch_over = max(self._epoch_over, asked + self._lease)
+
+    def _after_epoch(self, record: SessionRecord) -> SessionRecord:
+        instant, at = self._epoch
+        if record.authenticated_at < instant and record.ended_at is None:
+            return record.ended("revoked", at, record.keep_until)
+        return record
+
+    # --- how --------------------------------------------------------------------------------------------------------
+
+    def _key(self, key: bytes) -> bytes:
+        return self._record_prefix + key
+
+    def _handle(self, handle: str) -> bytes:
+        return self._prefix + _HANDLE + handle.encode("utf-8", "surrogatepass")
+
+    def _set(self, record: SessionRecord, value: bytes) -> Command:
+        # The TTL comes from the record's own times, since the caller's clock is not the server's (L16).
+        kept = max(record.keep_until - (record.ended_at or record.last_seen_at), 0.0) + _MARGIN
+        return ("SET", self._key(record.key), value, "NX", "PX", int(min(kept, 1e11) * 1000))
+
+    def _entries(self, record: SessionRecord, value: bytes, *, besides: str | None = None) -> list[Command]:
+        if record.ended_at is not None:
+            return []
+        return [self._entry(handle, record, value) for handle in record.handles if handle != besides]
+
+    def _entry(self, handle: str, record: SessionRecord, value: bytes, *, reserved: bool = False) -> Command:
+        seconds = int(max(entries_until(value) - record.last_seen_at, 0.0) + _MARGIN)
+        text = (
+            scripts.ADD_ENTRY.text
+        )  # by text: it shares a trip with the record, and so must not fail for a missing script
+        return ("EVAL", text, 1, self._handle(handle), record.key, seconds, int(reserved))
+
+    async def _alive_of(self, link: Link, handle: str) -> tuple[Sequence[SessionRecord], Sequence[bytes]]:
+        """Return the live records of a handle, and the entries that have outlived theirs."""
+        flat = await self._script(link, scripts.ENTRIES, self._handle(handle))
+        keys, scores = flat[::2], [float(score) for score in flat[1::2]]
+        alive: list[SessionRecord] = []
+        stale: list[bytes] = []
+        values = await link.values([self._key(key) for key in keys])
+        for key, score, value in zip(keys, scores, values, strict=True):
+            if value is None:
+                if score >= 0:  # else it is reserved, and its record may be on the way
+                    stale.append(key)
+                continue
+            try:
+                record = self._after_epoch(read(key, _value(value)))
+            except RecordUnreadable:
+                continue  # one damaged record does not keep a user from ending the others
+            if record.ended_at is None and handle in record.handles:
+                alive.append(record)
+            else:
+                stale.append(key)
+        return alive, stale
+
+    async def _end(
+        self, link: Link, key: bytes, reason: str, at: float, keep_until: float, *, whole: bool
+    ) -> bytes | None:
+        """End a record if it is alive; return what stood before, or of that only what stands before the body."""
+        (before,) = await self._durably_scripted(
+            link,
+            scripts.END,
+            self._key(key),
+            INSTANT.pack(await self._ended_before(link)),
+            INSTANT.pack(at),
+            INSTANT.pack(keep_until),
+            reason,
+            int(whole),
+        )
+        if before is None:
+            return None
+        held: bytes = before
+        forget = [("ZREM", self._handle(handle), key) for handle in handles_in(held)]
+        # The session has ended, so what goes wrong from here on must not say otherwise; a list forgets the entry later.
+        with contextlib.suppress(Exception):
+            if link.one_place and len(forget) > 1:
+                await link.together(key, forget)
+            else:
+                for command in forget:
+                    await link.one(*command)
+        return held
+
+    async def _got(self, link: Link, name: bytes) -> Answer:
+        try:
+            return await link.one("GET", name)
+        except ResponseError as problem:
+            return _value(problem)
+
+    async def _script(self, link: Link, script: Script, key: bytes, *arguments: Any) -> Answer:  # Any: as Command
+        try:
+            return await link.one("EVALSHA", script.digest, 1, key, *arguments)
+        except NoScriptError:
+            pass
+        except ResponseError as problem:
+            return _value(problem)
+        try:
+            return await link.one("EVAL", script.text, 1, key, *arguments)
+        except ResponseError as problem:
+            return _value(problem)
+
+    async def _durably_scripted(
+        self, link: Link, script: Script, key: bytes, *arguments: Any
+    ) -> list[Answer]:  # Any: as Command
+        answers = await self._durably(link, key, [("EVALSHA", script.digest, 1, key, *arguments)])
+        if isinstance(answers[0], NoScriptError):
+            answers = await self._durably(link, key, [("EVAL", script.text, 1, key, *arguments)])
+        return [_value(answer) for answer in answers]
+
+    async def _durably(self, link: Link, key: bytes, commands: Sequence[Command]) -> list[Answer]:
+        """Send writes, in the same trip wait for replicas to have them where there are any, and return the answers.
+
+        Replicas that are late are no error: the write stands, and raising would tell a caller that it had not (L13).
+        """
+        wanted = min(self._replicas, await link.replicas(key)) if self._replicas else 0
+        if not wanted:
+            if len(commands) == 1:
+                try:
+                    return [await link.one(*commands[0])]
+                except ResponseError as problem:
+                    return [problem]
+            answers = await link.together(key, commands)
+        else:
+            wait = ("WAIT", wanted, int(self._replica_wait * 1000))
+            *answers, confirmed = await link.together(key, [*commands, wait])
+            if not isinstance(confirmed, int) or confirmed < wanted:
+                self.unconfirmed += 1
+        for answer in answers:
+            if isinstance(answer, RedisError) and not isinstance(answer, ResponseError):
+                raise answer
+        return answers
+
+
+def _value(answer: Answer) -> Answer:
+    """Return an answer, or raise what it says; RecordUnreadable where there is something else under the key."""
+    if isinstance(answer, Exception):
+        if "WRONGTYPE" in str(answer) or "UNREADABLE" in str(answer):
+            raise RecordUnreadable(
+                "What Redis holds under this key is no session record of a version this one reads; it was written by "
+                "something else or damaged. It is left as it is."
+            ) from None
+        raise answer
+    return answer
+
+
+def _check_new(answer: Answer) -> None:
+    """Raise unless a SET NX has set something."""
+    if not _value(answer):
+        raise KeyError("a session with this key exists; ids are random, so this is a fault")

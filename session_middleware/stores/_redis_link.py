@@ -1,0 +1,232 @@
+"""How commands reach Redis: one server (or the master a Sentinel names), or a Cluster; blocking or awaited.
+
+Everything is written `async` once. Over a blocking client nothing ever suspends, and `run_sync` drives it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
+
+import redis
+import redis.asyncio
+from redis.asyncio.cluster import PipelineCommand
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    ConnectionError,
+    MovedError,
+    NoPermissionError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
+
+from session_middleware.errors import StoreUnavailable
+
+__all__ = ["ClusterLink", "DirectLink", "Link", "link_to"]
+
+#: Seconds for which it is believed how many replicas a server said it has.
+_REPLICAS_KNOWN: Final = 10.0
+
+Command = tuple[Any, ...]  # Any: what the client takes: str, bytes, numbers
+Answer = Any  # whatever the command answers
+
+
+class Link(Protocol):
+    """Sends commands.
+
+    Attributes:
+        one_place: whether all keys live in one place, so that commands on several keys can share a trip.
+    """
+
+    one_place: bool
+
+    async def one(self, *command: Any) -> Answer:  # Any: as Command
+        """Send a command to where its key lives and return the answer; raise if it is an error."""
+        ...
+
+    async def together(self, key: bytes, commands: Sequence[Command]) -> list[Answer]:
+        """Send commands on one connection to where the key lives, in one trip; errors are returned as answers."""
+        ...
+
+    async def values(self, keys: Sequence[bytes]) -> list[Answer]:
+        """Return what stands under each key, errors as answers."""
+        ...
+
+    async def replicas(self, key: bytes) -> int:
+        """Return how many replicas follow the server where the key lives."""
+        ...
+
+    async def close(self) -> None:
+        """Close the connections; the next command opens new ones."""
+        ...
+
+
+def link_to(client: Any) -> Link:  # Any: a client of redis-py
+    """Return the link for a client."""
+    if isinstance(client, (redis.RedisCluster, redis.asyncio.RedisCluster)):
+        return ClusterLink(client)
+    return DirectLink(client)
+
+
+class DirectLink:
+    """One server."""
+
+    one_place = True
+
+    def __init__(self, client: Any) -> None:  # Any: redis.Redis or redis.asyncio.Redis
+        self._client = client
+        self._awaits = isinstance(client, redis.asyncio.Redis)
+        self._replicas = 0
+        self._replicas_due = -1.0
+
+    async def one(self, *command: Any) -> Answer:  # Any: as Command
+        try:
+            answer = self._client.execute_command(*command)
+            return await answer if self._awaits else answer
+        except RedisError as problem:
+            raise explained(problem) from problem
+
+    async def together(self, key: bytes, commands: Sequence[Command]) -> list[Answer]:
+        pipeline = self._client.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        try:
+            answers = pipeline.execute(raise_on_error=False)
+            return list(await answers if self._awaits else answers)
+        except RedisError as problem:
+            raise explained(problem) from problem
+
+    async def values(self, keys: Sequence[bytes]) -> list[Answer]:
+        return await self.together(b"", [("GET", key) for key in keys]) if keys else []
+
+    async def replicas(self, key: bytes) -> int:
+        now = time.monotonic()
+        if now >= self._replicas_due:
+            try:
+                self._replicas = int((await self.one("INFO", "replication")).get("connected_slaves", 0))
+            except (ResponseError, StoreUnavailable):  # an account that may not ask
+                self._replicas = 0
+            self._replicas_due = now + _REPLICAS_KNOWN
+        return self._replicas
+
+    async def close(self) -> None:
+        pool = self._client.connection_pool
+        sentinels = getattr(getattr(pool, "sentinel_manager", None), "sentinels", [])
+        for client in (self._client, *sentinels):  # whoever was made from a pool or by a Sentinel's leaves it open
+            if self._awaits:
+                await client.aclose()
+                await client.connection_pool.disconnect()
+            else:
+                client.close()
+                client.connection_pool.disconnect()
+
+
+class ClusterLink:
+    """A Cluster: each key lives in one of its slots, and commands on one connection share a slot."""
+
+    one_place = False
+
+    def __init__(self, client: Any) -> None:  # Any: redis.RedisCluster or redis.asyncio.RedisCluster
+        self._client = client
+        self._awaits = isinstance(client, redis.asyncio.RedisCluster)
+
+    async def one(self, *command: Any) -> Answer:  # Any: as Command
+        try:
+            if self._awaits:
+                # Before it knows the slots, redis-py's awaited client asks any node, and five such detours make it
+                # close connections that others are using.
+                await self._client.initialize()
+            answer = self._client.execute_command(*command)
+            return await answer if self._awaits else answer
+        except RedisError as problem:
+            raise explained(problem) from problem
+
+    async def together(self, key: bytes, commands: Sequence[Command]) -> list[Answer]:
+        try:
+            answers = await self._on_node(await self._node(key), commands)
+        except RedisError as problem:
+            raise explained(problem) from problem
+        for at, answer in enumerate(answers):
+            # The slot has moved: nothing was done, and the client that finds the new place sends one command at a time.
+            # A WAIT sent to the old place has then waited for nothing; the replicas of the new one get the write a
+            # moment later.
+            if isinstance(answer, (MovedError, AskError, TryAgainError)):
+                answers[at] = await self._caught(commands[at])
+        return answers
+
+    async def values(self, keys: Sequence[bytes]) -> list[Answer]:
+        if not keys:
+            return []
+        try:
+            if self._awaits:
+                await self._client.initialize()
+            pipeline = self._client.pipeline()
+            for key in keys:
+                pipeline.execute_command("GET", key)
+            answers = pipeline.execute(raise_on_error=False)
+            return list(await answers if self._awaits else answers)
+        except RedisError as problem:
+            raise explained(problem) from problem
+
+    async def replicas(self, key: bytes) -> int:
+        try:
+            if self._awaits:
+                await self._client.initialize()
+            return int(self._client.get_node_from_key(key, replica=True) is not None)
+        except RedisError as problem:
+            raise explained(problem) from problem
+
+    async def close(self) -> None:
+        if self._awaits:
+            await self._client.aclose()
+        else:
+            self._client.disconnect_connection_pools()  # its `close` leaves those of the nodes open
+            self._client.close()
+
+    async def _node(self, key: bytes) -> Any:  # Any: a node of the client
+        if self._awaits:
+            await self._client.initialize()
+        return self._client.get_node_from_key(key)
+
+    async def _on_node(self, node: Any, commands: Sequence[Command]) -> list[Answer]:  # Any: a node of the client
+        if self._awaits:
+            sent = [PipelineCommand(at, *command) for at, command in enumerate(commands)]
+            await node.execute_pipeline(sent)
+            return [command.result for command in sent]
+        pipeline = self._client.get_redis_connection(node).pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        return list(pipeline.execute(raise_on_error=False))
+
+    async def _caught(self, command: Command) -> Answer:
+        try:
+            return await self.one(*command)
+        except RedisError as problem:
+            return problem
+
+
+def explained(problem: RedisError) -> Exception:
+    """Return a fault of Redis as it is, or with the fix where an operator's settings are wrong; never with a secret."""
+    if isinstance(problem, AuthenticationError):
+        return StoreUnavailable(
+            f"Redis refused to sign us in ({_code(problem)}). Check user and password of the store's URL or client."
+        )
+    if isinstance(problem, NoPermissionError):
+        return StoreUnavailable(
+            f"The account at Redis may not do this ({_code(problem)}). Allow it the store's keys and the commands GET, "
+            "SET, EVAL, EVALSHA, WAIT, INFO and CLIENT."
+        )
+    text = str(problem)
+    if isinstance(problem, ConnectionError) and ("SSL" in text or "certificate" in text):
+        return StoreUnavailable(
+            f"TLS with Redis failed ({type(problem.__cause__ or problem).__name__}). Check that the port speaks TLS, that "
+            "ssl_ca_certs names the authority that signed its certificate, and that the host is the certificate's."
+        )
+    return problem
+
+
+def _code(problem: RedisError) -> str:
+    return type(problem).__name__

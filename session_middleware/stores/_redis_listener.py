@@ -1,0 +1,163 @@
+"""What Redis announces: client tracking in broadcast mode, on a connection of its own to each master.
+
+Compared with a PUBLISH in every script: tracking costs the write scripts nothing, tells of what nobody's script does (a
+key that expired or was evicted, FLUSHALL, an operator's DEL), and in a Cluster each master tells of its own keys, while
+PUBLISH goes to every node. It is asked for in RESP2, redirected to the connection itself, which then only listens.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError, RedisError, ResponseError
+from redis.retry import Retry
+
+from session_middleware.errors import StoreUnavailable
+from session_middleware.runtime import mutex
+from session_middleware.stores._redis_link import explained
+
+__all__ = ["RedisAnnouncements"]
+
+_CHANNEL = b"__redis__:invalidate"
+
+
+class RedisAnnouncements:
+    """Listens to every master.
+
+    Args:
+        client: a blocking client.
+        records: begins the key of every record.
+        epoch: the key of `end_before`'s instant.
+        check_every: seconds between two looks at which masters a Cluster has.
+        owned: whether to close the client at the end.
+
+    Raises:
+        StoreUnavailable: this Redis does not announce.
+    """
+
+    def __init__(self, client: Any, records: bytes, epoch: bytes, *, check_every: float, owned: bool) -> None:
+        # Any: redis.Redis or redis.RedisCluster
+        self._client = client
+        self._records = records
+        self._owned = owned
+        self._cluster = isinstance(client, redis.RedisCluster)
+        self._check_every = check_every
+        self._check_due = time.monotonic() + check_every
+        self._sending = mutex()
+        self._connections: dict[str, Any] = {}  # by the master's name: connections of redis-py
+        self._answers: dict[str, int] = {}
+        self._told = 0
+        try:
+            for name, pool in self._pools().items():
+                connection = _connection_of(pool)
+                self._connections[name], self._answers[name] = connection, 0
+                _listen(connection, (records, epoch))
+        except BaseException as problem:
+            self.close()
+            if isinstance(problem, ResponseError):
+                raise StoreUnavailable(
+                    f"This Redis does not announce changes ({problem}). It takes Redis 6 or later, or Valkey, and an "
+                    "account that may use CLIENT and SUBSCRIBE."
+                ) from problem
+            if isinstance(problem, RedisError):
+                raise explained(problem) from problem
+            raise
+
+    def ask(self) -> None:
+        with self._sending:
+            for connection in self._connections.values():
+                connection.send_command("PING", check_health=False)
+
+    def receive(self, seconds: float) -> tuple[Sequence[bytes], int]:
+        patience = time.monotonic() + seconds
+        keys: list[bytes] = []
+        sockets = {_socket(connection): name for name, connection in self._connections.items()}
+        # What the parser has read beyond the last message no socket shows.
+        ready = [name for name, connection in self._connections.items() if connection.can_read(0)]
+        while True:
+            if self._cluster and time.monotonic() >= self._check_due:
+                self._check_masters()
+            for name in ready:
+                while self._connections[name].can_read(0):
+                    self._take(name, self._connections[name].read_response(), keys)
+            answered = min(self._answers.values()) - self._told
+            left = patience - time.monotonic()
+            if keys or answered or left <= 0:
+                self._told += answered
+                return keys, answered
+            try:
+                found, _, _ = select.select(list(sockets), [], [], min(left, self._check_every))
+            except ValueError:
+                raise ConnectionError("The connection was closed.") from None
+            ready = [sockets[socket] for socket in found]
+
+    def close(self) -> None:
+        for connection in self._connections.values():
+            # Shutting down wakes a `receive` of another thread, which closing alone would not.
+            with contextlib.suppress(Exception):
+                connection.disconnect()
+        if self._owned:
+            with contextlib.suppress(Exception):
+                self._client.close()
+                if not self._cluster:
+                    self._client.connection_pool.disconnect()
+
+    def _take(self, name: str, message: Any, keys: list[bytes]) -> None:  # Any: what redis-py parsed
+        if not isinstance(message, list):
+            raise ConnectionError(f"Redis said {message!r} where it should announce.")
+        if message[0] == b"pong":
+            self._answers[name] += 1
+        elif message[0] == b"message" and message[1] == _CHANNEL:
+            told = message[2] or (b"",)  # nothing: the whole database was flushed
+            keys += (key.removeprefix(self._records) if key.startswith(self._records) else b"" for key in told)
+
+    def _pools(self) -> dict[str, Any]:  # Any: pools of redis-py
+        if not self._cluster:
+            return {"": self._client.connection_pool}
+        return {
+            node.name: self._client.get_redis_connection(node).connection_pool for node in self._client.get_primaries()
+        }
+
+    def _check_masters(self) -> None:
+        """Raise where the Cluster has masters that nobody listens to; whoever opens us anew then does."""
+        self._client.nodes_manager.initialize()
+        self._check_due = time.monotonic() + self._check_every
+        if {node.name for node in self._client.get_primaries()} != set(self._connections):
+            raise ConnectionError("The Cluster has other masters than before.")
+
+
+def _connection_of(pool: Any) -> Any:  # Any: a pool and a connection of redis-py
+    """Return a new connection to where a pool's go, that speaks RESP2 and repeats nothing."""
+    options = {
+        name: value
+        for name, value in pool.connection_kwargs.items()
+        if not name.startswith(("maint_", "oss_", "orig_")) and name != "himport_registry"
+    }
+    return pool.connection_class(**(options | {"protocol": 2, "retry": Retry(NoBackoff(), 0)}))
+
+
+def _listen(connection: Any, prefixes: tuple[bytes, ...]) -> None:  # Any: a connection of redis-py
+    connection.connect()
+
+    def asked(*command: Any) -> Any:  # Any: a command and its answer
+        connection.send_command(*command, check_health=False)
+        return connection.read_response()
+
+    itself = asked("CLIENT", "ID")
+    tracked = [word for prefix in prefixes for word in ("PREFIX", prefix)]
+    asked("CLIENT", "TRACKING", "ON", "REDIRECT", itself, "BCAST", *tracked)
+    asked("SUBSCRIBE", _CHANNEL)
+
+
+def _socket(connection: Any) -> Any:  # Any: a connection of redis-py, and its socket
+    """Return the socket to wait for: redis-py itself can wait for one connection only."""
+    found = connection._sock
+    if found is None:
+        raise ConnectionError("The connection was closed.")
+    return found

@@ -1,0 +1,404 @@
+"""RedisStore and AsyncRedisStore: sessions for many machines, in one Redis, behind Sentinels or in a Cluster."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Final
+
+import redis
+import redis.asyncio
+
+from session_middleware.core.lifetime import Touch
+from session_middleware.core.record import SessionRecord
+from session_middleware.errors import SettingsError
+from session_middleware.runtime import mutex, run_sync, running_loop
+from session_middleware.stores._redis_calls import EPOCH, RECORD, RedisCalls
+from session_middleware.stores._redis_link import Link, explained, link_to
+from session_middleware.stores._redis_listener import RedisAnnouncements
+from session_middleware.stores._redis_url import address_of
+from session_middleware.stores.base import Announcements
+
+__all__ = ["AsyncRedisStore", "RedisStore"]
+
+_PREFIX: Final = "session:"
+_TIMEOUT: Final = 2.0
+_LEASE: Final = 2.0
+_REPLICA_WAIT: Final = 0.5
+
+Client = Any  # redis.Redis | redis.RedisCluster, or of redis.asyncio: their commands are typed for both at once
+
+
+class RedisStore:
+    """Keeps records in Redis 6 or later, or Valkey: one server, the master behind Sentinels, or a Cluster.
+
+    A load is one GET. Touch, save, renew and end are a script on the record's key: one trip each, decided where the
+    record is; `end` and `create` take another for the list of the subject's sessions, except `create` outside a
+    Cluster. Keys expire by themselves, so there is nothing to prune.
+
+    `create`, `end`, `end_before` and `add_once` wait until a replica has the write, where there is one; replicas that
+    are late by more than `replica_wait` are counted in `unconfirmed`, and the write stands. What Redis cannot promise:
+    a fail-over may lose the last writes, an `end` among them where no replica confirmed it; and after a crash of the
+    server it has what its own settings (appendfsync) had put on disk. Set `maxmemory-policy noeviction`: a server that
+    evicts signs people out.
+
+    `end_before` counts at once in the process that calls it, and within `lease` seconds in the others.
+
+    Safe with threads and forks. Give it to asynchronous apps too: its calls then run in threads; `AsyncRedisStore`
+    spares them that on asyncio.
+
+    Args:
+        client: a `redis.Redis` (also from `Sentinel.master_for`), a `redis.RedisCluster`, or a function that returns
+            one, which is then called at first use. It must answer bytes, and read from masters. Its own timeouts and
+            retries hold: repeated, no write of this store does harm.
+        prefix: begins every key; stores with different prefixes share nothing.
+        lease: seconds within which other processes see `end_before`.
+        replicas: how many replicas must have a durable write, where there are as many. 0: do not wait.
+        replica_wait: seconds to wait for them; less than the client's own timeout.
+
+    Raises:
+        SettingsError: a client of another kind, or nonsense in the rest.
+
+    Example:
+        >>> store = RedisStore.from_url("redis://localhost:6379/0")
+        >>> store.close()
+    """
+
+    #: Every call crosses a network.
+    short_calls: frozenset[str] = frozenset()
+
+    def __init__(
+        self,
+        client: Client | Callable[[], Client],
+        *,
+        prefix: str = _PREFIX,
+        lease: float = _LEASE,
+        replicas: int = 1,
+        replica_wait: float = _REPLICA_WAIT,
+    ) -> None:
+        self._make = _maker(client, awaited=False)
+        self._given = None if callable(client) else client
+        self._link: Link | None = None
+        self._making = mutex()
+        self._prefix, self._lease = _checked(prefix, lease, replicas, replica_wait), lease
+        self._calls = RedisCalls(
+            self._linked, prefix=self._prefix, lease=lease, replicas=replicas, replica_wait=replica_wait
+        )
+
+    @classmethod
+    def from_url(cls, url: str, *, timeout: float = _TIMEOUT, **options: Any) -> RedisStore:  # Any: of the class
+        """Return a store for a URL.
+
+        Args:
+            url: `redis://user:password@host:6379/0`, `redis+cluster://host,other`, or
+                `redis+sentinel://host,other/master-name`; `rediss` for TLS, `valkey` means the same as `redis`. After a
+                "?": prefix, timeout, max_connections, ssl_ca_certs, ssl_certfile, ssl_keyfile, sentinel_username,
+                sentinel_password.
+            timeout: seconds to wait for a connection or an answer. Nothing is repeated by itself.
+            options: the other arguments of the class.
+
+        Raises:
+            SettingsError: the URL cannot be read; passwords are never shown.
+        """
+        address = address_of(url)
+        options = {"prefix": address.options.get("prefix", _PREFIX)} | options
+        return cls(lambda: address.client(asynchronous=False, timeout=timeout), **options)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._prefix.decode()}>"
+
+    def __enter__(self) -> RedisStore:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections; the next call opens new ones."""
+        with self._making:
+            link, self._link = self._link, None
+        if link is not None:
+            run_sync(link.close())
+
+    @property
+    def unconfirmed(self) -> int:
+        """How many durable writes of this process no replica confirmed in time."""
+        return self._calls.unconfirmed
+
+    # --- the store's promises: see base.py ------------------------------------------------------------------------
+
+    def create(self, record: SessionRecord) -> None:
+        run_sync(self._calls.create(record))
+
+    def load(self, key: bytes) -> SessionRecord | None:
+        return run_sync(self._calls.load(key))
+
+    def touch(self, key: bytes, touch: Touch) -> SessionRecord | None:
+        return run_sync(self._calls.touch(key, touch))
+
+    def save(self, record: SessionRecord) -> SessionRecord | None:
+        return run_sync(self._calls.save(record))
+
+    def renew(self, key: bytes, generation: int, to: int, at: float) -> SessionRecord | None:
+        return run_sync(self._calls.renew(key, generation, to, at))
+
+    def end(self, key: bytes, reason: str, at: float, keep_until: float) -> bool:
+        return run_sync(self._calls.end(key, reason, at, keep_until))
+
+    def list(self, handle: str, now: float) -> Sequence[SessionRecord]:
+        return run_sync(self._calls.listed(handle, now))
+
+    def create_capped(
+        self, record: SessionRecord, handle: str, most: int, evict: bool, now: float, keep_until: float
+    ) -> Sequence[SessionRecord] | None:
+        return run_sync(self._calls.create_capped(record, handle, most, evict, now, keep_until))
+
+    def end_before(self, instant: float, at: float) -> None:
+        run_sync(self._calls.end_before(instant, at))
+
+    def add_once(self, key: str, until: float, now: float) -> bool:
+        return run_sync(self._calls.add_once(key, until, now))
+
+    def announcements(self) -> Announcements:
+        """Open a connection of its own to each master, on which Redis says which keys are written."""
+        client = self._given if self._given is not None else self._made()
+        return _listening(client, self._prefix, self._lease, owned=self._given is None)
+
+    # --- how ------------------------------------------------------------------------------------------------------
+
+    def _linked(self) -> Link:
+        link = self._link
+        if link is None:
+            with self._making:
+                link = self._link
+                if link is None:
+                    link = self._link = link_to(self._made())
+        return link
+
+    def _made(self) -> Client:
+        try:
+            return _fitting(self._make(), awaited=False)
+        except redis.RedisError as problem:
+            raise explained(problem) from problem
+
+
+class AsyncRedisStore:
+    """The same for asyncio: calls are awaited, with connections of its own for each event loop.
+
+    It does not work on trio: use `RedisStore` there, whose calls run in threads.
+
+    Args:
+        client: a client of `redis.asyncio` (`Redis`, also from `Sentinel.master_for`, or `RedisCluster`), which then
+            serves one event loop only; or a function that returns one, which is called once in each.
+        listening: a blocking client to the same Redis, or a function that returns one, for `announcements`.
+        prefix: as for `RedisStore`, like all the others.
+        lease: ...
+        replicas: ...
+        replica_wait: ...
+
+    Raises:
+        SettingsError: a client of another kind, or nonsense in the rest.
+    """
+
+    short_calls: frozenset[str] = frozenset()
+
+    def __init__(
+        self,
+        client: Client | Callable[[], Client],
+        *,
+        listening: Client | Callable[[], Client] | None = None,
+        prefix: str = _PREFIX,
+        lease: float = _LEASE,
+        replicas: int = 1,
+        replica_wait: float = _REPLICA_WAIT,
+    ) -> None:
+        self._make = _maker(client, awaited=True)
+        self._one_loop = not callable(client)
+        self._served: weakref.ref[object] | None = None  # the loop of a client that was given
+        self._links: weakref.WeakKeyDictionary[object, tuple[int, Link]] = weakref.WeakKeyDictionary()
+        self._listen = None if listening is None else _maker(listening, awaited=False)
+        self._listens_on_its_own = callable(listening)
+        self._prefix, self._lease = _checked(prefix, lease, replicas, replica_wait), lease
+        self._calls = RedisCalls(
+            self._linked, prefix=self._prefix, lease=lease, replicas=replicas, replica_wait=replica_wait
+        )
+
+    @classmethod
+    def from_url(cls, url: str, *, timeout: float = _TIMEOUT, **options: Any) -> AsyncRedisStore:  # Any: of the class
+        """Return a store for a URL; see `RedisStore.from_url`.
+
+        Raises:
+            SettingsError: the URL cannot be read; passwords are never shown.
+        """
+        address = address_of(url)
+        options = {"prefix": address.options.get("prefix", _PREFIX)} | options
+        return cls(
+            lambda: address.client(asynchronous=True, timeout=timeout),
+            listening=lambda: address.client(asynchronous=False, timeout=timeout),
+            **options,
+        )
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._prefix.decode()}>"
+
+    async def __aenter__(self) -> AsyncRedisStore:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections of this event loop; the next call opens new ones."""
+        loop = running_loop()
+        held = None if loop is None else self._links.pop(loop, None)
+        if held is not None:
+            await held[1].close()
+
+    @property
+    def unconfirmed(self) -> int:
+        """How many durable writes of this process no replica confirmed in time."""
+        return self._calls.unconfirmed
+
+    # --- the store's promises: see base.py ------------------------------------------------------------------------
+
+    async def create(self, record: SessionRecord) -> None:
+        await self._calls.create(record)
+
+    async def load(self, key: bytes) -> SessionRecord | None:
+        return await self._calls.load(key)
+
+    async def touch(self, key: bytes, touch: Touch) -> SessionRecord | None:
+        return await self._calls.touch(key, touch)
+
+    async def save(self, record: SessionRecord) -> SessionRecord | None:
+        return await self._calls.save(record)
+
+    async def renew(self, key: bytes, generation: int, to: int, at: float) -> SessionRecord | None:
+        return await self._calls.renew(key, generation, to, at)
+
+    async def end(self, key: bytes, reason: str, at: float, keep_until: float) -> bool:
+        return await self._calls.end(key, reason, at, keep_until)
+
+    async def list(self, handle: str, now: float) -> Sequence[SessionRecord]:
+        return await self._calls.listed(handle, now)
+
+    async def create_capped(
+        self, record: SessionRecord, handle: str, most: int, evict: bool, now: float, keep_until: float
+    ) -> Sequence[SessionRecord] | None:
+        return await self._calls.create_capped(record, handle, most, evict, now, keep_until)
+
+    async def end_before(self, instant: float, at: float) -> None:
+        await self._calls.end_before(instant, at)
+
+    async def add_once(self, key: str, until: float, now: float) -> bool:
+        return await self._calls.add_once(key, until, now)
+
+    def announcements(self) -> Announcements:
+        """Open a blocking connection of its own to each master, on which Redis says which keys are written.
+
+        Raises:
+            SettingsError: the store was made from a client, without `listening`.
+        """
+        if self._listen is None:
+            raise SettingsError(
+                "listening",
+                None,
+                "announcements are received on a blocking connection, and this store was given an awaited client only.",
+                "Use AsyncRedisStore.from_url(url), or give listening=redis.Redis(...) to the same server.",
+            )
+        try:
+            client = _fitting(self._listen(), awaited=False)
+        except redis.RedisError as problem:
+            raise explained(problem) from problem
+        return _listening(client, self._prefix, self._lease, owned=self._listens_on_its_own)
+
+    # --- how ------------------------------------------------------------------------------------------------------
+
+    def _linked(self) -> Link:
+        loop = running_loop()
+        if loop is None:
+            raise SettingsError(
+                "store",
+                type(self).__name__,
+                "works on asyncio only, since redis-py does.",
+                "On trio use RedisStore: its calls run in threads there.",
+            )
+        held = self._links.get(loop)
+        if held is not None and held[0] == os.getpid():
+            return held[1]
+        if self._one_loop and self._served is not None and self._served() is not loop:
+            raise SettingsError(
+                "client",
+                type(self).__name__,
+                "was given one client, which belongs to the event loop that used it first, and is used from another.",
+                "Use AsyncRedisStore.from_url(url), or give a function that returns a new client.",
+            )
+        self._served = weakref.ref(loop)
+        link = link_to(_fitting(self._make(), awaited=True))
+        self._links[loop] = (os.getpid(), link)
+        return link
+
+
+def _maker(client: Client | Callable[[], Client], *, awaited: bool) -> Callable[[], Client]:
+    if callable(client):
+        return client
+    _fitting(client, awaited=awaited)
+    return lambda: client
+
+
+def _fitting(client: Client, *, awaited: bool) -> Client:
+    """Return a client if it is one that a store can use."""
+    kinds: Any = (redis.Redis, redis.RedisCluster)  # Any: else the client would be an object after the test
+    others: Any = (redis.asyncio.Redis, redis.asyncio.RedisCluster)
+    if awaited:
+        kinds, others = others, kinds
+    name = type(client).__name__
+    if isinstance(client, others):
+        store = "RedisStore" if awaited else "AsyncRedisStore"
+        raise SettingsError("client", name, f"is {'blocking' if awaited else 'awaited'}.", f"Give it to {store}.")
+    if not isinstance(client, kinds):
+        raise SettingsError(
+            "client",
+            name,
+            "is no client of redis-py that this store can use.",
+            "Give redis.Redis(...), redis.RedisCluster(...) or Sentinel(...).master_for(name)"
+            + (" of redis.asyncio." if awaited else "."),
+        )
+    if client.get_encoder().decode_responses:
+        raise SettingsError(
+            "client", name, "decodes what Redis answers, but records are bytes.", "Make it with decode_responses=False."
+        )
+    replicas = getattr(client, "read_from_replicas", False) or getattr(client, "load_balancing_strategy", None)
+    if replicas or not getattr(getattr(client, "connection_pool", None), "is_master", True):
+        raise SettingsError(
+            "client",
+            name,
+            "reads from replicas, where a session that has ended may still be alive.",
+            "Read from masters: leave out load_balancing_strategy and read_from_replicas; use master_for, not slave_for.",
+        )
+    return client
+
+
+def _checked(prefix: str, lease: float, replicas: int, replica_wait: float) -> bytes:
+    if not isinstance(prefix, str) or not prefix:
+        raise SettingsError("prefix", prefix, "begins every key, so that a server can be shared.", "Write 'session:'.")
+    if not 0 < lease <= 60:
+        raise SettingsError("lease", lease, "is no number of seconds up to 60.", "Give 2.0, say.")
+    if replicas < 0 or not 0 < replica_wait <= 60:
+        raise SettingsError(
+            "replicas",
+            (replicas, replica_wait),
+            "are not a number of replicas and the seconds to wait for them.",
+            "Give replicas=1, replica_wait=0.5, say; replicas=0 does not wait.",
+        )
+    return prefix.encode()
+
+
+def _listening(client: Client, prefix: bytes, lease: float, *, owned: bool) -> Announcements:
+    return RedisAnnouncements(client, prefix + RECORD, prefix + EPOCH, check_every=lease, owned=owned)
