@@ -471,7 +471,9 @@ class Engine(Verbs):
 
     def is_fresh(self, x: Exchange, within: float) -> bool:
         """Say whether the user proved who they are within `within` seconds; never on a stale answer (L17)."""
-        return x.verdict is Verdict.ACTIVE and x.record is not None and lifetime.is_fresh(x.record, within, x.now)
+        if x.verdict is not Verdict.ACTIVE or x.record is None:
+            return False
+        return lifetime.is_fresh(x.record, within, x.now, self.settings.timing)
 
     # --- a response --------------------------------------------------------------------------------------------
 

@@ -202,7 +202,7 @@ def judge(
         generation: the token's generation.
         now: the request's instant.
         configured: the configured limits, or what the `limits=` function answered.
-        timing: for touch_interval, renewal_grace and clock_skew.
+        timing: for touch_interval and renewal_grace.
         outage: the last time this process could not reach the store, if any.
 
     Returns:
@@ -391,7 +391,18 @@ def quiet_until(record: SessionRecord, force: Deadlines, jwt_expires: int, confi
     return min(until, jwt_expires)  # whole seconds: it may be over a moment before the session is
 
 
-def is_fresh(record: SessionRecord, within: float, now: float) -> bool:
-    """Say whether the user proved who they are within the last `within` seconds (L3, L12, L21)."""
+def is_fresh(record: SessionRecord, within: float, now: float, timing: Timing) -> bool:
+    """Say whether the user proved who they are within the last `within` seconds (L3, L12, L21).
+
+    A proof further ahead of our clock than clock_skew is none (L1): some node's clock was wrong, and whoever signed in
+    there would be fresh for as long as it was ahead. A deadline is different: whether the node was ahead then or ours is
+    behind now cannot be told, and nobody is logged out by a fault of ours, so a record's deadlines stand as recorded.
+
+    Args:
+        record: a live record.
+        within: seconds.
+        now: the request's instant.
+        timing: for clock_skew.
+    """
     since = record.authenticated_at if record.fresh_at is None else record.fresh_at
-    return now - since < within
+    return -timing.clock_skew <= now - since < within

@@ -17,7 +17,8 @@ RULES: Final[dict[str, str]] = {
         "`now` is read once per request from the injected wall clock and handed down. Times are UTC. A deadline "
         "is reached at `now >= deadline`. Clocks of nodes may differ by `clock_skew` (30 s): a JWT `iat`/`nbf` or "
         "a stored time up to that far ahead is normal; `exp` and deadlines get no leeway; every bound below holds "
-        "up to the skew."
+        "up to the skew. A stored time further ahead is some clock's fault, and whose cannot be told: a proof of "
+        "identity is then not fresh, deadlines stand as recorded, and nobody is logged out by it."
     ),
     "L2": (
         "A record carries the limits that held at its last full authentication. Each limit in force is the "

@@ -260,9 +260,39 @@ def test_quiet_until_is_the_earliest_instant_at_which_something_is_due() -> None
 
 def test_freshness_counts_from_authentication_or_step_up() -> None:
     """L3, L12: activity never makes a session fresh."""
-    assert lifetime.is_fresh(record(last_seen_at=T + 500), 300, T + 299)
-    assert not lifetime.is_fresh(record(last_seen_at=T + 500), 300, T + 300)
-    assert lifetime.is_fresh(record(fresh_at=T + 500), 300, T + 700)
+    assert lifetime.is_fresh(record(last_seen_at=T + 500), 300, T + 299, USUAL)
+    assert not lifetime.is_fresh(record(last_seen_at=T + 500), 300, T + 300, USUAL)
+    assert lifetime.is_fresh(record(fresh_at=T + 500), 300, T + 700, USUAL)
+
+
+@pytest.mark.parametrize("field", ["authenticated_at", "fresh_at"])
+def test_a_proof_from_the_future_is_none(field: str) -> None:
+    """L1: up to clock_skew ahead is another node's clock; further ahead it would be fresh for days, so it is not."""
+    assert lifetime.is_fresh(record(**{field: T + 30}), 300, T, USUAL)
+    assert not lifetime.is_fresh(record(**{field: T + 30.001}), 300, T, USUAL)
+    assert lifetime.is_fresh(record(**{field: T + 60}), 300, T, timing(clock_skew=60))
+
+
+_times = st.integers(-400_000, 400_000).map(lambda quarter: T + quarter / 4)
+
+
+@given(
+    times=st.fixed_dictionaries(
+        {"authenticated_at": _times, "last_seen_at": _times, "inactivity_deadline": st.none() | _times}
+    ),
+    presented=st.none() | _times,
+    configured=st.builds(Limits, st.none() | st.integers(60, 9000), st.integers(9000, 200_000)),
+    generation=st.integers(0, 2),
+    now=_times,
+    back=st.integers(0, 400_000),
+)
+def test_a_clock_set_back_logs_nobody_out(
+    times: dict[str, Any], presented: float | None, configured: Limits, generation: int, now: float, back: int
+) -> None:
+    """L1: whoever is signed in by one clock is signed in by any that is behind it, however far ahead the record is."""
+    rec = record(**times, keep_until=T + 1e6, generation=2, presented_at=presented)
+    if verdict(rec, now, generation, configured) is Verdict.ACTIVE:
+        assert verdict(rec, now - back, generation, configured) is Verdict.ACTIVE
 
 
 def test_every_verdict_has_its_outside_word() -> None:
