@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import sys
 import threading
+from asyncio import _get_running_loop  # in its __all__, though for those who write loops
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary
@@ -82,21 +83,15 @@ class LoopRuntime:
 def _on_asyncio() -> bool:
     if "trio" not in sys.modules:
         return True
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
+    return _get_running_loop() is not None
 
 
 def on_loop() -> bool:
     """Say whether an event loop runs in this thread, so that blocking here would hold up everybody."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        trio = sys.modules.get("trio")
-        return trio is not None and bool(trio.lowlevel.in_trio_run())
-    return True
+    if _get_running_loop() is not None:  # the form that raises costs four times as much, in every blocking view
+        return True
+    trio = sys.modules.get("trio")
+    return trio is not None and bool(trio.lowlevel.in_trio_run())
 
 
 def running_loop() -> object | None:

@@ -17,7 +17,7 @@ from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.core.exceptions import PermissionDenied, SynchronousOnlyOperation
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from django.utils.functional import SimpleLazyObject
+from django.utils.functional import SimpleLazyObject, empty
 
 from session_middleware.adapters._adoption import adopts_until, take_once
 from session_middleware.adapters._django_setup import Side, current, is_bridged
@@ -61,6 +61,7 @@ class Attached:
     linked: str | None = None
     session: Session | AsyncSession | None = None  # not in `x`, which it holds: no cycle outlives the response
     user: Any = None  # AbstractBaseUser | AnonymousUser
+    given: Any = None  # what we put into request.user, until that is settled
     find_user: Any = None  # what AuthenticationMiddleware put into request.user
     find_auser: Any = None
 
@@ -72,7 +73,8 @@ class Attached:
 def attach(request: HttpRequest, state: Attached) -> None:
     """Stand between a request and the user that AuthenticationMiddleware would give it."""
     state.find_user, state.find_auser = request.user, request.auser
-    request.user = SimpleLazyObject(partial(_user, request, state))  # type: ignore[assignment]  # as Django does
+    state.given = SimpleLazyObject(partial(_user, request, state))  # as Django does
+    request.user = state.given
     request.auser = partial(_auser, request, state)
 
 
@@ -107,6 +109,10 @@ async def settle(request: HttpRequest, state: Attached) -> None:
 
         user = AnonymousUser()
     state.user, state.settled = user, True
+    kept = request.__dict__
+    if kept.get("user") is state.given:  # else the app has put somebody there itself
+        kept["user"] = user  # each look at a lazy one costs a microsecond
+    state.given = None
 
 
 async def _user_of(request: HttpRequest, state: Attached) -> Any:  # Any: AbstractBaseUser | None
@@ -143,9 +149,13 @@ async def _found(state: Attached, looping: bool) -> Any:  # Any: AbstractBaseUse
         user = await state.find_auser()
     else:
         user = state.find_user
-    if not user.is_authenticated:
-        return None
-    return user._wrapped if isinstance(user, SimpleLazyObject) else user
+    if type(user) is SimpleLazyObject:  # each look through it costs a microsecond
+        found = object.__getattribute__(user, "_wrapped")
+        if found is empty:
+            user._setup()
+            found = object.__getattribute__(user, "_wrapped")
+        user = found
+    return user if user.is_authenticated else None
 
 
 # --- logins that we did not see ----------------------------------------------------------------------------------------
