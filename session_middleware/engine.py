@@ -118,7 +118,9 @@ class Engine(Verbs):
         raw_keys = [key for key in settings.secret_keys if isinstance(key, bytes)]  # all are, since Settings checked
         self._tokens = TokenKeys(raw_keys, settings.token_cookie)
         self._jwts = JwtKeys(settings.jwt_keys or [JwtKey.hs256(derive(key, "session jwt")) for key in raw_keys])
-        self.issuer = Issuer(settings, self._jwts, derive(raw_keys[0], "pairwise subject"))
+        subject_key = settings.jwt_subject_key or raw_keys[0]
+        subject_key = subject_key if isinstance(subject_key, bytes) else subject_key.encode()
+        self.issuer = Issuer(settings, self._jwts, derive(subject_key, "pairwise subject"))
         self.credentials = Credentials(
             self._tokens,
             self._jwts,

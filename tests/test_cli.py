@@ -84,6 +84,16 @@ def test_keys_are_counted_and_never_shown() -> None:
     assert KEY_2 not in text
 
 
+def test_a_change_of_keys_that_would_rename_everybody_is_announced() -> None:
+    """While pairwise subjects hang on the first key, `check` says how to keep them (L9)."""
+    hint = "set jwt_subject_key"
+    assert hint in describe(Settings(secret_keys=[KEY])).text
+    assert hint not in describe(Settings(secret_keys=[KEY], jwt_subject="plain")).text
+    kept = describe(Settings(secret_keys=[KEY], jwt_subject_key=KEY_2)).text
+    assert hint not in kept
+    assert KEY_2 not in kept
+
+
 def test_settings_are_found_by_module_and_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,6 +15,7 @@ from session_middleware import reach as reach_module
 from session_middleware.core.jwt import JwtKey, JwtKeys
 from session_middleware.core.lifetime import Outage, Touch
 from session_middleware.core.record import SessionRecord
+from session_middleware.engine import Engine
 from session_middleware.errors import RecordUnreadable, SettingsError, StoreUnavailable
 from session_middleware.events import LEVELS, SessionEvent, announce
 from session_middleware.issuer import Issuer
@@ -24,6 +25,7 @@ from session_middleware.settings import Limits, Settings
 from session_middleware.stores.memory import MemoryStore
 
 KEY = "0f6a1b2c3d4e5f60718293a4b5c6d7e8f9"
+OTHER_KEY = "9f8e7d6c5b4a39281706f5e4d3c2b1a0ff"
 
 
 # --- runtime ---------------------------------------------------------------------------------------------------------
@@ -323,6 +325,24 @@ def test_nothing_personal_enters_a_jwt_unless_listed() -> None:
     assert (said["sub"], said["role"], said["acr"], said["amr"]) == ("alice", "x", "aal2", ["otp", "password"])
     assert "mail" not in said
     assert "absent" not in said
+
+
+def subject_under(*keys: str, **given: Any) -> str:
+    """Return the `sub` of alice where these are the secret keys."""
+    engine = Engine(Settings(secret_keys=keys, **given), MemoryStore())
+    return str(engine.issuer.claims_for(record(), {})["sub"])
+
+
+def test_pairwise_subjects_outlive_a_change_of_keys() -> None:
+    """L9: with jwt_subject_key set to the key that was first, every `sub` stays, whichever key signs now."""
+    before = subject_under(KEY)
+    assert subject_under(KEY, OTHER_KEY) == before
+    assert subject_under(OTHER_KEY, KEY) != before
+    assert subject_under(OTHER_KEY, KEY, jwt_subject_key=KEY) == before
+    assert subject_under(OTHER_KEY, jwt_subject_key=KEY.encode()) == before
+    told = {"SESSION_JWT_SUBJECT_KEY": KEY, "SESSION_SECRET_KEYS": OTHER_KEY}
+    assert Settings.from_mapping(told, prefix="SESSION_").jwt_subject_key == KEY.encode()
+    assert KEY not in repr(Settings(secret_keys=[OTHER_KEY], jwt_subject_key=KEY))
 
 
 def test_one_signature_for_50_parallel_requests() -> None:

@@ -115,9 +115,12 @@ def _keys(settings: Settings) -> list[str]:
     said = [f"Keys: {len(digests)} (the first signs, all verify); marks: {', '.join(digests)}."]
     if settings.jwt_keys:
         said.append(f"JWT keys: {', '.join(f'{key.kid} ({key.alg})' for key in settings.jwt_keys)}.")
-    said.append(
-        "To change keys: deploy the new one at the END of the list everywhere, then move it to the front (L10)."
-    )
+    said.append(reminder)
+    if settings.jwt_subject == "pairwise" and settings.jwt_subject_key is None:
+        said.append(
+            "Subjects in session JWTs are derived from the first key and change with it; to keep them, set "
+            "jwt_subject_key to today's first key before you move another to the front (L9)."
+        )
     return said
 
 
