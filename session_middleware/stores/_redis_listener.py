@@ -8,7 +8,7 @@ PUBLISH goes to every node. It is asked for in RESP2, redirected to the connecti
 from __future__ import annotations
 
 import contextlib
-import select
+import selectors
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -19,8 +19,8 @@ from redis.exceptions import ConnectionError, RedisError, ResponseError
 from redis.retry import Retry
 
 from session_middleware.errors import StoreUnavailable
-from session_middleware.runtime import mutex
-from session_middleware.stores._redis_link import explained
+from session_middleware.runtime import mutex, run_sync
+from session_middleware.stores._redis_link import explained, link_to
 
 __all__ = ["RedisAnnouncements"]
 
@@ -50,6 +50,7 @@ class RedisAnnouncements:
         self._check_every = check_every
         self._check_due = time.monotonic() + check_every
         self._sending = mutex()
+        self._closed = False
         self._connections: dict[str, Any] = {}  # by the master's name: connections of redis-py
         self._answers: dict[str, int] = {}
         self._told = 0
@@ -72,15 +73,26 @@ class RedisAnnouncements:
     def ask(self) -> None:
         with self._sending:
             for connection in self._connections.values():
+                _socket(connection)  # else redis-py would connect anew, to a server that announces nothing to us
                 connection.send_command("PING", check_health=False)
 
     def receive(self, seconds: float) -> tuple[Sequence[bytes], int]:
+        try:
+            return self._received(seconds)
+        except BaseException:
+            self.close()  # what was lost once has missed something, and never announces again
+            raise
+
+    def _received(self, seconds: float) -> tuple[Sequence[bytes], int]:
         patience = time.monotonic() + seconds
         keys: list[bytes] = []
-        sockets = {_socket(connection): name for name, connection in self._connections.items()}
+        for connection in self._connections.values():
+            _socket(connection)
         # What the parser has read beyond the last message no socket shows.
         ready = [name for name, connection in self._connections.items() if connection.can_read(0)]
         while True:
+            if self._closed:
+                raise ConnectionError("The connection was closed.")
             if self._cluster and time.monotonic() >= self._check_due:
                 self._check_masters()
             for name in ready:
@@ -91,22 +103,28 @@ class RedisAnnouncements:
             if keys or answered or left <= 0:
                 self._told += answered
                 return keys, answered
+            ready = self._told_something(min(left, self._check_every))
+
+    def _told_something(self, seconds: float) -> list[str]:
+        """Wait at most so long, and return which masters have sent something."""
+        # Not epoll, which a socket closed meanwhile would leave waiting; nor select, which knows 1024 files only.
+        with getattr(selectors, "PollSelector", selectors.SelectSelector)() as waiting:
             try:
-                found, _, _ = select.select(list(sockets), [], [], min(left, self._check_every))
+                for name, connection in self._connections.items():
+                    waiting.register(_socket(connection), selectors.EVENT_READ, name)
             except ValueError:
                 raise ConnectionError("The connection was closed.") from None
-            ready = [sockets[socket] for socket in found]
+            return [key.data for key, _ in waiting.select(seconds)]
 
     def close(self) -> None:
+        self._closed = True
         for connection in self._connections.values():
             # Shutting down wakes a `receive` of another thread, which closing alone would not.
             with contextlib.suppress(Exception):
                 connection.disconnect()
         if self._owned:
             with contextlib.suppress(Exception):
-                self._client.close()
-                if not self._cluster:
-                    self._client.connection_pool.disconnect()
+                run_sync(link_to(self._client).close())
 
     def _take(self, name: str, message: Any, keys: list[bytes]) -> None:  # Any: what redis-py parsed
         if not isinstance(message, list):

@@ -7,6 +7,7 @@ outside a temporary folder, and stopped at the end.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import itertools
 import os
@@ -14,6 +15,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -168,3 +170,56 @@ def _program() -> str:
             pytest.fail("redis-server is not installed, and SESSION_TESTS_REQUIRE_SERVERS=1 asks for it")
         pytest.skip("needs redis-server or valkey-server in PATH")
     return program
+
+
+class Wire:
+    """A proxy before a server that counts round trips and can stop answering.
+
+    A trip is what comes from a client after the server has answered, or at first; several clients count alike.
+
+    Args:
+        port: of the server.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._server = port
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listening.getsockname()[1]
+        self.trips = 0
+        self.swallows = False  # whether answers are lost from now on, as on a line that is cut half-open
+        self._sockets = [self._listening]
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listening.accept()
+                server = socket.create_connection(("127.0.0.1", self._server))
+                self._sockets += [client, server]
+                asking = [True]  # shared by the two directions: whether the server has answered since
+                for pair, counts in (((client, server), True), ((server, client), False)):
+                    thread = threading.Thread(target=self._carry, args=(*pair, asking, counts))
+                    self._threads.append(thread)
+                    thread.start()
+
+    def _carry(self, source: socket.socket, target: socket.socket, asking: list[bool], counts: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                if counts and asking[0]:
+                    self.trips += 1
+                asking[0] = not counts
+                if counts or not self.swallows:
+                    target.sendall(data)
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Cut all lines."""
+        for one in self._sockets:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(5)
+        for one in self._sockets:
+            one.close()
