@@ -76,12 +76,15 @@ _STARLETTE = {
     "ours-sqlite": "**ours**, SQLiteStore",
     "session-middleware": "Starlette SessionMiddleware",
 }
+MINIMUM = "a hand-written minimum without rules"
+_IN_MEMORY = {name: _STARLETTE[name] for name in ("ours-memory", "session-middleware")} | {"minimum": MINIMUM}
 GROUPS: dict[str, Group] = {
     "starlette": Group(
         "Starlette, one route",
         "starlette",
         {
             **_STARLETTE,
+            "minimum": MINIMUM,
             "starsessions-memory": "starsessions, InMemoryStore",
             "starsessions-redis": "starsessions, Redis",
         },
@@ -89,18 +92,18 @@ GROUPS: dict[str, Group] = {
     "starlette200": Group(
         "Starlette, last of 200 routes in four mounted routers",
         "starlette",
-        {name: _STARLETTE[name] for name in ("ours-memory", "session-middleware")},
+        _IN_MEMORY,
         options="200",
     ),
     "fastapi": Group(
         "FastAPI, one route",
         "fastapi",
-        {name: _STARLETTE[name] for name in ("ours-memory", "session-middleware")},
+        _IN_MEMORY,
     ),
     "fastapi200": Group(
         "FastAPI, last of 200 routes in four included routers",
         "fastapi",
-        {name: _STARLETTE[name] for name in ("ours-memory", "session-middleware")},
+        _IN_MEMORY,
         options="200",
     ),
     "plain": Group(

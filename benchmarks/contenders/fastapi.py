@@ -17,8 +17,7 @@ __all__ = ["make"]
 def make(name: str, options: str, counting: bool) -> Contender:
     """Make a contender by name; with the option "200" its page is the last of 200 routes in four included routers."""
     kind, _, detail = name.partition("-")
-    made = {"bare": on_starlette._bare, "ours": on_starlette._ours, "session": on_starlette._session}[kind]
-    (view, enter), middleware, traffic = made(detail, counting)
+    (view, enter), middleware, traffic = on_starlette.MADE[kind](detail, counting)
 
     async def me(request: Request) -> Any:
         return await view(request)
