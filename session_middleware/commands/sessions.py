@@ -14,7 +14,7 @@ from session_middleware.engine import Engine
 from session_middleware.errors import SettingsError, StoreUnavailable
 from session_middleware.session import Sessions
 from session_middleware.settings import EXTEND_MAX_MINUTES, Limits, Settings
-from session_middleware.stores import masked, store_from_url
+from session_middleware.stores import store_from_url
 
 __all__ = ["run"]
 
@@ -74,7 +74,10 @@ def _create_schema(url: str) -> int:
     """Make the tables of a store that needs some."""
     if not url.startswith(("postgresql://", "postgres://")):
         raise SettingsError(
-            "--store", masked(url), "needs no tables made.", "Only a postgresql:// store does; the others are ready."
+            "--store",
+            f"{url.partition(':')[0]}:...",
+            "needs no tables made.",
+            "Only a postgresql:// store does; the others are ready.",
         )
     from session_middleware.stores.postgres import create_schema
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any, Final
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode
 
 from psycopg import Error, conninfo
 
@@ -64,13 +64,10 @@ def options_of(url: str) -> tuple[str, dict[str, Any]]:  # Any: arguments of Pos
     Raises:
         SettingsError: an option has a value that makes no sense.
     """
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        raise Address._unreadable("is no URL.") from None
+    address, mark, query = url.rpartition("?")  # the last, since libpq takes one in a password as it is
     ours: dict[str, Any] = {}
     theirs = []
-    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+    for name, value in parse_qsl(query if mark else "", keep_blank_values=True):
         if name == "schema":
             ours[name] = value
         elif name in ("prepare", "announces"):
@@ -88,4 +85,4 @@ def options_of(url: str) -> tuple[str, dict[str, Any]]:  # Any: arguments of Pos
             theirs.append((name, value))
     if not ours:
         return url, ours
-    return urlunsplit(parts._replace(query=urlencode(theirs, quote_via=quote))), ours
+    return address + ("?" + urlencode(theirs, quote_via=quote) if theirs else ""), ours

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from session_middleware.core.lifetime import Touch
@@ -26,8 +26,18 @@ class Calls:
     """See `PostgresStore` for the arguments, and `stores/base.py` for what each method promises."""
 
     def __init__(
-        self, conninfo: str, waits: Waits, *, schema: str, timeout: float, prepare: bool, announces: bool
+        self,
+        conninfo: str,
+        waits: Callable[[int], Waits],
+        *,
+        schema: str,
+        connections: int,
+        timeout: float,
+        prepare: bool,
+        announces: bool,
     ) -> None:
+        if connections < 1:
+            raise SettingsError("connections", connections, "would let nobody through.", "Give at least 1.")
         if not 0 < timeout <= 3600:
             raise SettingsError("timeout", timeout, "is no number of seconds above 0.", "Write 2.0.")
         self.schema = checked_schema(schema)
@@ -35,7 +45,7 @@ class Calls:
         self._announces = announces
         self._read = rows_of.Read()
         self._say = Statements(schema, announces=announces)
-        self.links = Links(self.address, self._say, waits, schema=schema, timeout=timeout, prepare=prepare)
+        self.links = Links(self.address, self._say, waits(connections), schema=schema, timeout=timeout, prepare=prepare)
 
     async def create(self, record: SessionRecord) -> None:
         await self.links.ask(self._say.create, rows_of.creating(record))

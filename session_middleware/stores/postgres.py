@@ -25,7 +25,7 @@ __all__ = ["AsyncPostgresStore", "PostgresStore", "create_schema", "schema_sql"]
 
 
 class PostgresStore:
-    """Keeps records in PostgreSQL 11 or later; each call is one statement and one round trip, but for `create_capped`.
+    """Keeps records in PostgreSQL 12 or later; each call is one statement and one round trip, but for `create_capped`.
 
     The tables are made once, by `session-middleware sessions create-schema` or by a migration of your own (`session-middleware
     schema postgresql` prints the SQL); never by the store.
@@ -81,7 +81,13 @@ class PostgresStore:
         announces: bool = True,
     ) -> None:
         self._calls = Calls(
-            conninfo, Blocking(connections), schema=schema, timeout=timeout, prepare=prepare, announces=announces
+            conninfo,
+            Blocking,
+            schema=schema,
+            connections=connections,
+            timeout=timeout,
+            prepare=prepare,
+            announces=announces,
         )
 
     @classmethod
@@ -186,7 +192,13 @@ class AsyncPostgresStore:
         announces: bool = True,
     ) -> None:
         self._calls = Calls(
-            conninfo, OnLoop(connections), schema=schema, timeout=timeout, prepare=prepare, announces=announces
+            conninfo,
+            OnLoop,
+            schema=schema,
+            connections=connections,
+            timeout=timeout,
+            prepare=prepare,
+            announces=announces,
         )
 
     @classmethod

@@ -22,13 +22,15 @@ __all__ = ["PostgresServer", "new_schema", "postgres_server"]
 
 _numbers = itertools.count()
 
-#: Written for tests: no crash of the machine is survived here, and no setting makes a test easier to pass.
+#: Nothing here has to survive a crash of the machine. The WAL writer is slow, so that what a commit did not wait for
+#: can be told from what it did.
 _SETTINGS = """
 listen_addresses = '127.0.0.1'
 unix_socket_directories = '{folder}'
 max_connections = 100
 shared_buffers = 32MB
 fsync = off
+wal_writer_delay = 10s
 logging_collector = off
 log_min_messages = warning
 """
@@ -53,6 +55,8 @@ class PostgresServer:
         self._run("initdb", "-D", str(data), "-U", "sessions", "-A", "trust", "-N", "-E", "UTF8", "--no-locale")
         with (data / "postgresql.conf").open("a") as settings:
             settings.write(_SETTINGS.format(folder=self.folder) + more)
+        access = data / "pg_hba.conf"
+        access.write_text(_HBA + access.read_text())
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -75,6 +79,10 @@ class PostgresServer:
         """Return the URL of the server, for libpq and for us."""
         return f"postgresql://{user}@127.0.0.1:{self.port}/{database}{query and '?' + query}"
 
+    def log(self) -> str:
+        """Return what the server has logged."""
+        return (self.folder / "log").read_text()
+
     def start(self) -> None:
         """Start it and wait until it answers."""
         log = (self.folder / "log").open("ab")
@@ -94,7 +102,7 @@ class PostgresServer:
                 psycopg.connect(self.url(), connect_timeout=2).close()
             except psycopg.OperationalError:
                 if time.monotonic() > until or self._process.poll() is not None:
-                    raise RuntimeError((self.folder / "log").read_text()) from None
+                    raise RuntimeError(self.log()) from None
                 time.sleep(0.02)
             else:
                 return
@@ -124,6 +132,14 @@ class PostgresServer:
         """Stop it and delete its folder."""
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+#: Users whom the server meets differently; all others are let in.
+_HBA = """
+host all locked 127.0.0.1/32 scram-sha-256
+hostnossl all encrypted 127.0.0.1/32 reject
+host all unwanted 127.0.0.1/32 reject
+"""
 
 
 def _unprivileged() -> tuple[int, int] | None:

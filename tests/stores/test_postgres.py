@@ -1,16 +1,28 @@
-"""PostgresStore and AsyncPostgresStore keep every promise of a store."""
+"""PostgresStore and AsyncPostgresStore keep every promise of a store, each call in one round trip."""
 
 from __future__ import annotations
 
+import asyncio
+import os
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import trio
 
+from session_middleware.core.lifetime import Touch
+from session_middleware.errors import SettingsError, StoreUnavailable
+from session_middleware.runtime import run_sync
 from session_middleware.stores.postgres import AsyncPostgresStore, PostgresStore
+from session_middleware.testing.reference_record import reference_record
 from session_middleware.testing.store_contract import StoreContract
-from tests.stores.postgres_server import new_schema
+from tests.stores.postgres_server import new_schema, postgres_server
 
 pytestmark = pytest.mark.server
+
+RECORD = reference_record(0)
+KEY = RECORD.key
 
 
 class TestPostgresStore(StoreContract):
@@ -21,9 +33,218 @@ class TestPostgresStore(StoreContract):
         return lambda: PostgresStore.from_url(new_schema())
 
 
+class TestPostgresStoreBehindAPooler(StoreContract):
+    """Without prepared statements everything is as it was."""
+
+    histories = 6
+
+    @pytest.fixture
+    def make_store(self) -> Callable[[], object]:
+        return lambda: PostgresStore.from_url(new_schema() + "&prepare=off&announces=off")
+
+
 class TestAsyncPostgresStore(StoreContract):
     histories = 12
 
     @pytest.fixture
     def make_store(self) -> Callable[[], object]:
         return lambda: AsyncPostgresStore.from_url(new_schema())
+
+
+@pytest.fixture
+def store(url):
+    with PostgresStore.from_url(url) as store:
+        yield store
+
+
+# --- one statement, one round trip ------------------------------------------------------------------------------------
+
+CALLS = {
+    "create": lambda store: store.create(reference_record(1)),
+    "load": lambda store: store.load(KEY),
+    "touch": lambda store: store.touch(KEY, Touch(1e9, 2e9, 3e9)),
+    "touch exactly": lambda store: store.touch(KEY, Touch(1e9, 2e9, 3e9, exact=True)),
+    "touch and present": lambda store: store.touch(KEY, Touch(1e9, 2e9, 3e9, presented_generation=0, presented_at=1e9)),
+    "save": lambda store: store.save(RECORD),
+    "save of an older revision": lambda store: store.save(RECORD.evolve(revision=7)),
+    "renew": lambda store: store.renew(KEY, 0, 1, 1e9),
+    "end": lambda store: store.end(KEY, "logout", 1e9, 2e9),
+    "end of nobody": lambda store: store.end(b"nobody", "logout", 1e9, 2e9),
+    "list": lambda store: store.list(RECORD.handles[0], 0.0),
+    "end_before": lambda store: store.end_before(1e9, 1e9),
+    "add_once": lambda store: store.add_once("jti", 2e9, 1e9),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_call_is_one_statement(url, call):
+    """The server logs one statement for each call."""
+    with PostgresStore.from_url(url + "&options=-c%20log_statement%3Dall") as store:
+        store.create(RECORD)
+        before = postgres_server().log().count("LOG:  execute")
+        CALLS[call](store)
+        assert postgres_server().log().count("LOG:  execute") == before + 1
+
+
+@pytest.mark.parametrize(("call", "trips"), [*((call, 1) for call in CALLS), ("create_capped", 2)])
+def test_a_call_is_one_round_trip(store, call, trips, monkeypatch):
+    """Each call waits for the server once; create_capped, which asks and then writes, twice."""
+    calls = {**CALLS, "create_capped": _capped}
+    store.create(RECORD)
+    for warm_up in (
+        "load",
+        "touch",
+        "touch exactly",
+        "touch and present",
+        "save",
+        "renew",
+        "end",
+        "list",
+        "end_before",
+    ):
+        CALLS[warm_up](store)
+    CALLS["add_once"](store)
+    waits = store._calls.links._waits
+    counted = []
+    answered = waits.answered
+
+    async def counting(*arguments):
+        counted.append(arguments)
+        return await answered(*arguments)
+
+    monkeypatch.setattr(waits, "answered", counting)
+    calls[call](store)
+    assert len(counted) == trips
+
+
+def _capped(store):
+    return store.create_capped(reference_record(3), reference_record(3).handles[0], 2, True, 1e9, 2e9)
+
+
+def test_what_must_be_durable_is_so_even_where_the_database_is_not(url, sql):
+    """create, end, end_before and add_once wait for the disk though synchronous_commit is off; a touch does not (L13)."""
+
+    def flushed(call):
+        before = sql("SELECT pg_current_wal_insert_lsn()").fetchone()[0]
+        call()
+        return sql("SELECT pg_current_wal_flush_lsn() > %s::pg_lsn", (before,)).fetchone()[0]
+
+    with PostgresStore.from_url(url + "&options=-c%20synchronous_commit%3Doff") as store:
+        store.load(KEY)
+        assert flushed(lambda: store.create(RECORD))
+        assert not flushed(lambda: store.touch(KEY, Touch(RECORD.last_seen_at + 60, None, 3e9)))
+        assert flushed(lambda: store.end(KEY, "logout", 1e9, 9e9))
+        assert flushed(lambda: store.end_before(1e9, 1e9))
+        assert flushed(lambda: store.add_once("jti", 2e9, 1e9))
+
+
+# --- threads, forks, loops --------------------------------------------------------------------------------------------
+
+
+def test_threads_come_and_go_without_leaving_connections(store):
+    """A thread per request opens no connection per request."""
+    store.create(RECORD)
+    for _ in range(20):
+        thread = threading.Thread(target=store.load, args=(KEY,))
+        thread.start()
+        thread.join()
+    assert len(store._calls.links._idle) == 1
+
+
+def test_a_process_opens_no_more_connections_than_it_may(url, sql):
+    """Forty callers at once share three connections and all are served."""
+    with PostgresStore.from_url(url + "&connections=3&application_name=counted") as store:
+        store.create(RECORD)
+        with ThreadPoolExecutor(40) as pool:
+            assert list(pool.map(lambda _: store.load(KEY), range(200))) == [RECORD] * 200
+        count = sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'counted'").fetchone()[0]
+        assert 1 <= count <= 3
+
+
+def test_a_caller_that_waits_too_long_for_a_connection_is_told_so(url):
+    """When all connections are in use for longer than the timeout the error says which number to raise."""
+    with PostgresStore.from_url(url + "&connections=1&timeout=0.05") as store:
+        places = store._calls.links._waits.places
+        run_sync(places.take(1.0))
+        with pytest.raises(StoreUnavailable, match="raise `connections`"):
+            store.load(KEY)
+        places.give()
+        assert store.load(KEY) is None
+
+
+def test_a_task_that_waits_too_long_for_a_connection_is_told_so(url):
+    """The same on a loop, whose other tasks go on meanwhile."""
+
+    async def main():
+        async with AsyncPostgresStore.from_url(url + "&connections=1&timeout=0.05") as store:
+            places = store._calls.links._waits.places
+            await places.take(1.0)
+            with pytest.raises(StoreUnavailable, match="raise `connections`"):
+                await store.load(KEY)
+            places.give()
+            assert await store.load(KEY) is None
+
+    asyncio.run(main())
+
+
+fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+
+@fork
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_child_opens_its_own_connection_and_leaves_the_parents_alone(store):
+    """After a fork parent and child use the store side by side, and the parent keeps its connection."""
+    store.create(RECORD)
+    (inherited,) = store._calls.links._idle
+    server_process = inherited.pgconn.backend_pid
+    child = os.fork()
+    if child == 0:
+        try:
+            ended = store.end(KEY, "logout", 1.0, 9e9)
+            os._exit(0 if ended and inherited not in store._calls.links._idle else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert store.load(KEY).end_reason == "logout"
+    assert [link.pgconn.backend_pid for link in store._calls.links._idle] == [server_process]
+
+
+def test_two_loops_share_a_store(url):
+    """A second loop, after the first or beside it in another thread, uses the store as the first did."""
+    store = AsyncPostgresStore.from_url(url + "&connections=2")
+    asyncio.run(store.create(RECORD))
+
+    async def many():
+        return await asyncio.gather(*(store.load(KEY) for _ in range(20)))
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(lambda _: asyncio.run(many()), range(2))) == [[RECORD] * 20] * 2
+    asyncio.run(store.close())
+
+
+def test_trio_is_refused_with_the_way_out(url):
+    """The asynchronous form says on trio that it needs asyncio and which form to take."""
+    with pytest.raises(SettingsError, match="blocking form"):
+        trio.run(AsyncPostgresStore.from_url(url).load, KEY)
+
+
+def test_a_logout_whose_request_goes_away_is_stored(url, sql):
+    """Cancelling the caller of `end` does not cancel the statement under way (L13)."""
+
+    async def main():
+        async with AsyncPostgresStore.from_url(url) as store:
+            await store.create(RECORD)
+            sql("BEGIN")
+            sql("SELECT FROM sessions FOR UPDATE")  # so that the end waits
+            ending = asyncio.ensure_future(store.end(KEY, "logout", 1e9, 9e9))
+            waiters = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            while not sql(waiters).fetchone()[0]:  # noqa: ASYNC110  # the server sets no event
+                await asyncio.sleep(0)
+            ending.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await ending
+            sql("COMMIT")
+            sql("SELECT FROM sessions FOR UPDATE")  # behind the end in the row's queue
+            assert (await store.load(KEY)).end_reason == "logout"
+
+    asyncio.run(main())

@@ -1,0 +1,158 @@
+"""What stands in PostgreSQL's rows: damaged, of a later version, any text, what an end leaves, how large it is."""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+
+import pytest
+
+from session_middleware.core.lifetime import Touch
+from session_middleware.core.record import BODY_VERSION
+from session_middleware.errors import RecordUnreadable
+from session_middleware.stores.packing import unpacked
+from session_middleware.stores.postgres import PostgresStore
+from session_middleware.testing.reference_record import reference_record
+
+pytestmark = pytest.mark.server
+
+RECORD = reference_record(0)
+KEY = RECORD.key
+
+
+@pytest.fixture
+def store(url):
+    with PostgresStore.from_url(url) as store:
+        yield store
+
+
+DAMAGE = [b"", b"\x01", b"\x01\xff\xff", b"{}", b"[]", b'{"v":99}', b"\x00\xff", b"\x01" + b"\x00" * 9]
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_body_is_unreadable_and_stays(store, sql, damage):
+    """Bytes that are no record raise RecordUnreadable from load and every write, and are left as they are."""
+    store.create(RECORD)
+    sql("UPDATE sessions SET body = %s", (damage,))
+    for call in (
+        lambda: store.load(KEY),
+        lambda: store.touch(KEY, Touch(1e9, None, 2e9)),
+        lambda: store.save(RECORD),
+        lambda: store.renew(KEY, 0, 1, 1.0),
+        lambda: store.end(KEY, "logout", 1.0, 9e9),
+    ):
+        with pytest.raises(RecordUnreadable):
+            call()
+    row = sql("SELECT body, revision, generation, ended_at FROM sessions").fetchone()
+    assert row == (damage, 0, 0, None)
+
+
+def test_a_body_of_a_later_version_is_unreadable_and_stays(store, sql):
+    """What a later release has written, sealed as it would, is not replaced by this one."""
+    store.create(RECORD)
+    later = json.dumps({"v": BODY_VERSION + 1, "i": "new"}).encode()
+    seal = sha256(bytes([BODY_VERSION + 1]) + later).digest()[:4]
+    sql("UPDATE sessions SET body = %s, kept = '', seal = %s", (later, seal))
+    for call in (
+        lambda: store.load(KEY),
+        lambda: store.save(RECORD),
+        lambda: store.renew(KEY, 0, 1, 1.0),
+        lambda: store.end(KEY, "logout", 1.0, 9e9),
+    ):
+        with pytest.raises(RecordUnreadable):
+            call()
+    assert sql("SELECT body, seal FROM sessions").fetchone() == (later, seal)
+
+
+def test_a_row_that_was_read_before_and_is_damaged_now_is_unreadable(store, sql):
+    """What the process remembers of a row is not believed once the row is another."""
+    store.create(RECORD)
+    assert store.load(KEY) == RECORD
+    sql("UPDATE sessions SET body = 'x'")
+    with pytest.raises(RecordUnreadable):
+        store.load(KEY)
+
+
+def test_a_row_that_comes_again_as_it_was_is_not_parsed_again(store):
+    """The same bytes are the same record; after any write it is another."""
+    store.create(RECORD)
+    first = store.load(KEY)
+    assert store.load(KEY) is first
+    store.touch(KEY, Touch(RECORD.last_seen_at + 60, None, 2e9))
+    assert store.load(KEY) == first.evolve(last_seen_at=RECORD.last_seen_at + 60, keep_until=2e9)
+
+
+def test_a_damaged_pulse_is_unreadable(store, sql):
+    """A time that is no number raises RecordUnreadable."""
+    store.create(RECORD)
+    sql("UPDATE sessions SET last_seen_at = 'NaN'")
+    with pytest.raises(RecordUnreadable):
+        store.load(KEY)
+
+
+@pytest.mark.parametrize("column", ["handles = ARRAY['\\xff'::bytea]", "end_reason = '\\xff'"])
+def test_a_damaged_text_is_unreadable(store, sql, column):
+    """Handles and reasons that are no text raise RecordUnreadable."""
+    store.create(RECORD)
+    sql(f"UPDATE sessions SET {column}")
+    with pytest.raises(RecordUnreadable):
+        store.load(KEY)
+
+
+def test_a_damaged_row_hides_no_other_from_a_list_and_is_pruned(store, sql):
+    """One unreadable row does not keep a user from ending the others, and goes when its time comes."""
+    for n in range(2):
+        store.create(reference_record(n).evolve(handles=("h",)))
+    sql("UPDATE sessions SET body = 'x' WHERE key = %s", (KEY,))
+    assert [record.key for record in store.list("h", 0.0)] == [reference_record(1).key]
+    assert store.prune(9e9) == 2
+
+
+@pytest.mark.parametrize("text", ["\x00", "\ud800", "é\x00\udfff\"'\\", "", "{a,b}"])
+def test_any_text_is_a_handle_a_reason_and_a_value_to_add_once(store, text):
+    """NUL, half a surrogate pair and what means something in SQL come back as they went in, and are found."""
+    record = RECORD.evolve(handles=(text, "other"), subject=text)
+    store.create(record)
+    assert list(store.list(text, 0.0)) == [record]
+    assert store.end(KEY, text, 1e9, 9e9)
+    assert store.load(KEY) == record.ended(text, 1e9, 9e9)
+    assert store.add_once(text, 2e9, 1e9)
+    assert not store.add_once(text, 2e9, 1e9)
+
+
+def test_an_end_leaves_nothing_of_the_person_in_the_row(store, sql):
+    """After an end the row holds the rest that L16 names, and what it held is not remembered either."""
+    store.create(RECORD)
+    full = store.load(KEY)
+    store.end(KEY, "logout", 1e9, 9e9)
+    kept, body = sql("SELECT kept, body FROM sessions").fetchone()
+    assert kept == b""
+    assert unpacked(body) == full.ended("", 0.0, 0.0).evolve(handles=()).encode_body()
+    assert KEY not in store._calls._read._known
+
+
+def test_rubbish_that_somebody_locks_does_not_hold_up_a_sweep(store, sql):
+    """Pruning passes over a row that is locked, deletes the others, and takes it the next time."""
+    for n in range(3):
+        store.create(reference_record(n))
+    sql("BEGIN")
+    sql("SELECT FROM sessions WHERE key = %s FOR UPDATE", (KEY,))
+    assert store.prune(9e9) == 2
+    sql("COMMIT")
+    assert store.prune(9e9) == 1
+
+
+def test_a_large_record_comes_back(store):
+    """A record of several pages is kept, though PostgreSQL puts it elsewhere."""
+    record = RECORD.evolve(data={"noise": "".join(map(chr, range(0x4E00, 0x4E00 + 9000)))})
+    store.create(record)
+    assert store.load(KEY) == record
+
+
+def test_the_reference_record_takes_about_six_hundred_and_seventy_bytes(store, sql):
+    """A thousand reference records and their indexes are no larger than the docs say."""
+    for n in range(1000):
+        store.create(reference_record(n))
+    sql("VACUUM FULL sessions")
+    size = sql("SELECT pg_total_relation_size('sessions')").fetchone()[0]
+    assert size < 1000 * 720
