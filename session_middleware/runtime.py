@@ -24,8 +24,10 @@ __all__ = [
     "bind",
     "mutex",
     "on_loop",
+    "run_on",
     "run_sync",
     "running_loop",
+    "this_loop",
     "this_thread",
 ]
 
@@ -100,6 +102,35 @@ def running_loop() -> object | None:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
+
+
+def this_loop() -> Any:  # Any: an asyncio loop, or a token of trio's, which has no types here
+    """Return what `run_on` needs to come back to the event loop that runs in this thread."""
+    loop = _get_running_loop()
+    if loop is not None:
+        return loop
+    import trio  # whoever runs us on trio has it
+
+    return trio.lowlevel.current_trio_token()
+
+
+def run_on(loop: Any, call: Callable[[], Coroutine[Any, Any, T]]) -> T:  # Any: as this_loop; a coroutine's other types
+    """Have an event loop run an async function, and wait for it in this thread, which is another.
+
+    Args:
+        loop: what `this_loop` returned there.
+        call: the function.
+
+    Raises:
+        RuntimeError: the loop runs no more.
+    """
+    if isinstance(loop, asyncio.AbstractEventLoop):
+        if not loop.is_running():
+            raise RuntimeError("The event loop runs no more.")
+        return asyncio.run_coroutine_threadsafe(call(), loop).result()
+    import trio  # it gave us the token
+
+    return trio.from_thread.run(call, trio_token=loop)
 
 
 def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:  # Any: a coroutine's send and yield types, which are not used

@@ -4,11 +4,14 @@ application = SessionLifetimeMiddleware(application, settings=Settings(secret_ke
 
 async def application(scope, receive, send):
     session = session_from(scope)
+
+A plain function that the app runs in a thread takes `sync_session_from(scope)`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from session_middleware.adapters._asgi_connection import (
@@ -20,6 +23,7 @@ from session_middleware.adapters._asgi_connection import (
     Scope,
     Send,
 )
+from session_middleware.adapters._asgi_thread import refuse_in_thread, session_in_thread
 from session_middleware.adapters.attach import attach
 from session_middleware.authorities.base import Authority
 from session_middleware.core.exchange import NO_RULES, Exchange, RouteRules, rules_of
@@ -27,11 +31,21 @@ from session_middleware.core.origin import return_path
 from session_middleware.engine import Engine
 from session_middleware.errors import SessionNotAttached
 from session_middleware.events import Hook
-from session_middleware.runtime import LoopRuntime
-from session_middleware.session import AsyncSession, AsyncSessions
+from session_middleware.runtime import LoopRuntime, run_on, this_loop
+from session_middleware.session import AsyncSession, AsyncSessions, Session
 from session_middleware.settings import Settings
 
-__all__ = ["SessionLifetimeMiddleware", "attached", "not_attached", "safe_return_to", "session_from"]
+__all__ = [
+    "SessionLifetimeMiddleware",
+    "attached",
+    "not_attached",
+    "safe_return_to",
+    "session_from",
+    "sync_session_from",
+]
+
+#: Where a scope holds the event loop that serves it.
+LOOP = "session_middleware.loop"
 
 
 class SessionLifetimeMiddleware:
@@ -78,6 +92,7 @@ class SessionLifetimeMiddleware:
         gate = self._gate
         connection = Connection(gate, scope, send)
         scope[KEY] = x = connection.x
+        scope[LOOP] = this_loop()  # a plain function in a thread cannot find it
         try:
             if not connection.websocket and gate.endpoints.owns(connection.path):
                 await gate.answer(x, scope, receive, send)
@@ -112,12 +127,32 @@ def attached(scope: Scope) -> tuple[Engine, Exchange]:
 
 
 def session_from(scope: Scope) -> AsyncSession:
-    """Return the session of an ASGI connection.
+    """Return the session of an ASGI connection, in asynchronous code.
 
     Raises:
-        SessionNotAttached: it did not pass through the middleware.
+        SessionNotAttached: it did not pass through the middleware, or this is a plain function in a thread.
     """
-    return AsyncSession(*attached(scope))
+    engine, x = attached(scope)
+    refuse_in_thread(x)
+    return AsyncSession(engine, x)
+
+
+def sync_session_from(scope: Scope) -> Session:
+    """Return the session of an ASGI connection in a plain function that the app runs in a thread.
+
+    Its verbs run on the loop that serves the connection, while the thread waits.
+
+    Raises:
+        SessionNotAttached: it did not pass through this middleware, or this is the event loop.
+    """
+    engine, x = attached(scope)
+    loop = scope.get(LOOP)
+    if loop is None:
+        raise SessionNotAttached(
+            "This request passed through another middleware of ours. Use the sync_session_from() of the module that "
+            "your SessionLifetimeMiddleware comes from."
+        )
+    return session_in_thread(engine, x, partial(run_on, loop))
 
 
 def safe_return_to(scope: Scope, default: str = "/") -> str:

@@ -8,9 +8,8 @@ async def profile(request):
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import anyio.from_thread
 from starlette.authentication import AuthCredentials, BaseUser
@@ -19,21 +18,20 @@ from starlette.routing import NoMatchFound, Router
 
 from session_middleware.adapters import asgi
 from session_middleware.adapters._asgi_connection import KEY, ASGIApp, Connection, Gate, Receive, Scope, Send
+from session_middleware.adapters._asgi_thread import refuse_in_thread, session_in_thread
 from session_middleware.adapters._starlette_report import report
 from session_middleware.adapters._starlette_routes import gate_default, place_gates, router_behind
 from session_middleware.adapters.asgi import attached, not_attached
 from session_middleware.adapters.attach import attach
 from session_middleware.authorities.base import Authority
 from session_middleware.core.exchange import NO_RULES, Exchange, RequestFacts, rules_of
-from session_middleware.errors import SessionNotAttached, SettingsError
+from session_middleware.errors import SettingsError
 from session_middleware.events import Hook
 from session_middleware.runtime import LoopRuntime, this_thread
 from session_middleware.session import AsyncSession, AsyncSessions, Session
 from session_middleware.settings import Settings
 
 __all__ = ["SessionLifetimeMiddleware", "Visitor", "safe_return_to", "session_from", "sync_session_from"]
-
-T = TypeVar("T")
 
 Request = HTTPConnection | Scope
 
@@ -214,11 +212,8 @@ def session_from(request: Request) -> AsyncSession:
     if x is None:
         raise not_attached()
     connection: Any = x.facts  # a Connection, or Over
-    if connection.thread != this_thread():
-        raise SessionNotAttached(
-            "session_from() gives a session whose verbs must be awaited, and a `def` endpoint cannot do that. Use "
-            "sync_session_from() here, or make it `async def`."
-        )
+    if connection.thread != this_thread():  # asked here: the call would cost more than the answer
+        refuse_in_thread(x)
     return AsyncSession(connection.gate.engine, x)
 
 
@@ -231,39 +226,7 @@ def sync_session_from(request: Request) -> Session:
     Raises:
         SessionNotAttached: it did not pass through the middleware, or this is an `async def` endpoint.
     """
-    engine, x = attached(_scope_of(request))
-    connection: Any = x.facts  # a Connection, or Over
-    served_by: int = connection.thread
-    _refuse_in(served_by, "sync_session_from()")
-
-    def run(coroutine: Coroutine[Any, Any, T]) -> T:  # Any: a coroutine's send and yield types
-        """Have the loop that serves the request run a coroutine, and wait for it here, in the endpoint's thread."""
-
-        async def awaited() -> T:
-            return await coroutine
-
-        try:
-            _refuse_in(served_by, "A verb of Session")
-            return anyio.from_thread.run(awaited)
-        except RuntimeError as fault:
-            if inspect.getcoroutinestate(coroutine) != inspect.CORO_CREATED:
-                raise
-            coroutine.close()
-            if isinstance(fault, SessionNotAttached):
-                raise
-            raise SessionNotAttached(
-                "A verb of Session was called in a thread of your own. Call it in the endpoint, or await AsyncSession's."
-            ) from None
-
-    return Session(engine, x, run)
-
-
-def _refuse_in(thread: int, what: str) -> None:
-    if thread == this_thread():
-        raise SessionNotAttached(
-            f"{what} was called on the event loop, where it would hold up every other request. In an `async def` "
-            "endpoint use session_from() and await its verbs."
-        )
+    return session_in_thread(*attached(_scope_of(request)), anyio.from_thread.run)
 
 
 def safe_return_to(request: Request, default: str = "/") -> str:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+import trio
 
 from session_middleware import Settings, session_optional
-from session_middleware.adapters.asgi import SessionLifetimeMiddleware, session_from
+from session_middleware.adapters import starlette
+from session_middleware.adapters.asgi import SessionLifetimeMiddleware, session_from, sync_session_from
 from session_middleware.core.record import SessionRecord
+from session_middleware.errors import SessionNotAttached
 from session_middleware.testing import FakeClock
 from session_middleware.testing.reference_store import ReferenceStore
 
@@ -71,3 +76,111 @@ def test_a_login_stands_once_the_response_has_started(starts: bool) -> None:
     cookies = [value for message in sent for name, value in message.get("headers", ()) if name == b"set-cookie"]
     assert bool(cookies) is starts
     assert (site.record().end_reason is None) is starts
+
+
+# --- plain functions in threads ----------------------------------------------------------------------------------------
+
+
+async def answer(send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def to_thread(call: Callable[[], None]) -> Any:
+    return asyncio.to_thread(call)
+
+
+def in_executor(call: Callable[[], None]) -> Any:
+    return asyncio.get_running_loop().run_in_executor(None, call)
+
+
+def trio_thread(call: Callable[[], None]) -> Any:
+    return trio.to_thread.run_sync(call)
+
+
+@pytest.mark.parametrize("elsewhere", [to_thread, in_executor, trio_thread])
+def test_a_plain_function_in_a_thread_has_the_blocking_session(elsewhere: Callable[[Callable[[], None]], Any]) -> None:
+    """However the app makes its thread: the verbs run on the loop of the request, on asyncio and on trio."""
+
+    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        def view() -> None:
+            session = sync_session_from(scope)
+            session.login("alice")
+            session.extend(30)
+
+        await elsewhere(view)
+        await answer(send)
+
+    site, sent = Site(app), []
+    if elsewhere is trio_thread:
+        trio.run(site.answered, sent)
+    else:
+        asyncio.run(site.answered(sent))
+    record = site.record()
+    assert record.subject == "alice"
+    assert record.inactivity_deadline == record.created_at + 30 * 60
+    assert [name for name, _ in sent[0]["headers"]].count(b"set-cookie") == 2
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_wrong_accessor_names_the_right_one() -> None:
+    """On the loop sync_session_from() raises at the call, in a thread session_from(); no coroutine is left behind."""
+    said: list[str] = []
+
+    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        def ask(accessor: Any) -> None:
+            with pytest.raises(SessionNotAttached) as refused:
+                accessor(scope)
+            said.append(str(refused.value))
+
+        ask(sync_session_from)
+        await asyncio.to_thread(ask, session_from)
+        await answer(send)
+
+    Site(app).get()
+    assert "use session_from()" in said[0]
+    assert "Use sync_session_from()" in said[1]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_session_that_outlives_its_loop_says_so() -> None:
+    """Kept beyond the loop, or used on it, the blocking session raises, and leaves no coroutine behind."""
+    kept: list[Any] = []
+
+    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        await asyncio.to_thread(lambda: kept.append(sync_session_from(scope)))
+        with pytest.raises(SessionNotAttached, match="on the event loop"):
+            kept[0].login("alice")
+        await answer(send)
+
+    def too_late() -> None:
+        with pytest.raises(SessionNotAttached, match="has stopped"):
+            kept[0].login("alice")
+        kept.append("refused")
+
+    Site(app).get()
+    thread = threading.Thread(target=too_late)
+    thread.start()
+    thread.join()
+    assert kept[1:] == ["refused"]
+
+
+def test_each_middleware_has_its_own_accessor() -> None:
+    """Starlette's middleware keeps no loop, so the accessor of this module says whose to use."""
+    scopes: list[Any] = []
+
+    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        scopes.append(scope)
+
+        def view() -> None:
+            with pytest.raises(SessionNotAttached, match="another middleware"):
+                sync_session_from(scope)
+
+        await asyncio.to_thread(view)
+        await answer(send)
+
+    site = Site(app)
+    settings = Settings(secret_keys=["0f6a1b2c3d4e5f60718293a4b5c6d7e8f9"], default_policy="optional")
+    site.app = starlette.SessionLifetimeMiddleware(app, settings, site.store)  # type: ignore[assignment]
+    site.get()
+    assert scopes
