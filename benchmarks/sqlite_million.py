@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import sqlite3
 import statistics
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from session_middleware.core.lifetime import Touch
+from session_middleware.core.record import SessionRecord
 from session_middleware.stores.sqlite import SQLiteStore
 from session_middleware.testing.reference_record import reference_record
 
@@ -35,19 +37,19 @@ def fill(store: SQLiteStore, first: int, last: int) -> None:
         with real(durable=False) as connection:
 
             @contextlib.contextmanager
-            def inside(*, durable: bool, connection: object = connection) -> Iterator[object]:
+            def inside(*, durable: bool, connection: sqlite3.Connection = connection) -> Iterator[sqlite3.Connection]:
                 yield connection
 
-            file.transaction = inside  # type: ignore[method-assign, assignment]
+            file.transaction = inside  # type: ignore[method-assign]
             try:
                 for n in range(first, min(first + 20_000, last)):
                     store.create(reference_record(n))
             finally:
-                del file.transaction  # type: ignore[method-assign]
+                del file.transaction
         first += 20_000
 
 
-def micros(call: Callable[[int], object], numbers: list[int]) -> float:
+def micros(call: Callable[[bytes], object], numbers: list[int]) -> float:
     """Return the median microseconds of a call over records in random order."""
     keys = [reference_record(n).key for n in numbers]
     clock, times = time.perf_counter, []
@@ -66,16 +68,26 @@ def lookups(stores: dict[int, SQLiteStore]) -> dict[int, tuple[float, float]]:
     draw = random.Random(7)
     numbers = {sessions: [draw.randrange(sessions) for _ in range(LOOKUPS)] for sessions in stores}
     held = {
-        sessions: {key: store.load(key) for key in (reference_record(n).key for n in numbers[sessions])}
+        sessions: {key: _loaded(store, key) for key in (reference_record(n).key for n in numbers[sessions])}
         for sessions, store in stores.items()
     }
     rounds: dict[int, list[tuple[float, float]]] = {sessions: [] for sessions in stores}
     for _ in range(5):
         for sessions, store in stores.items():
             load = micros(store.load, numbers[sessions])
-            holds = micros(lambda key, s=store, h=held[sessions]: s.holds(h[key]), numbers[sessions])
+            holds = micros(_recognising(store, held[sessions]), numbers[sessions])
             rounds[sessions].append((load, holds))
     return {sessions: (min(r[0] for r in all_), min(r[1] for r in all_)) for sessions, all_ in rounds.items()}
+
+
+def _loaded(store: SQLiteStore, key: bytes) -> SessionRecord:
+    record = store.load(key)
+    assert record is not None
+    return record
+
+
+def _recognising(store: SQLiteStore, held: dict[bytes, SessionRecord]) -> Callable[[bytes], object]:
+    return lambda key: store.holds(held[key])
 
 
 def size(store: SQLiteStore) -> int:
