@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
 
 from session_middleware.core.lifetime import Touch
 from session_middleware.core.record import SessionRecord
@@ -11,15 +10,13 @@ from session_middleware.errors import SettingsError
 from session_middleware.stores import _postgres_rows as rows_of
 from session_middleware.stores._postgres_address import Address
 from session_middleware.stores._postgres_announcements import PostgresAnnouncements
-from session_middleware.stores._postgres_links import Links, Waits
+from session_middleware.stores._postgres_links import Links
 from session_middleware.stores._postgres_schema import checked_schema
 from session_middleware.stores._postgres_statements import Statements
+from session_middleware.stores._postgres_waits import Waits
 from session_middleware.stores.base import to_evict
 
 __all__ = ["Calls"]
-
-#: Rows looked at in one go by `prune`: a few milliseconds, in which only rubbish is locked.
-_SWEEP_BATCH: Final = 500
 
 
 class Calls:
@@ -105,8 +102,8 @@ class Calls:
     async def prune(self, now: float, limit: int = 1000) -> int:
         gone = 0
         while gone < limit:
-            batch = min(_SWEEP_BATCH, limit - gone)
-            deleted, postponed = rows_of.counted(await self.links.ask(self._say.prune, rows_of.pruning(now, batch)))
+            left = rows_of.pruning(now, limit - gone)
+            deleted, postponed = rows_of.counted(await self.links.ask(self._say.prune, left))
             gone += deleted
             if not (deleted or postponed):
                 break

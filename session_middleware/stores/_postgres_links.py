@@ -6,28 +6,26 @@ import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator
-from typing import Any, Final, Protocol
+from typing import Final
 
 import psycopg
-from psycopg import errors, generators, waiting
+from psycopg import errors, generators
 from psycopg.abc import PQGen
 from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGconn, PGresult
 
 from session_middleware.errors import SettingsError, StoreUnavailable
-from session_middleware.runtime import LoopPlaces, ThreadPlaces, mutex
+from session_middleware.runtime import mutex
 from session_middleware.stores._postgres_address import Address
 from session_middleware.stores._postgres_faults import fault_of, unreachable
 from session_middleware.stores._postgres_rows import Parameters, version_in
 from session_middleware.stores._postgres_schema import SCHEMA_VERSION
 from session_middleware.stores._postgres_statements import Statement, Statements
+from session_middleware.stores._postgres_waits import BlockingConnection, LoopConnection, Waits
 
-__all__ = ["Blocking", "Link", "Links", "OnLoop", "Waits"]
+__all__ = ["Link", "Links"]
 
 _log: Final = logging.getLogger("session_middleware")
-
-#: Seconds after which a wait looks whether it was interrupted (Ctrl-C).
-_INTERVAL: Final = 0.1
 
 #: Connections that were open when a process was forked. What nothing refers to is closed, and that would say goodbye
 #: to the parent's server.
@@ -36,59 +34,12 @@ _left_behind: list[Link] = []
 _FORMATS: Final = tuple((1,) * n for n in range(20))  # all parameters are binary
 
 
-class _Blocking(psycopg.Connection[Any]):
-    def __del__(self, *_: object) -> None:
-        """Say nothing: one that nobody closed ends with its store, or was left behind by a fork."""
-
-
-class _OnLoop(psycopg.AsyncConnection[Any]):
-    def __del__(self, *_: object) -> None:
-        """Say nothing, as above."""
-
-
-class Waits(Protocol):
-    """How a connection is waited for, in a thread or on a loop; all else is written once."""
-
-    @property
-    def places(self) -> ThreadPlaces | LoopPlaces: ...
-
-    async def connected(self, conninfo: str) -> _Blocking | _OnLoop: ...
-    async def answered(self, generator: PQGen[list[PGresult]], descriptor: int, seconds: float) -> list[PGresult]: ...
-
-
-class Blocking:
-    """Waits in the thread that asks; its coroutines never suspend."""
-
-    def __init__(self, connections: int) -> None:
-        self.places = ThreadPlaces(connections)
-
-    async def connected(self, conninfo: str) -> _Blocking:
-        return _Blocking.connect(conninfo, autocommit=True)
-
-    async def answered(self, generator: PQGen[list[PGresult]], descriptor: int, seconds: float) -> list[PGresult]:
-        return waiting.wait(generator, descriptor, _INTERVAL, seconds)
-
-
-class OnLoop:
-    """Waits on whatever asyncio loop runs; a connection belongs to none of them, so all may share."""
-
-    def __init__(self, connections: int) -> None:
-        self.places = LoopPlaces(connections)
-
-    async def connected(self, conninfo: str) -> _OnLoop:
-        return await _OnLoop.connect(conninfo, autocommit=True)
-
-    async def answered(self, generator: PQGen[list[PGresult]], descriptor: int, seconds: float) -> list[PGresult]:
-        # Not AsyncConnection.wait: where the caller is cancelled it would cancel the statement, and undo a logout.
-        return await waiting.wait_async(generator, descriptor, _INTERVAL, seconds)
-
-
 class Link:
     """One connection, and what is prepared on it."""
 
     __slots__ = ("connection", "pgconn", "prepared", "used")
 
-    def __init__(self, connection: _Blocking | _OnLoop) -> None:
+    def __init__(self, connection: BlockingConnection | LoopConnection) -> None:
         self.connection = connection
         self.pgconn: PGconn = connection.pgconn
         self.prepared: set[bytes] = set()

@@ -47,7 +47,7 @@ CREATE TABLE IF NOT EXISTS "{schema}".sessions (
     handles bytea[] NOT NULL,
     kept bytea NOT NULL,
     body bytea NOT NULL
-) WITH (fillfactor = 85);
+) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.05);
 CREATE INDEX IF NOT EXISTS sessions_handles ON "{schema}".sessions
     USING gin (handles) WITH (fastupdate = off) WHERE ended_at IS NULL;
 CREATE INDEX IF NOT EXISTS sessions_sweep_at ON "{schema}".sessions (sweep_at);

@@ -17,8 +17,8 @@ from session_middleware.errors import StoreUnavailable
 from session_middleware.runtime import run_sync
 from session_middleware.stores._postgres_address import Address, options_of
 from session_middleware.stores._postgres_calls import Calls
-from session_middleware.stores._postgres_links import Blocking, OnLoop
 from session_middleware.stores._postgres_schema import schema_sql
+from session_middleware.stores._postgres_waits import Blocking, OnLoop
 from session_middleware.stores.base import Announcements
 
 __all__ = ["AsyncPostgresStore", "PostgresStore", "create_schema", "schema_sql"]
@@ -55,8 +55,8 @@ class PostgresStore:
         connections: open at most, in each process; for `AsyncPostgresStore` on each event loop.
         timeout: seconds to wait for a free connection, and again for the answer; the server gives up after as long. To
             connect may take two seconds for each host of `conninfo`, or `timeout` if that is more.
-        prepare: whether statements are prepared. False behind a pooler that does not keep them (PgBouncer before 1.21,
-            in transaction mode); then the server is not told the timeout either.
+        prepare: whether statements are prepared and the server is told the timeout. False behind a pooler that hands a
+            connection on after each transaction (PgBouncer in transaction mode).
         announces: whether writes are announced as said above. All processes must agree.
 
     Raises:
