@@ -389,7 +389,8 @@ class RedisCalls:
         else:
             wait = ("WAIT", wanted, int(self._replica_wait * 1000))
             *answers, confirmed = await link.together(key, [*commands, wait])
-            if not isinstance(confirmed, int) or confirmed < wanted:
+            late = not isinstance(confirmed, int) or confirmed < wanted
+            if late and not isinstance(answers[0], Exception):
                 self.unconfirmed += 1
         for answer in answers:
             if isinstance(answer, RedisError) and not isinstance(answer, ResponseError):

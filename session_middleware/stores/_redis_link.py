@@ -20,6 +20,7 @@ from redis.exceptions import (
     NoPermissionError,
     RedisError,
     ResponseError,
+    TimeoutError,
     TryAgainError,
 )
 
@@ -79,6 +80,7 @@ class DirectLink:
     def __init__(self, client: Any) -> None:  # Any: redis.Redis or redis.asyncio.Redis
         self._client = client
         self._awaits = isinstance(client, redis.asyncio.Redis)
+        self._tls = "SSL" in client.connection_pool.connection_class.__name__
         self._replicas = 0
         self._replicas_due = -1.0
 
@@ -87,7 +89,7 @@ class DirectLink:
             answer = self._client.execute_command(*command)
             return await answer if self._awaits else answer
         except RedisError as problem:
-            raise explained(problem) from problem
+            raise explained(problem, tls=self._tls) from problem
 
     async def together(self, key: bytes, commands: Sequence[Command]) -> list[Answer]:
         pipeline = self._client.pipeline(transaction=False)
@@ -97,7 +99,7 @@ class DirectLink:
             answers = pipeline.execute(raise_on_error=False)
             return list(await answers if self._awaits else answers)
         except RedisError as problem:
-            raise explained(problem) from problem
+            raise explained(problem, tls=self._tls) from problem
 
     async def values(self, keys: Sequence[bytes]) -> list[Answer]:
         return await self.together(b"", [("GET", key) for key in keys]) if keys else []
@@ -208,8 +210,14 @@ class ClusterLink:
             return problem
 
 
-def explained(problem: RedisError) -> Exception:
+def explained(problem: RedisError, *, tls: bool = False) -> Exception:
     """Return a fault of Redis as it is, or with the fix where an operator's settings are wrong; never with a secret."""
+    text = str(problem)
+    if tls and isinstance(problem, TimeoutError) and "connecting" in text:
+        # A server that does not speak TLS waits for the rest of what it takes for a command.
+        return StoreUnavailable(
+            "Redis did not answer in TLS in time. Check that the port of the store's URL speaks it."
+        )
     if isinstance(problem, AuthenticationError):
         return StoreUnavailable(
             f"Redis refused to sign us in ({_code(problem)}). Check user and password of the store's URL or client."
@@ -219,7 +227,6 @@ def explained(problem: RedisError) -> Exception:
             f"The account at Redis may not do this ({_code(problem)}). Allow it the store's keys and the commands GET, "
             "SET, EVAL, EVALSHA, WAIT, INFO and CLIENT."
         )
-    text = str(problem)
     if isinstance(problem, ConnectionError) and ("SSL" in text or "certificate" in text):
         return StoreUnavailable(
             f"TLS with Redis failed ({type(problem.__cause__ or problem).__name__}). Check that the port speaks TLS, that "

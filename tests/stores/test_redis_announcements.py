@@ -192,7 +192,7 @@ def test_an_account_that_may_not_listen_is_told_so() -> None:
     server = Server()
     with server.client() as admin:
         admin.execute_command("ACL", "SETUSER", "app", "on", ">pw", "~*", "&*", "+@all", "-client")
-    with RedisStore.from_url(f"redis://app:pw@127.0.0.1:{server.port}") as store:
-        with pytest.raises(StoreUnavailable, match="CLIENT"):
-            store.announcements()
+    store = RedisStore.from_url(f"redis://app:pw@127.0.0.1:{server.port}")
+    with pytest.raises(StoreUnavailable, match="CLIENT"):
+        store.announcements()
     server.remove()
