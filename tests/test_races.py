@@ -24,7 +24,9 @@ from session_middleware.errors import SessionError
 from session_middleware.runtime import LoopRuntime, ThreadRuntime, run_sync
 from session_middleware.settings import Settings
 from session_middleware.stores.memory import MemoryStore
+from session_middleware.stores.redis import RedisStore
 from session_middleware.stores.sqlite import SQLiteStore
+from tests.stores.redis_server import a_prefix, url_of
 
 from .core.facts import Facts
 
@@ -39,11 +41,17 @@ class Clock:
         return self.now
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "redis"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
-    made: Any = MemoryStore() if request.param == "memory" else SQLiteStore(tmp_path / "sessions.db")
+    made: Any
+    if request.param == "memory":
+        made = MemoryStore()
+    elif request.param == "sqlite":
+        made = SQLiteStore(tmp_path / "sessions.db")
+    else:
+        made = RedisStore.from_url(url_of("standalone"), prefix=a_prefix())
     yield made
-    if request.param == "sqlite":
+    if request.param != "memory":
         made.close()
 
 

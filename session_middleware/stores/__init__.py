@@ -58,12 +58,12 @@ def store_from_url(url: str, *, asynchronous: bool = False) -> Store | AsyncStor
     if kind == "postgresql":
         try:
             from session_middleware.stores.postgres import AsyncPostgresStore, PostgresStore
-        except ModuleNotFoundError as missing:
+        except ImportError as missing:
             raise _not_installed(url, missing, "postgres") from None
         return AsyncPostgresStore.from_url(url) if asynchronous else PostgresStore.from_url(url)
     try:
         from session_middleware.stores.redis import AsyncRedisStore, RedisStore
-    except ModuleNotFoundError as missing:
+    except ImportError as missing:
         raise _not_installed(url, missing, "redis") from None
     return AsyncRedisStore.from_url(url) if asynchronous else RedisStore.from_url(url)
 
@@ -95,12 +95,10 @@ def _form(scheme: str) -> str:
     return _FORMS[kind].replace(kind.partition("+")[0], scheme.partition("+")[0], 1)
 
 
-def _not_installed(url: str, missing: ModuleNotFoundError, extra: str) -> SettingsError:
+def _not_installed(url: str, missing: ImportError, extra: str) -> SettingsError:
     if (missing.name or "").startswith("session_middleware"):
         raise missing  # not the driver: this package is broken, and a hint to install something would mislead
-    return _unusable(
-        url, f"the package {missing.name} is not installed.", f'Run: pip install "session-middleware[{extra}]"'
-    )
+    return _unusable(url, "its driver is not installed.", f'Run: pip install "session-middleware[{extra}]"')
 
 
 def _unusable(url: str, problem: str, fix: str) -> SettingsError:

@@ -123,15 +123,16 @@ def address_of(url: str) -> RedisAddress:
     if kind is None or "://" not in url:
         raise _wrong(url, "is no URL of Redis.", f"There are: {'; '.join(FORMS.values())}; and rediss:// for TLS.")
     form = FORMS[f"redis+{kind[2]}" if kind[2] else "redis"]
+    if "#" in url:
+        raise _wrong(url, "has a '#'; in a password it is written %23.", f"Write it so: {form}")
     try:
         parts = urlsplit(url)
         account, at, addresses = parts.netloc.rpartition("@")
         hosts = tuple(_host(address, _PORTS[kind[2] or ""]) for address in addresses.split(","))
     except ValueError:
         raise _wrong(url, "names no host and port.", f"Write it so: {form}") from None
-    if parts.fragment or (len(hosts) > 1 and not kind[2]):
-        problem = "has a '#'; in a password it is written %23." if parts.fragment else "names several servers."
-        raise _wrong(url, problem, f"Write it so: {form}")
+    if len(hosts) > 1 and not kind[2]:
+        raise _wrong(url, "names several servers.", f"Write it so: {FORMS['redis+cluster']}")
     username, colon, password = account.partition(":")
     if at and not colon:
         raise _wrong(

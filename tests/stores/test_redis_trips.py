@@ -133,3 +133,16 @@ def test_writes_leave_no_room_unused() -> None:
         assert client.memory_usage(name, samples=0) == before
         store.end(KEY, "logout", RECORD.last_seen_at, RECORD.keep_until)
         assert client.memory_usage(name, samples=0) < before
+
+
+def test_a_login_within_a_number_of_sessions_is_few_trips(wire: Wire) -> None:
+    """create_capped is four trips for the first session of a subject, then five, and two for each that makes room."""
+    with RedisStore.from_url(f"redis://127.0.0.1:{wire.port}", prefix=a_prefix(), lease=60) as store:
+        for call in warm(store):
+            call()
+        store.create_capped(reference_record(8), reference_record(8).handles[0], 1, True, 1.0, 2.0)  # learns a script
+        for n, trips in ((2, 4), (3, 5), (4, 7)):
+            record = reference_record(n).evolve(handles=("ours",))
+            before = wire.trips
+            assert store.create_capped(record, "ours", 2, True, record.last_seen_at, record.keep_until) is not None
+            assert wire.trips - before == trips

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 
+from session_middleware.adapters.attach import attach
 from session_middleware.errors import SettingsError
+from session_middleware.runtime import LoopRuntime, ThreadRuntime
+from session_middleware.settings import Settings
 from session_middleware.stores import store_from_url
 from session_middleware.stores.memory import MemoryStore
 from session_middleware.stores.sqlite import SQLiteStore
@@ -47,6 +52,27 @@ def test_four_slashes_are_absolute(tmp_path):
         ("memory", "Did you mean memory://"),
         ("memory://here", "Write memory://"),
         ("mongodb://localhost", "There are: memory://; sqlite:///"),
+        ("reddis://localhost", "Did you mean redis://host:6379/0?"),
+        ("redis+clutser://localhost", "Did you mean redis+cluster://"),
+        ("postgressql://localhost", "Did you mean postgresql://"),
+        ("valkey+sentinel:host", "Did you mean valkey+sentinel://"),
+        ("redis://one,two", "names several servers"),
+        ("redis://one:port", "names no host and port"),
+        ("redis://one:70000", "names no host and port"),
+        ("redis://one:", "names no host and port"),
+        ("redis://[::1", "names no host and port"),
+        ("redis://one/first", "a database's number"),
+        ("redis://name@one", "redis://:password@host"),
+        ("redis://:a#b@one", "written %23"),
+        ("redis+cluster://one/1", "a database's number"),
+        ("redis+sentinel://one,two", "does not name the master"),
+        ("redis://one?prefx=a:", "Did you mean prefix?"),
+        ("redis://one?prefix=", "without a value"),
+        ("redis://one?timeout=never", "Write timeout=2"),
+        ("redis://one?timeout=0", "no positive number"),
+        ("redis://one?max_connections=-1", "no positive number"),
+        ("redis://one?ssl_ca_certs=/ca.pem", "does not have"),
+        ("redis://one?sentinel_password=x", "does not have"),
         ("", "There are: memory://"),
     ],
 )
@@ -66,6 +92,13 @@ def test_anything_else_is_an_error_that_says_what_to_write(url, says):
         "secret@host",
         "mongodb://user:pa@secret@host",
         "mongodb://user:?secret@host",
+        "redis://:secret@host/first",
+        "redis://user:secret@host:port",
+        "redis://user:se#secret@host",
+        "redis+sentinel://:secret@one,two",
+        "redis+sentinel://one,two/main?sentinel_pasword=secret",
+        "redis://host?timeout=secret",
+        "reddis://:secret@host",
     ],
 )
 def test_no_password_is_shown(url):
@@ -74,6 +107,95 @@ def test_no_password_is_shown(url):
         store_from_url(url)
     assert "secret" not in str(caught.value)
     assert "secret" not in repr(caught.value.value)
+
+
+def made(url, **options):
+    """Return what the client of a Redis store would be given, without a server."""
+    return store_from_url(url, **options)._make().connection_pool
+
+
+@pytest.mark.parametrize(
+    ("url", "due"),
+    [
+        ("redis://", ("localhost", 6379, 0, None, None)),
+        ("redis://db.example", ("db.example", 6379, 0, None, None)),
+        ("valkey://db.example:7000/3", ("db.example", 7000, 3, None, None)),
+        ("redis://:p%40%2F%3Aw@db/1", ("db", 6379, 1, None, "p@/:w")),
+        ("redis://me:pw@[::1]:7000", ("::1", 7000, 0, "me", "pw")),
+    ],
+)
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_redis_url_is_read(url, due, asynchronous):
+    """Host, port, database, user and password go to the driver as they were meant, for both forms of the store."""
+    options = made(url, asynchronous=asynchronous).connection_kwargs
+    assert tuple(options.get(name) for name in ("host", "port", "db", "username", "password")) == due
+    assert (options["socket_timeout"], options["socket_connect_timeout"]) == (2.0, 2.0)
+    assert options["retry"].get_retries() == 0
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_what_stands_after_the_question_mark_is_used(asynchronous):
+    """Every option of the URL reaches the store, the pool or the connection."""
+    url = "rediss://db?prefix=shop:&timeout=0.5&max_connections=7&ssl_ca_certs=/ca&ssl_certfile=/c&ssl_keyfile=/k"
+    store = store_from_url(url, asynchronous=asynchronous)
+    pool = store._make().connection_pool
+    assert store._prefix == b"shop:"
+    assert (pool.max_connections, pool.timeout, pool.connection_kwargs["socket_timeout"]) == (7, 0.5, 0.5)
+    found = [pool.connection_kwargs[name] for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")]
+    assert found == ["/ca", "/c", "/k"]
+    assert pool.connection_class.__name__ == "SSLConnection"
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_sentinels_are_asked_for_the_master(asynchronous):
+    """The hosts of a Sentinel URL, their own account, and the master's name, account and database are kept apart."""
+    url = "rediss+sentinel://me:pw@one,two:7000/main/2?sentinel_username=w&sentinel_password=x"
+    pool = made(url, asynchronous=asynchronous)
+    assert (pool.service_name, pool.is_master) == ("main", True)
+    asked = [sentinel.connection_pool.connection_kwargs for sentinel in pool.sentinel_manager.sentinels]
+    assert [(one["host"], one["port"], one["username"], one["password"]) for one in asked] == [
+        ("one", 26379, "w", "x"),
+        ("two", 7000, "w", "x"),
+    ]
+    assert tuple(pool.connection_kwargs[name] for name in ("username", "password", "db")) == ("me", "pw", 2)
+    assert "SSL" in pool.connection_class.__name__
+
+
+@pytest.mark.parametrize("scheme", ["redis", "rediss+cluster", "valkey+sentinel", "postgresql", "postgres"])
+def test_an_asynchronous_app_gets_the_awaited_form(scheme):
+    """A store across a network is awaited where the app is, and blocks where it is not."""
+    url = f"{scheme}://u:p@host{'/main' if 'sentinel' in scheme or 'postgres' in scheme else ''}"
+    for asynchronous in (False, True):
+        store = store_from_url(url, asynchronous=asynchronous)
+        assert inspect.iscoroutinefunction(store.load) is asynchronous
+        assert type(store).__name__.startswith("Async") is asynchronous
+
+
+def test_a_local_store_is_the_same_for_both(tmp_path):
+    """SQLite and memory have one form, which asynchronous apps use too."""
+    assert isinstance(store_from_url("memory://", asynchronous=True), MemoryStore)
+    assert isinstance(store_from_url(f"sqlite:///{tmp_path}/s.db", asynchronous=True), SQLiteStore)
+
+
+@pytest.mark.parametrize(
+    ("url", "driver", "extra"), [("redis://h", "redis", "redis"), ("postgresql://h/d", "psycopg", "postgres")]
+)
+def test_a_driver_that_is_missing_is_named_with_its_extra(url, driver, extra):
+    """Without the driver the error says what to install."""
+    code = (
+        f"import sys; sys.modules[{driver!r}] = None\n"
+        "from session_middleware.stores import store_from_url\n"
+        f"try: store_from_url({url!r})\nexcept ValueError as problem: print(problem)"
+    )
+    assert f'pip install "session-middleware[{extra}]"' in printed_by(code)
+
+
+def test_an_app_s_store_follows_its_kind():
+    """What an adapter is given as a URL is the form that fits how the app runs."""
+    settings = Settings(secret_keys=["0f6a1b2c3d4e5f60718293a4b5c6d7e8f9"])
+    for runtime in (ThreadRuntime(), LoopRuntime()):
+        engine = attach(settings, "redis://localhost", runtime=runtime)
+        assert type(engine.store).__name__.startswith("Async") is runtime.asynchronous
 
 
 def test_nothing_is_imported_that_is_not_used():
