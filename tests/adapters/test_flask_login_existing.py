@@ -233,7 +233,9 @@ def test_an_adopted_session_is_not_fresh() -> None:
     """Nobody saw when its user last proved who they are: not fresh, with us, with Flask-Login or in the JWT (L3)."""
     wiki = Wiki(adopt_existing_until="2027-01-15")
     wiki.app.get("/fresh", endpoint="fresh")(lambda: str(session_from().is_fresh(86_000)))
-    wiki.app.get("/jwt", endpoint="jwt")(lambda: str("auth_time" in wiki.lifetime.engine.verify_jwt(session_from().jwt or "")))
+    wiki.app.get("/jwt", endpoint="jwt")(
+        lambda: str("auth_time" in wiki.lifetime.engine.verify_jwt(session_from().jwt or ""))
+    )
     client = old_client(wiki)
     assert (who(client, "/fresh"), who(client, "/jwt")) == ("False", "False")
     assert client.get("/sensitive", base_url=HTTPS).status_code == 401
