@@ -41,7 +41,7 @@ from session_middleware.issuer import Issuer
 from session_middleware.reach import Reach
 from session_middleware.runtime import Runtime, ThreadRuntime
 from session_middleware.settings import AAL3_OVERALL, Limits, Settings
-from session_middleware.stores.base import EndsBefore, Recognises
+from session_middleware.stores.base import Caps, EndsBefore, Recognises
 from session_middleware.verbs import Verbs
 
 __all__ = ["Engine"]
@@ -90,6 +90,13 @@ class Engine(Verbs):
                 (),
                 "is required here.",
                 'Make one: python -c "import secrets; print(secrets.token_urlsafe(48))"',
+            )
+        if settings.max_sessions is not None and not isinstance(store, Caps):
+            raise SettingsError(
+                "max_sessions",
+                settings.max_sessions,
+                f"cannot be held by {type(store).__name__}.",
+                "Leave it None, or take a store that can: every store of this package does.",
             )
         self.settings = settings
         self.store = store
@@ -261,10 +268,16 @@ class Engine(Verbs):
         x.known, x.presented = known, known.presented
         try:
             record = await self.reach.load(known.presented.key)
+            judgement = self._judgement(x, known, record)
+            if self.reach.caches and record is not None and record.ended_at is None and not judgement.is_plain:
+                # A cache holds neither what has ended nor what is missing; anything else but a plain yes may be news
+                # that it has not heard: a later deadline, a renewal, when that was first presented (L5, L11).
+                record = await self.reach.load(known.presented.key, anew=True)
+                judgement = self._judgement(x, known, record)
         except StoreUnavailable:
             x.verdict = Verdict.UNAVAILABLE
             return
-        await self._judge(x, known, record)
+        await self._judge(x, known, record, judgement)
 
     def _shown(self, x: Exchange) -> Known | Verdict:
         if self.settings.transport == "header":
@@ -274,14 +287,18 @@ class Engine(Verbs):
         header = x.facts.cookies
         return self.credentials.read(header, x.now) if header else Verdict.ANONYMOUS
 
-    async def _judge(self, x: Exchange, known: Known, record: SessionRecord | None) -> None:
-        configured = self.settings.default_limits
+    def _judgement(self, x: Exchange, known: Known, record: SessionRecord | None) -> lifetime.Judgement:
+        x.configured = self.settings.default_limits
         if record is not None and record.ended_at is None:
-            configured = self._configured(record, known, x.now)
-        judgement = lifetime.judge(
-            record, known.presented.generation, x.now, configured, self.settings.timing, self.reach.outage
+            x.configured = self._configured(record, known, x.now)
+        return lifetime.judge(
+            record, known.presented.generation, x.now, x.configured, self.settings.timing, self.reach.outage
         )
-        x.verdict, x.deadlines, x.configured = judgement.verdict, judgement.deadlines, configured
+
+    async def _judge(
+        self, x: Exchange, known: Known, record: SessionRecord | None, judgement: lifetime.Judgement
+    ) -> None:
+        x.verdict, x.deadlines = judgement.verdict, judgement.deadlines
         if record is None or judgement.verdict is Verdict.UNKNOWN:
             self.tell("session_unknown", x)
             return
@@ -406,7 +423,7 @@ class Engine(Verbs):
                 "renew", record.key, record.generation, record.generation + 1, x.now
             )
             if renewed is None:
-                renewed = await self.reach.load(record.key)  # another request was first
+                renewed = await self.reach.load(record.key, anew=True)  # another request was first
             else:
                 self.tell("session_renewed", x)
         except StoreUnavailable:
@@ -453,13 +470,16 @@ class Engine(Verbs):
     async def answer(self, x: Exchange, fault: SessionError) -> Reply | None:
         """Return what is answered where a view let this exception pass; None leaves it to the app's own error handling.
 
-        503 where the store was down (L17), 403 where another site asked for a login (L20). A session that the request
+        503 where the store was down (L17), 403 where another site asked for a login (L20), 409 where the user is signed in
+        at as many places as may be. A session that the request
         had begun does not stand (L25).
         """
         if isinstance(fault, StoreUnavailable):
             reply = self.unavailable(x)
         elif fault.code == "cross_site_login":
             reply = problem(x.facts, 403, "csrf", "This sign-in was asked for by another site, so it was not done.")
+        elif fault.code == "too_many_sessions":
+            reply = problem(x.facts, 409, "too_many_sessions", "You are signed in elsewhere. Sign out there first.")
         else:
             return None
         if x.created is not None:
@@ -529,7 +549,7 @@ class Engine(Verbs):
         record = x.record
         assert record is not None
         try:
-            record = await self.reach.load(record.key)
+            record = await self.reach.load(record.key, anew=True)
         except StoreUnavailable:
             if x.created is not None:
                 raise
@@ -573,7 +593,7 @@ class Engine(Verbs):
         try:
             was_alive = await self.reach.end_now(before, "replaced", x.now)
         except StoreUnavailable:
-            held = await self.reach.load(before)  # did the fault come before the write, or after it?
+            held = await self.reach.load(before, anew=True)  # did the fault come before the write, or after it?
             was_alive = held is not None and (held.ended_at is None or held.end_reason == "replaced")
             await self.end(before, "replaced", x.now, x.now)
         if was_alive and not owed:

@@ -12,7 +12,10 @@ from session_middleware.runtime import Runtime, bind
 
 __all__ = ["Reach"]
 
-STORE_METHODS = ("create", "load", "touch", "save", "renew", "end", "list", "end_before", "add_once", "prune")
+STORE_METHODS = (
+    *("create", "create_capped", "load", "reload", "touch", "save", "renew", "end", "list"),
+    *("end_before", "add_once", "prune"),
+)
 
 #: Touches kept while the store cannot be written to; more than this and the oldest are dropped.
 KEPT_TOUCHES = 10_000
@@ -45,6 +48,7 @@ class Reach:
         announce: Callable[[str, dict[str, str]], None],
     ) -> None:
         self._call = bind(store, STORE_METHODS, runtime)
+        self.caches = hasattr(self._call, "reload")  # whether `load` may be behind what is written elsewhere
         self._clock = clock
         self._retention = retention
         self._announce = announce
@@ -69,14 +73,18 @@ class Reach:
             self._over = dict.fromkeys(list(self._over)[KEPT_ENDS // 2 :])
         self._over[key] = None
 
-    async def load(self, key: bytes) -> SessionRecord | None:
+    async def load(self, key: bytes, *, anew: bool = False) -> SessionRecord | None:
         """Load a record as this process knows it: what it could not yet write is applied.
+
+        Args:
+            key: the record's.
+            anew: from the place where it is written, past any cache.
 
         Raises:
             StoreUnavailable: the store failed, or holds something unreadable under this key.
         """
         owed_end, owed = self.unended.get(key), self.unsaved.get(key)  # the read may write them after it has read
-        record: SessionRecord | None = await self.read("load", key)
+        record: SessionRecord | None = await self.read("reload" if anew and self.caches else "load", key)
         if record is None:
             return None
         if record.ended_at is not None:

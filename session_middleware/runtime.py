@@ -15,13 +15,16 @@ from session_middleware.errors import SettingsError
 
 __all__ = [
     "LoopPlaces",
+    "Flag",
     "LoopRuntime",
     "Mutex",
     "PerThread",
     "Runtime",
     "ThreadPlaces",
     "ThreadRuntime",
+    "beside",
     "bind",
+    "is_awaited",
     "mutex",
     "on_loop",
     "run_on",
@@ -35,6 +38,9 @@ T = TypeVar("T")
 
 Mutex = threading.Lock
 
+#: Set once, waited for with a time limit.
+Flag = threading.Event
+
 #: Returns a number that tells this thread from the others that run now. (Asking for the running loop instead is a call
 #: into the operating system on Python 3.11.)
 this_thread = threading.get_ident
@@ -43,6 +49,16 @@ this_thread = threading.get_ident
 def mutex() -> threading.Lock:
     """Return a lock for a few instructions of shared state; never held across an await."""
     return threading.Lock()
+
+
+def beside(work: Callable[[], None], name: str) -> None:
+    """Run work in a thread of its own that does not keep the process alive."""
+    threading.Thread(target=work, name=name, daemon=True).start()
+
+
+def is_awaited(store: Any) -> bool:  # Any: Store | AsyncStore
+    """Say which form of a store this is: whether its calls are awaited."""
+    return inspect.iscoroutinefunction(store.load)
 
 
 class PerThread(threading.local):

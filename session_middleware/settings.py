@@ -135,6 +135,8 @@ class Settings:
     limits: Callable[[str, Mapping[str, Any]], Limits] | None = None  # Any: claims are the app's own JSON values
     persistent: bool = False
     persistent_limits: Limits | None = None
+    max_sessions: int | None = None
+    on_max_sessions: Literal["evict", "refuse"] = "evict"
     clock_skew: Duration = 30
     ended_retention: Duration = 86_400
 
@@ -252,6 +254,7 @@ class Settings:
 
 _TEXT = {
     "aal",
+    "on_max_sessions",
     "on_replay",
     "jwt_issuer",
     "jwt_audience",
@@ -315,8 +318,17 @@ def _check(settings: Settings) -> None:
     _check_keys(settings, put)
     _check_clocks(settings, put)
     _check_choices(settings, put)
+    _check_number(settings)
     _check_paths(settings, put)
     _check_cookies(settings, put)
+
+
+def _check_number(settings: Settings) -> None:
+    most = settings.max_sessions
+    if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
+        raise SettingsError(
+            "max_sessions", most, "is no number of sessions.", "Give a whole number from 1 up, or None for no limit."
+        )
 
 
 def _check_keys(settings: Settings, put: Callable[[str, object], None]) -> None:

@@ -43,6 +43,15 @@ class Verbs:
         def limits_for(self, subject: str, claims: Mapping[str, Any], persistent: bool) -> Limits: ...
         def address(self, facts: RequestFacts) -> str | None: ...
         def tell(self, name: str, x: Exchange, **detail: str) -> None: ...
+        def announce(
+            self,
+            name: str,
+            at: float,
+            session: str | None = None,
+            subject: str | None = None,
+            address: str | None = None,
+            detail: Mapping[str, str] = ...,
+        ) -> None: ...
 
     def check_login(self, x: Exchange) -> None:
         """Refuse a request in which nobody may log in, before anything is done for it.
@@ -139,7 +148,9 @@ class Verbs:
             raise ResponseAlreadyStarted("step_up() came after the response had started; call it before you answer.")
         _can_set_cookie(x, "step_up")
         standing = await self.live(x, "step_up")
-        held = await self.reach.load(standing.key)  # others may have written to it, or ended it, since we opened
+        held = await self.reach.load(
+            standing.key, anew=True
+        )  # others may have written to it, or ended it, since we opened
         if held is None or held.ended_at is not None:
             x.verdict = Verdict.REVOKED
             raise SessionError("The session has ended; an ended session cannot be stepped up.", code="ended")
@@ -228,7 +239,7 @@ class Verbs:
         """Create a record at once; the one it replaces ends when the response with the new cookie starts (L12, L25)."""
         deadlines = lifetime.deadlines(record, configured, self.settings.timing)
         self.issuer.mint(record, x.now, deadlines.ends_at)  # refuses claims that make the cookie too large
-        await self.reach.write("create", record)
+        await self._create(x, record)
         if x.created is not None:  # a second login in one request: nobody ever held the first token
             await self.end(x.created.key, "replaced", x.now, x.now)
         elif x.presented is not None and x.presented.key not in x.replaced:
@@ -236,6 +247,32 @@ class Verbs:
         x.created = x.record = record
         x.verdict, x.configured, x.deadlines = Verdict.ACTIVE, configured, deadlines
         x.claim_changes, x.data, x.deletes, x.reissue, x.quiet = None, None, False, True, False
+
+    async def _create(self, x: Exchange, record: SessionRecord) -> None:
+        """Store a new record, within the number of sessions that its subject may have (ASVS 7.1.2)."""
+        most = self.settings.max_sessions
+        if most is None:
+            await self.reach.write("create", record)
+            return
+        # The session that this one replaces ends when the response starts; until then there is one more.
+        standing = x.record
+        if x.verdict is Verdict.ACTIVE and standing is not None and standing.subject == record.subject:
+            most += 1
+        evict = self.settings.on_max_sessions == "evict"
+        subject = handle_of("subject", record.subject)
+        keep_until = x.now + self.settings.timing.ended_retention
+        ended = await self.reach.write("create_capped", record, subject, most, evict, x.now, keep_until)
+        if ended is None:
+            limit = {"most": str(self.settings.max_sessions)}
+            self.announce("session_limit", x.now, None, record.subject, detail=limit)
+            raise SessionError(
+                f"This user is signed in at {self.settings.max_sessions} places, which is as many as max_sessions allows. End one of them "
+                '(`Sessions.list`, `Sessions.end`), or set on_max_sessions="evict".',
+                code="too_many_sessions",
+            )
+        for old in ended:
+            self.issuer.forget(old.key)
+            self.announce("session_ended", x.now, old.public_id, old.subject, detail={"reason": "max_sessions"})
 
     async def logout(self, x: Exchange) -> None:
         """End the session at once (L25) and have the browser forget our cookies.
@@ -356,7 +393,7 @@ class Verbs:
                 if x.data is not None:
                     x.data = deepcopy(dict(saved.data))
                 return
-            record = await self.reach.load(new.key)
+            record = await self.reach.load(new.key, anew=True)
             if record is None or record.ended_at is not None:
                 x.verdict = Verdict.REVOKED  # dead wins (L13)
                 return

@@ -172,7 +172,7 @@ async def _adopt_marked(state: Attached, link: Any, once: Any, looping: bool) ->
     if public_id_of(token_id) != link or not -1.0 <= x.now - at < engine.settings.timing.ended_retention:
         return None
     try:
-        if await engine.reach.load(key_of(link)) is not None:
+        if await engine.reach.load(key_of(link), anew=True) is not None:
             return None
     except StoreUnavailable:
         state.unknown = True

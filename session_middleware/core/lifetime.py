@@ -106,6 +106,11 @@ class Judgement:
     deadlines: Deadlines
     presented: str = "current"  # or "previous" (answer with the successor), "newer" (record it)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is a yes to the newest token."""
+        return self.verdict is Verdict.ACTIVE and self.presented == "current"
+
 
 @dataclass(frozen=True, slots=True)
 class Touch:

@@ -68,6 +68,7 @@ __all__ = [
     "Announcements",
     "Announces",
     "AsyncStore",
+    "Caches",
     "Caps",
     "EndsBefore",
     "Prunes",
@@ -225,6 +226,19 @@ class Caps(Protocol):
         Returns:
             The records that were ended, as they were before; None: nothing was created.
         """
+        ...
+
+
+@runtime_checkable
+class Caches(Protocol):
+    """A store whose `load` may answer with a record that has been written to elsewhere a moment ago.
+
+    What it answers is never older than its stated lease. The engine asks again with `reload` before it refuses anybody
+    and before it sets a cookie (L11, L13).
+    """
+
+    def reload(self, key: bytes) -> SessionRecord | None:
+        """Do what `load` does, from the place where the record is written."""
         ...
 
 

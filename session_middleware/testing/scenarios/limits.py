@@ -52,6 +52,39 @@ class LimitsScenarios:
         assert seen["absolute_deadline"] == stage.clock() + 28_800
         assert browser.driver is grown
 
+    def test_as_many_sessions_as_may_be(self, stage: Stage) -> None:
+        """With max_sessions a further login ends the oldest session; one in the same browser takes its own place."""
+        app = stage.app(max_sessions=2)
+        first = stage.signed_in(driver=app)
+        stage.clock.advance(1)
+        second = stage.signed_in(driver=app)
+        stage.clock.advance(1)
+        other = stage.signed_in("bob", driver=app)
+        served(login(second))
+        served(first.navigate("/me"))
+        stage.clock.advance(1)
+        third = stage.signed_in(driver=app)
+        problem(first.fetch("/me"), "signed_out")
+        for browser in (second, third, other):
+            served(browser.navigate("/me"))
+        ended = [event for event in stage.events if event.detail.get("reason") == "max_sessions"]
+        assert [event.subject for event in ended] == ["alice"]
+
+    def test_no_more_sessions_than_may_be(self, stage: Stage) -> None:
+        """With on_max_sessions="refuse" the login is refused, and nobody who is signed in is touched."""
+        app = stage.app(max_sessions=1, on_max_sessions="refuse")
+        first = stage.signed_in(driver=app)
+        late = stage.visitor(app)
+        answer = login(late)
+        assert answer.status == 409, answer
+        assert not late.jar.names
+        problem(late.fetch("/me"), None)
+        served(login(first))
+        served(first.submit("/step-up"))
+        served(first.navigate("/me"))
+        assert first.submit("/sign-out").status == 200
+        served(login(late))
+
     def test_a_cut_of_the_absolute_lifetime(self, stage: Stage) -> None:
         """The hard age is the smaller of stored and configured (L2, L3)."""
         browser, began = stage.signed_in(), stage.clock()
