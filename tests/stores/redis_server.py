@@ -90,6 +90,12 @@ def wait_until(done: Callable[[], bool], what: str, seconds: float = 20.0) -> No
         time.sleep(0.01)
 
 
+def replicates(client: redis.Redis) -> bool:
+    """Say whether a replica has what is now written: one that has just come is connected a second before it follows."""
+    client.set("written", "1")
+    return bool(client.wait(1, 1000))
+
+
 def free_port() -> int:
     """Return a port that is free, and the one above it by 10,000 too, which a Cluster speaks on."""
     while True:
@@ -148,7 +154,7 @@ def sentinel() -> str:
     Server("--replicaof", f"127.0.0.1 {master.port}")
     with master.client() as client:
         wait_until(lambda: bool(client.info("replication")["connected_slaves"]), "the replica")
-        wait_until(lambda: bool(client.wait(1, 1000)), "the replica's confirmation")
+        wait_until(lambda: replicates(client), "the replica's confirmation")
     watcher = Server(
         conf=f"sentinel monitor main 127.0.0.1 {master.port} 1\nsentinel down-after-milliseconds main 5000\n"
     )

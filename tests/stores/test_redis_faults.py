@@ -24,7 +24,7 @@ from session_middleware.core.lifetime import Touch
 from session_middleware.errors import RecordUnreadable, SettingsError, StoreUnavailable
 from session_middleware.stores.redis import AsyncRedisStore, RedisStore
 from session_middleware.testing.reference_record import reference_record
-from tests.stores.redis_server import Server, Wire, a_prefix, free_port, standalone, wait_until
+from tests.stores.redis_server import Server, Wire, a_prefix, free_port, replicates, standalone, wait_until
 
 RECORD = reference_record(0)
 KEY = RECORD.key
@@ -343,7 +343,7 @@ def test_a_replica_that_does_not_answer_is_counted_and_no_error(server: Server) 
     with server.client() as client, RedisStore(client, replica_wait=0.3) as store:
         client.config_set("repl-diskless-sync-delay", "0")
         replica = Server("--replicaof", f"127.0.0.1 {server.port}")
-        wait_until(lambda: bool(client.wait(1, 1000)), "the replica")
+        wait_until(lambda: replicates(client), "the replica")
         store.create(RECORD)
         store.create(reference_record(1))
         assert store.unconfirmed == 0
