@@ -24,8 +24,10 @@ from session_middleware.errors import SessionError
 from session_middleware.runtime import LoopRuntime, ThreadRuntime, run_sync
 from session_middleware.settings import Settings
 from session_middleware.stores.memory import MemoryStore
+from session_middleware.stores.postgres import PostgresStore
 from session_middleware.stores.redis import RedisStore
 from session_middleware.stores.sqlite import SQLiteStore
+from tests.stores.postgres_server import new_schema
 from tests.stores.redis_server import a_prefix, url_of
 
 from .core.facts import Facts
@@ -41,13 +43,15 @@ class Clock:
         return self.now
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis"])
+@pytest.fixture(params=["memory", "sqlite", "redis", "postgres"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
     made: Any
     if request.param == "memory":
         made = MemoryStore()
     elif request.param == "sqlite":
         made = SQLiteStore(tmp_path / "sessions.db")
+    elif request.param == "postgres":
+        made = PostgresStore.from_url(new_schema())
     else:
         made = RedisStore.from_url(url_of("standalone"), prefix=a_prefix())
     yield made
