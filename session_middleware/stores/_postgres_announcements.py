@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import psycopg
+from psycopg import generators, waiting
 from psycopg.pq import ExecStatus
 
 from session_middleware.errors import StoreUnavailable
@@ -29,12 +30,13 @@ class PostgresAnnouncements:
     Args:
         address: of the server itself: a pooler that hands a connection on after each transaction cannot listen.
         schema: whose writes.
+        timeout: seconds that the server has to say that we are listening.
 
     Raises:
         StoreUnavailable: there is no connection.
     """
 
-    def __init__(self, address: Address, schema: str) -> None:
+    def __init__(self, address: Address, schema: str, timeout: float) -> None:
         self._shown = address.shown
         self._mutex = mutex()  # libpq takes one caller at a time
         self._due = 0  # questions put to us
@@ -45,12 +47,15 @@ class PostgresAnnouncements:
         except psycopg.Error as problem:
             text = address.without_secrets(str(problem))
             raise StoreUnavailable(f"No connection to {address.shown} to listen on: {text}.") from None
-        try:
-            self._connection.execute(f'LISTEN "{schema}"'.encode())
-        except BaseException:
-            self._connection.close()
-            raise
         self._pgconn = self._connection.pgconn
+        try:
+            self._pgconn.send_query(f'LISTEN "{schema}"'.encode())
+            (answer,) = waiting.wait(generators.execute(self._pgconn), self._pgconn.socket, 0.1, timeout)
+            if answer.status != ExecStatus.COMMAND_OK:
+                raise psycopg.OperationalError(answer.get_error_message())
+        except psycopg.Error as problem:
+            self._connection.close()
+            raise self._lost(problem) from None
         # A socket that another thread waits for cannot be closed under it, but it can be shut down.
         self._socket = socket.socket(fileno=os.dup(self._pgconn.socket))
 

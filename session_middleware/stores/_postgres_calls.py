@@ -40,6 +40,7 @@ class Calls:
         self.schema = checked_schema(schema)
         self.address = Address(conninfo, max(2, round(timeout)))
         self._announces = announces
+        self._timeout = timeout
         self._read = rows_of.Read()
         self._say = Statements(schema, announces=announces)
         self.links = Links(self.address, self._say, waits(connections), schema=schema, timeout=timeout, prepare=prepare)
@@ -117,7 +118,7 @@ class Calls:
             raise SettingsError(
                 "announces", False, "means that this store tells nobody what it writes.", "Leave announces out."
             )
-        return PostgresAnnouncements(self.address, self.schema)
+        return PostgresAnnouncements(self.address, self.schema, self._timeout)
 
     async def close(self) -> None:
         self.links.close()

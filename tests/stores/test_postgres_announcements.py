@@ -194,3 +194,15 @@ def test_a_listener_is_connected_without_a_transaction(heard, sql):
     row = sql("SELECT state FROM pg_stat_activity WHERE pid = %s", (heard._pgconn.backend_pid,)).fetchone()
     assert row == ("idle",)
     assert isinstance(heard._connection, psycopg.Connection)
+
+
+def test_a_server_that_never_says_that_we_listen_is_a_fault(url, monkeypatch):
+    """A connection on which LISTEN is not answered in time is given up, so that the cache can try another."""
+
+    def never(generator, *rest):
+        raise psycopg.errors._WaitTimeout("wait timeout expired")
+
+    with PostgresStore.from_url(url) as store:
+        monkeypatch.setattr("session_middleware.stores._postgres_announcements.waiting.wait", never)
+        with pytest.raises(StoreUnavailable, match="lost"):
+            store.announcements()
