@@ -82,6 +82,16 @@ def test_a_row_that_comes_again_as_it_was_is_not_parsed_again(store):
     assert store.load(KEY) == first.evolve(last_seen_at=RECORD.last_seen_at + 60, keep_until=2e9)
 
 
+def test_what_is_remembered_is_bounded(store, monkeypatch):
+    """A process that reads many sessions does not remember them all."""
+    monkeypatch.setattr("session_middleware.stores._postgres_rows._KNOWN", 5)
+    for n in range(12):
+        store.create(reference_record(n))
+        assert store.load(reference_record(n).key) == reference_record(n)
+        assert len(store._calls._read._known) <= 5
+    assert store.load(b"nobody") is None
+
+
 def test_a_damaged_pulse_is_unreadable(store, sql):
     """A time that is no number raises RecordUnreadable."""
     store.create(RECORD)
