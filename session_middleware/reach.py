@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,13 @@ from session_middleware.errors import RecordUnreadable, StoreUnavailable
 from session_middleware.runtime import Runtime, bind
 
 __all__ = ["Reach"]
+
+_LEFT_ALONE = "The session store has failed several times in a row and is left alone for a moment."
+
+
+class _LeftAlone(Exception):
+    """The store was not asked."""
+
 
 STORE_METHODS = (
     *("create", "create_capped", "load", "reload", "touch", "save", "renew", "end", "list"),
@@ -25,6 +33,13 @@ KEPT_ENDS = 10_000
 
 #: Seconds between two attempts to write what is owed, while only reads happen.
 RETRY_INTERVAL = 1.0
+
+
+#: Faults in a row after which the store is left alone for a moment, so that nobody waits for its timeout in vain.
+FAULTS_IN_A_ROW = 5
+
+#: Seconds for which it is left alone at most; then one call tries whether it is back, and the others wait for that.
+LEFT_ALONE = 1.0
 
 
 class Reach:
@@ -57,6 +72,8 @@ class Reach:
         self.unsaved: dict[bytes, Touch] = {}  # touches the store has not got yet
         self.unended: dict[bytes, tuple[str, float, float]] = {}  # ends the store has not got yet: this process knows
         self._retried_at = float("-inf")
+        self._faults = 0  # in a row
+        self._alone_until = float("-inf")
         self._over: dict[bytes, None] = {}  # keys of sessions that this process has ended or found ended
 
     @property
@@ -108,10 +125,12 @@ class Reach:
             StoreUnavailable: it raised.
         """
         try:
-            answer = await getattr(self._call, method)(*args)
+            answer = await self._ask(method, *args)
         except RecordUnreadable as fault:
             self._fault(method, fault)
             raise StoreUnavailable(str(fault)) from None
+        except _LeftAlone:
+            raise StoreUnavailable(_LEFT_ALONE) from None
         except Exception as fault:
             if self.down_since is None:
                 self.down_since = self._clock()
@@ -129,12 +148,38 @@ class Reach:
             StoreUnavailable: it raised.
         """
         try:
-            answer = await getattr(self._call, method)(*args)
+            answer = await self._ask(method, *args)
+        except _LeftAlone:
+            raise StoreUnavailable(_LEFT_ALONE) from None
         except Exception as fault:
             raise self._fault(method, fault) from fault
         if self.unended or self.unsaved:
             await self.catch_up()
         return answer
+
+    async def _ask(self, method: str, *args: Any) -> Any:  # Any: the store's methods, by name
+        """Call the store, unless it has just failed too often to be worth the wait."""
+        if self._faults >= FAULTS_IN_A_ROW:
+            now = self._clock()
+            if now < self._alone_until <= now + LEFT_ALONE:  # else that time is over, or the clock was set back
+                raise _LeftAlone
+            self._leave_alone(now)  # this call tries; those beside it do not
+        try:
+            answer = await getattr(self._call, method)(*args)
+        except RecordUnreadable:
+            self._faults = 0  # it answered
+            raise
+        except Exception:
+            self._faults += 1
+            if self._faults >= FAULTS_IN_A_ROW:
+                self._leave_alone(self._clock())
+            raise
+        self._faults = 0
+        return answer
+
+    def _leave_alone(self, now: float) -> None:
+        # Not every process comes back at the same instant.
+        self._alone_until = now + LEFT_ALONE * random.uniform(0.5, 1.0)  # noqa: S311  # spreads load, keeps no secret
 
     async def touch(self, record: SessionRecord, touch: Touch) -> SessionRecord | None:
         """Write a touch; where that fails keep it, and go on as if it were written. None: the session has ended."""
