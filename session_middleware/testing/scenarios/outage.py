@@ -30,6 +30,7 @@ class OutageScenarios:
         unavailable(browser.fetch("/nowhere"))
         assert browser.jar.names == before
         stage.store.come_back()
+        stage.clock.advance(1)  # after so many faults in a row the store is left alone for as long as that
         assert served(browser.navigate("/me"))["id"] == id
         assert {"store_fault", "store_recovered"} <= set(stage.event_names())
 
