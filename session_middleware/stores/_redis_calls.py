@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import struct
 import time
 from collections.abc import Callable, Sequence
 from hashlib import sha256
-from typing import Any, Final
+from typing import Final
 
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import ResponseError
 
 from session_middleware.core.lifetime import Touch, recorded_end
 from session_middleware.core.record import SessionRecord
 from session_middleware.errors import RecordUnreadable
 from session_middleware.stores import _redis_scripts as scripts
+from session_middleware.stores._redis_epoch import KnownEpoch
 from session_middleware.stores._redis_link import Answer, Command, Link
-from session_middleware.stores._redis_scripts import Script
+from session_middleware.stores._redis_sending import Sending, value_of
 from session_middleware.stores._redis_value import (
     INSTANT,
     entries_until,
@@ -43,9 +43,6 @@ _RESERVED: Final = 60
 _KNOWN: Final = 4096
 _KNOWN_SIZE: Final = 4096
 
-_EPOCH: Final = struct.Struct(">dd")
-_NO_EPOCH: Final = (float("-inf"), 0.0)
-
 
 class RedisCalls:
     """The methods of a store.
@@ -64,16 +61,16 @@ class RedisCalls:
         self._link = link
         self._record_prefix = prefix + RECORD
         self._prefix = prefix
-        self._lease = lease
-        self._replicas = replicas
-        self._replica_wait = replica_wait
-        self._epoch = _NO_EPOCH  # instant and at, of `end_before`
-        self._epoch_due = -1.0  # when somebody is to read it again; others go on with what is known
-        self._epoch_over = -1.0  # when what is known no longer counts
-        self.unconfirmed = 0
+        self._epoch = KnownEpoch(prefix + EPOCH, lease)
+        self._sending = Sending(replicas=replicas, replica_wait=replica_wait)
         self._known: dict[bytes, tuple[bytes, SessionRecord]] = {}  # what values were last read as
 
     # --- the promises of stores/base.py -----------------------------------------------------------------------------
+
+    @property
+    def unconfirmed(self) -> int:
+        """How many durable writes no replica confirmed in time."""
+        return self._sending.unconfirmed
 
     async def create(self, record: SessionRecord) -> None:
         link, value = self._link(), written(record)
@@ -82,10 +79,10 @@ class RedisCalls:
         if link.one_place:
             commands += entries
         # The record first: who crashes in between leaves a session whose token nobody has.
-        answers = await self._durably(link, self._key(record.key), commands)
+        answers = await self._sending.durably(link, self._key(record.key), commands)
         _check_new(answers[0])
         for answer in answers[1:]:
-            _value(answer)
+            value_of(answer)
         if not link.one_place:
             for entry in entries:
                 await link.one(*entry)
@@ -93,7 +90,7 @@ class RedisCalls:
     async def load(self, key: bytes) -> SessionRecord | None:
         link, name = self._link(), self._record_prefix + key
         now = time.monotonic()
-        if now < self._epoch_due and now < self._epoch_over:
+        if self._epoch.is_known(now):
             value = await self._got(link, name)
         else:
             value = await self._load_with_epoch(link, name, now)
@@ -102,7 +99,7 @@ class RedisCalls:
         known = self._known.get(key)
         # The same bytes are the same record; comparing them costs a hundredth of reading them.
         record = known[1] if known is not None and known[0] == value else self._read_and_know(key, value)
-        return self._after_epoch(record)
+        return self._epoch.after(record)
 
     def _read_and_know(self, key: bytes, value: Answer) -> SessionRecord:
         record = read(key, value)
@@ -117,11 +114,11 @@ class RedisCalls:
     async def touch(self, key: bytes, touch: Touch) -> SessionRecord | None:
         link = self._link()
         deadline, generation, presented = touch.inactivity_deadline, touch.presented_generation, touch.presented_at
-        answer = await self._script(
+        answer = await self._sending.script(
             link,
             scripts.TOUCH,
             self._key(key),
-            INSTANT.pack(await self._ended_before(link)),
+            INSTANT.pack(await self._epoch.instant(link)),
             INSTANT.pack(touch.last_seen_at),
             b"" if deadline is None else INSTANT.pack(deadline),
             INSTANT.pack(touch.keep_until),
@@ -140,11 +137,11 @@ class RedisCalls:
     async def save(self, record: SessionRecord) -> SessionRecord | None:
         link = self._link()
         core, rest = packed_body(record)
-        head = await self._script(
+        head = await self._sending.script(
             link,
             scripts.SAVE,
             self._key(record.key),
-            INSTANT.pack(await self._ended_before(link)),
+            INSTANT.pack(await self._epoch.instant(link)),
             record.revision,
             INSTANT.pack(record.authenticated_at),
             core,
@@ -154,8 +151,10 @@ class RedisCalls:
 
     async def renew(self, key: bytes, generation: int, to: int, at: float) -> SessionRecord | None:
         link = self._link()
-        epoch = INSTANT.pack(await self._ended_before(link))
-        answer = await self._script(link, scripts.RENEW, self._key(key), epoch, generation, to, INSTANT.pack(at))
+        epoch = INSTANT.pack(await self._epoch.instant(link))
+        answer = await self._sending.script(
+            link, scripts.RENEW, self._key(key), epoch, generation, to, INSTANT.pack(at)
+        )
         return None if answer is None else read(key, answer)
 
     async def end(self, key: bytes, reason: str, at: float, keep_until: float) -> bool:
@@ -163,7 +162,7 @@ class RedisCalls:
 
     async def listed(self, handle: str, now: float) -> Sequence[SessionRecord]:
         link = self._link()
-        await self._ended_before(link)
+        await self._epoch.instant(link)
         alive, stale = await self._alive_of(link, handle)
         if stale:
             await link.one("ZREM", self._handle(handle), *stale)
@@ -178,12 +177,12 @@ class RedisCalls:
         # makes room for it is only marked, and ended once the record is there. Whoever finds itself marked by then,
         # by another login at the same time, ends itself.
         link, place = self._link(), self._handle(handle)
-        await self._ended_before(link)
+        await self._epoch.instant(link)
         alive, stale = await self._alive_of(link, handle)
         counted = [one for one in alive if now < min(recorded_end(one), one.keep_until)]
         over = {one.key for one in alive} - {one.key for one in counted}
         oldest_first = [one.key for one in sorted(counted, key=lambda one: one.authenticated_at)]
-        chosen: Answer = await self._script(
+        chosen: Answer = await self._sending.script(
             link,
             scripts.RESERVE,
             place,
@@ -196,10 +195,10 @@ class RedisCalls:
             return None
         try:
             value = written(record)
-            _check_new((await self._durably(link, self._key(record.key), [self._set(record, value)]))[0])
+            _check_new((await self._sending.durably(link, self._key(record.key), [self._set(record, value)]))[0])
         except BaseException:
             with contextlib.suppress(Exception):  # then the marks run out by themselves
-                await self._script(link, scripts.RELEASE, place, record.key, *chosen)
+                await self._sending.script(link, scripts.RELEASE, place, record.key, *chosen)
             raise
         evicted: list[SessionRecord] = []
         for other in chosen[::2]:
@@ -215,63 +214,26 @@ class RedisCalls:
         return evicted
 
     async def end_before(self, instant: float, at: float) -> None:
-        link, key = self._link(), self._prefix + EPOCH
-        began = time.monotonic()
-        (answer,) = await self._durably_scripted(link, scripts.MOVE_EPOCH, key, _EPOCH.pack(instant, at))
-        self._epoch_read(answer, began)
+        link, began = self._link(), time.monotonic()
+        answer = await self._sending.durable_script(
+            link, scripts.MOVE_EPOCH, self._epoch.key, self._epoch.packed(instant, at)
+        )
+        self._epoch.answered(answer, began)
 
     async def add_once(self, key: str, until: float, now: float) -> bool:
         name = self._prefix + _ONCE + sha256(key.encode("utf-8", "surrogatepass")).digest()[:16]
         arguments = (INSTANT.pack(until), INSTANT.pack(now))
-        (answer,) = await self._durably_scripted(self._link(), scripts.ADD_ONCE, name, *arguments)
+        answer = await self._sending.durable_script(self._link(), scripts.ADD_ONCE, name, *arguments)
         return bool(answer == 1)
-
-    # --- the epoch of end_before ------------------------------------------------------------------------------------
 
     async def _load_with_epoch(self, link: Link, name: bytes, now: float) -> Answer:
         if not link.one_place:
-            await self._ended_before(link)
+            await self._epoch.instant(link)
             return await self._got(link, name)
-        self._epoch_due = now + self._lease / 2
-        epoch, value = await link.together(name, [("GET", self._prefix + EPOCH), ("GET", name)])
-        self._epoch_read(epoch, now)
-        return _value(value)
-
-    async def _ended_before(self, link: Link) -> float:
-        """Return the instant of `end_before`, as known within the lease."""
-        now = time.monotonic()
-        if now >= self._epoch_due:
-            # Half a lease early, and by whoever comes first, so that nobody waits for the one who asks.
-            self._epoch_due = now + self._lease / 2
-            try:
-                self._epoch_read(await link.one("GET", self._prefix + EPOCH), now)
-            except Exception:
-                if now >= self._epoch_over:
-                    self._epoch_due = -1.0
-                    raise
-        elif now >= self._epoch_over:
-            self._epoch_read(await link.one("GET", self._prefix + EPOCH), now)
-        return self._epoch[0]
-
-    def _epoch_read(self, answer: Answer, asked: float) -> None:
-        answer = _value(answer)
-        if answer is not None:
-            if not isinstance(answer, bytes) or len(answer) != _EPOCH.size:
-                raise RecordUnreadable(
-                    f"What Redis holds under {(self._prefix + EPOCH)!r} is not the instant of end_before; something "
-                    "else wrote it. Delete it, or give the store a prefix of its own."
-                )
-            found = _EPOCH.unpack(answer)
-            if found[0] > self._epoch[0]:  # an answer that another one has overtaken may be older
-                self._epoch = found
-        self._epoch_due = max(self._epoch_due, asked + self._lease / 2)
-        self._epoch_over = max(self._epoch_over, asked + self._lease)
-
-    def _after_epoch(self, record: SessionRecord) -> SessionRecord:
-        instant, at = self._epoch
-        if record.authenticated_at < instant and record.ended_at is None:
-            return record.ended("revoked", at, record.keep_until)
-        return record
+        self._epoch.asked(now)
+        epoch, value = await link.together(name, [("GET", self._epoch.key), ("GET", name)])
+        self._epoch.answered(epoch, now)
+        return value_of(value)
 
     # --- how --------------------------------------------------------------------------------------------------------
 
@@ -293,14 +255,12 @@ class RedisCalls:
 
     def _entry(self, handle: str, record: SessionRecord, value: bytes, *, reserved: bool = False) -> Command:
         seconds = int(max(entries_until(value) - record.last_seen_at, 0.0) + _MARGIN)
-        text = (
-            scripts.ADD_ENTRY.text
-        )  # by text: it shares a trip with the record, and so must not fail for a missing script
-        return ("EVAL", text, 1, self._handle(handle), record.key, seconds, int(reserved))
+        # By its text: it shares a trip with the record, and so must not fail where the server does not know it.
+        return ("EVAL", scripts.ADD_ENTRY.text, 1, self._handle(handle), record.key, seconds, int(reserved))
 
     async def _alive_of(self, link: Link, handle: str) -> tuple[Sequence[SessionRecord], Sequence[bytes]]:
         """Return the live records of a handle, and the entries that have outlived theirs."""
-        flat = await self._script(link, scripts.ENTRIES, self._handle(handle))
+        flat = await self._sending.script(link, scripts.ENTRIES, self._handle(handle))
         keys, scores = flat[::2], [float(score) for score in flat[1::2]]
         alive: list[SessionRecord] = []
         stale: list[bytes] = []
@@ -311,7 +271,7 @@ class RedisCalls:
                     stale.append(key)
                 continue
             try:
-                record = self._after_epoch(read(key, _value(value)))
+                record = self._epoch.after(read(key, value_of(value)))
             except RecordUnreadable:
                 continue  # one damaged record does not keep a user from ending the others
             if record.ended_at is None and handle in record.handles:
@@ -324,11 +284,11 @@ class RedisCalls:
         self, link: Link, key: bytes, reason: str, at: float, keep_until: float, *, whole: bool
     ) -> bytes | None:
         """End a record if it is alive; return what stood before, or of that only what stands before the body."""
-        (before,) = await self._durably_scripted(
+        before = await self._sending.durable_script(
             link,
             scripts.END,
             self._key(key),
-            INSTANT.pack(await self._ended_before(link)),
+            INSTANT.pack(await self._epoch.instant(link)),
             INSTANT.pack(at),
             INSTANT.pack(keep_until),
             reason,
@@ -351,66 +311,10 @@ class RedisCalls:
         try:
             return await link.one("GET", name)
         except ResponseError as problem:
-            return _value(problem)
-
-    async def _script(self, link: Link, script: Script, key: bytes, *arguments: Any) -> Answer:  # Any: as Command
-        try:
-            return await link.one("EVALSHA", script.digest, 1, key, *arguments)
-        except NoScriptError:
-            pass
-        except ResponseError as problem:
-            return _value(problem)
-        try:
-            return await link.one("EVAL", script.text, 1, key, *arguments)
-        except ResponseError as problem:
-            return _value(problem)
-
-    async def _durably_scripted(
-        self, link: Link, script: Script, key: bytes, *arguments: Any
-    ) -> list[Answer]:  # Any: as Command
-        answers = await self._durably(link, key, [("EVALSHA", script.digest, 1, key, *arguments)])
-        if isinstance(answers[0], NoScriptError):
-            answers = await self._durably(link, key, [("EVAL", script.text, 1, key, *arguments)])
-        return [_value(answer) for answer in answers]
-
-    async def _durably(self, link: Link, key: bytes, commands: Sequence[Command]) -> list[Answer]:
-        """Send writes, in the same trip wait for replicas to have them where there are any, and return the answers.
-
-        Replicas that are late are no error: the write stands, and raising would tell a caller that it had not (L13).
-        """
-        wanted = min(self._replicas, await link.replicas(key)) if self._replicas else 0
-        if not wanted:
-            if len(commands) == 1:
-                try:
-                    return [await link.one(*commands[0])]
-                except ResponseError as problem:
-                    return [problem]
-            answers = await link.together(key, commands)
-        else:
-            wait = ("WAIT", wanted, int(self._replica_wait * 1000))
-            *answers, confirmed = await link.together(key, [*commands, wait])
-            late = not isinstance(confirmed, int) or confirmed < wanted
-            if late and not isinstance(answers[0], Exception):
-                self.unconfirmed += 1
-        for answer in answers:
-            if isinstance(answer, RedisError) and not isinstance(answer, ResponseError):
-                raise answer
-        return answers
-
-
-def _value(answer: Answer) -> Answer:
-    """Return an answer, or raise what it says; RecordUnreadable where there is something else under the key."""
-    if isinstance(answer, Exception):
-        if "WRONGTYPE" in str(answer) or "UNREADABLE" in str(answer):
-            raise RecordUnreadable(
-                "What Redis holds under this key is no session record of a version this one reads; it was written by "
-                "something else or damaged. It is left as it is."
-            ) from None
-        raise answer
-    return answer
+            return value_of(problem)
 
 
 def _check_new(answer: Answer) -> None:
     """Raise unless a SET NX has set something."""
-    if not _value(answer):
+    if not value_of(answer):
         raise KeyError("a session with this key exists; ids are random, so this is a fault")

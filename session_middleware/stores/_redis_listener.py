@@ -1,8 +1,9 @@
 """What Redis announces: client tracking in broadcast mode, on a connection of its own to each master.
 
-Compared with a PUBLISH in every script: tracking costs the write scripts nothing, tells of what nobody's script does (a
-key that expired or was evicted, FLUSHALL, an operator's DEL), and in a Cluster each master tells of its own keys, while
-PUBLISH goes to every node. It is asked for in RESP2, redirected to the connection itself, which then only listens.
+Compared with a PUBLISH in every script: either takes the server 14 us a touch with eight listeners instead of 9 without;
+but tracking also tells of what no script of ours does (a key that expired or was evicted, FLUSHALL, an operator's DEL),
+and in a Cluster each master tells of its own keys, while PUBLISH goes to every node. It is asked for in RESP2, redirected
+to the connection itself, which then only listens.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from session_middleware.core.record import SessionRecord
 from session_middleware.errors import SettingsError
 from session_middleware.runtime import mutex, run_sync, running_loop
 from session_middleware.stores._redis_calls import EPOCH, RECORD, RedisCalls
+from session_middleware.stores._redis_clients import Client, fitting, maker_of
 from session_middleware.stores._redis_link import Link, explained, link_to
 from session_middleware.stores._redis_listener import RedisAnnouncements
 from session_middleware.stores._redis_url import address_of
@@ -27,8 +28,6 @@ _PREFIX: Final = "session:"
 _TIMEOUT: Final = 2.0
 _LEASE: Final = 2.0
 _REPLICA_WAIT: Final = 0.5
-
-Client = Any  # redis.Redis | redis.RedisCluster, or of redis.asyncio: their commands are typed for both at once
 
 
 class RedisStore:
@@ -78,10 +77,10 @@ class RedisStore:
         replicas: int = 1,
         replica_wait: float = _REPLICA_WAIT,
     ) -> None:
-        self._make = _maker(client, awaited=False)
+        self._make = maker_of(client, awaited=False)
         self._given = None if callable(client) else client
         self._link: Link | None = None
-        self._making = mutex()
+        self._settling = mutex()
         self._prefix, self._lease = _checked(prefix, lease, replicas, replica_wait), lease
         self._calls = RedisCalls(
             self._linked, prefix=self._prefix, lease=lease, replicas=replicas, replica_wait=replica_wait
@@ -119,7 +118,7 @@ class RedisStore:
 
     def close(self) -> None:
         """Close the connections; the next call opens new ones."""
-        with self._making:
+        with self._settling:
             link, self._link = self._link, None
         if link is not None:
             run_sync(link.close())
@@ -172,16 +171,20 @@ class RedisStore:
 
     def _linked(self) -> Link:
         link = self._link
-        if link is None:
-            with self._making:
-                link = self._link
-                if link is None:
-                    link = self._link = link_to(self._made())
+        if link is not None:
+            return link
+        made = link_to(self._made())
+        with self._settling:  # for an instant only, so that no fork finds it held by a thread that makes a Cluster's
+            if self._link is None:
+                self._link = made
+            link = self._link
+        if link is not made:
+            run_sync(made.close())
         return link
 
     def _made(self) -> Client:
         try:
-            return _fitting(self._make(), awaited=False)
+            return fitting(self._make(), awaited=False)
         except redis.RedisError as problem:
             raise explained(problem) from problem
 
@@ -195,10 +198,10 @@ class AsyncRedisStore:
         client: a client of `redis.asyncio` (`Redis`, also from `Sentinel.master_for`, or `RedisCluster`), which then
             serves one event loop only; or a function that returns one, which is called once in each.
         listening: a blocking client to the same Redis, or a function that returns one, for `announcements`.
-        prefix: as for `RedisStore`, like all the others.
-        lease: ...
-        replicas: ...
-        replica_wait: ...
+        prefix: as for `RedisStore`.
+        lease: as for `RedisStore`.
+        replicas: as for `RedisStore`.
+        replica_wait: as for `RedisStore`.
 
     Raises:
         SettingsError: a client of another kind, or nonsense in the rest.
@@ -216,11 +219,11 @@ class AsyncRedisStore:
         replicas: int = 1,
         replica_wait: float = _REPLICA_WAIT,
     ) -> None:
-        self._make = _maker(client, awaited=True)
+        self._make = maker_of(client, awaited=True)
         self._one_loop = not callable(client)
         self._served: weakref.ref[object] | None = None  # the loop of a client that was given
         self._links: weakref.WeakKeyDictionary[object, tuple[int, Link]] = weakref.WeakKeyDictionary()
-        self._listen = None if listening is None else _maker(listening, awaited=False)
+        self._listen = None if listening is None else maker_of(listening, awaited=False)
         self._listens_on_its_own = callable(listening)
         self._prefix, self._lease = _checked(prefix, lease, replicas, replica_wait), lease
         self._calls = RedisCalls(
@@ -313,7 +316,7 @@ class AsyncRedisStore:
                 "Use AsyncRedisStore.from_url(url), or give listening=redis.Redis(...) to the same server.",
             )
         try:
-            client = _fitting(self._listen(), awaited=False)
+            client = fitting(self._listen(), awaited=False)
         except redis.RedisError as problem:
             raise explained(problem) from problem
         return _listening(client, self._prefix, self._lease, owned=self._listens_on_its_own)
@@ -340,49 +343,9 @@ class AsyncRedisStore:
                 "Use AsyncRedisStore.from_url(url), or give a function that returns a new client.",
             )
         self._served = weakref.ref(loop)
-        link = link_to(_fitting(self._make(), awaited=True))
+        link = link_to(fitting(self._make(), awaited=True))
         self._links[loop] = (os.getpid(), link)
         return link
-
-
-def _maker(client: Client | Callable[[], Client], *, awaited: bool) -> Callable[[], Client]:
-    if callable(client):
-        return client
-    _fitting(client, awaited=awaited)
-    return lambda: client
-
-
-def _fitting(client: Client, *, awaited: bool) -> Client:
-    """Return a client if it is one that a store can use."""
-    kinds: Any = (redis.Redis, redis.RedisCluster)  # Any: else the client would be an object after the test
-    others: Any = (redis.asyncio.Redis, redis.asyncio.RedisCluster)
-    if awaited:
-        kinds, others = others, kinds
-    name = type(client).__name__
-    if isinstance(client, others):
-        store = "RedisStore" if awaited else "AsyncRedisStore"
-        raise SettingsError("client", name, f"is {'blocking' if awaited else 'awaited'}.", f"Give it to {store}.")
-    if not isinstance(client, kinds):
-        raise SettingsError(
-            "client",
-            name,
-            "is no client of redis-py that this store can use.",
-            "Give redis.Redis(...), redis.RedisCluster(...) or Sentinel(...).master_for(name)"
-            + (" of redis.asyncio." if awaited else "."),
-        )
-    if client.get_encoder().decode_responses:
-        raise SettingsError(
-            "client", name, "decodes what Redis answers, but records are bytes.", "Make it with decode_responses=False."
-        )
-    replicas = getattr(client, "read_from_replicas", False) or getattr(client, "load_balancing_strategy", None)
-    if replicas or not getattr(getattr(client, "connection_pool", None), "is_master", True):
-        raise SettingsError(
-            "client",
-            name,
-            "reads from replicas, where a session that has ended may still be alive.",
-            "Read from masters: leave out load_balancing_strategy and read_from_replicas; use master_for, not slave_for.",
-        )
-    return client
 
 
 def _checked(prefix: str, lease: float, replicas: int, replica_wait: float) -> bytes:

@@ -24,7 +24,7 @@ from session_middleware.core.lifetime import Touch
 from session_middleware.errors import RecordUnreadable, SettingsError, StoreUnavailable
 from session_middleware.stores.redis import AsyncRedisStore, RedisStore
 from session_middleware.testing.reference_record import reference_record
-from tests.stores.redis_server import Server, Wire, a_prefix, free_port, replicates, standalone, wait_until
+from tests.stores.redis_server import Server, Wire, a_prefix, free_port, replicates, standalone, url_of, wait_until
 
 RECORD = reference_record(0)
 KEY = RECORD.key
@@ -544,10 +544,11 @@ def _load_in_child(store: RedisStore, out: Any) -> None:
     out.put([store.load(reference_record(n % 2).key) == reference_record(n % 2) for n in range(200)])
 
 
-def test_a_fork_gets_connections_of_its_own(prefix: str) -> None:
+@pytest.mark.parametrize("kind", ["standalone", "cluster", "sentinel"])
+def test_a_fork_gets_connections_of_its_own(prefix: str, kind: str) -> None:
     """Parent and children of a pre-forking server never read each other's answers."""
     context = multiprocessing.get_context("fork")
-    with RedisStore.from_url(standalone().url, prefix=prefix) as store:
+    with RedisStore.from_url(url_of(kind), prefix=prefix) as store:
         store.create(RECORD)
         store.create(reference_record(1))
         out = context.SimpleQueue()

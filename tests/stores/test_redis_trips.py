@@ -89,7 +89,7 @@ def test_a_load_that_reads_the_epoch_is_one_trip(wire: Wire) -> None:
     with RedisStore.from_url(f"redis://127.0.0.1:{wire.port}", prefix=a_prefix()) as store:
         store.load(KEY)
         before = wire.trips
-        store._calls._epoch_due = -1.0
+        store._calls._epoch._due = -1.0
         store.load(KEY)
         assert wire.trips - before == 1
 

@@ -1,0 +1,89 @@
+"""How a script is sent, how a durable write waits for replicas, and what an answer that is an error means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+
+from session_middleware.errors import RecordUnreadable
+from session_middleware.stores._redis_link import Answer, Command, Link
+from session_middleware.stores._redis_scripts import Script
+
+__all__ = ["Sending", "value_of"]
+
+
+class Sending:
+    """Sends writes.
+
+    Args:
+        replicas: how many replicas are to confirm a durable write, where there are so many.
+        replica_wait: seconds to wait for them.
+
+    Attributes:
+        unconfirmed: how many durable writes they did not confirm in time.
+    """
+
+    def __init__(self, *, replicas: int, replica_wait: float) -> None:
+        self._replicas = replicas
+        self._wait = replica_wait
+        self.unconfirmed = 0
+
+    async def script(self, link: Link, script: Script, key: bytes, *arguments: Any) -> Answer:  # Any: as Command
+        """Run a script on a key: by its name, and by its text where the server does not know it."""
+        try:
+            return await link.one("EVALSHA", script.digest, 1, key, *arguments)
+        except NoScriptError:
+            pass
+        except ResponseError as problem:
+            return value_of(problem)
+        try:
+            return await link.one("EVAL", script.text, 1, key, *arguments)
+        except ResponseError as problem:
+            return value_of(problem)
+
+    async def durable_script(
+        self, link: Link, script: Script, key: bytes, *arguments: Any
+    ) -> Answer:  # Any: as Command
+        """Do what `script` does, durably."""
+        answers = await self.durably(link, key, [("EVALSHA", script.digest, 1, key, *arguments)])
+        if isinstance(answers[0], NoScriptError):
+            answers = await self.durably(link, key, [("EVAL", script.text, 1, key, *arguments)])
+        return value_of(answers[0])
+
+    async def durably(self, link: Link, key: bytes, commands: Sequence[Command]) -> list[Answer]:
+        """Send writes, in the same trip wait for replicas to have them where there are any, and return the answers.
+
+        Replicas that are late are no error: the write stands, and raising would tell a caller that it had not (L13).
+        """
+        wanted = min(self._replicas, await link.replicas(key)) if self._replicas else 0
+        if not wanted and len(commands) == 1:
+            try:
+                return [await link.one(*commands[0])]
+            except ResponseError as problem:
+                return [problem]
+        if not wanted:
+            answers = await link.together(key, commands)
+        else:
+            wait = ("WAIT", wanted, int(self._wait * 1000))
+            *answers, confirmed = await link.together(key, [*commands, wait])
+            late = not isinstance(confirmed, int) or confirmed < wanted
+            if late and not isinstance(answers[0], Exception):
+                self.unconfirmed += 1
+        for answer in answers:
+            if isinstance(answer, RedisError) and not isinstance(answer, ResponseError):
+                raise answer
+        return answers
+
+
+def value_of(answer: Answer) -> Answer:
+    """Return an answer, or raise what it says; RecordUnreadable where something else stands under the key."""
+    if isinstance(answer, Exception):
+        if "WRONGTYPE" in str(answer) or "UNREADABLE" in str(answer):
+            raise RecordUnreadable(
+                "What Redis holds under this key is no session record of a version this one reads; it was written by "
+                "something else or damaged. It is left as it is."
+            ) from None
+        raise answer
+    return answer
