@@ -17,6 +17,7 @@ from psycopg.pq import ExecStatus
 from session_middleware.errors import StoreUnavailable
 from session_middleware.runtime import mutex
 from session_middleware.stores._postgres_address import Address
+from session_middleware.stores._postgres_waits import TooLong, within
 
 __all__ = ["PostgresAnnouncements"]
 
@@ -50,10 +51,10 @@ class PostgresAnnouncements:
         self._pgconn = self._connection.pgconn
         try:
             self._pgconn.send_query(f'LISTEN "{schema}"'.encode())
-            (answer,) = waiting.wait(generators.execute(self._pgconn), self._pgconn.socket, 0.1, timeout)
+            (answer,) = waiting.wait(within(timeout, generators.execute(self._pgconn)), self._pgconn.socket, 0.1)
             if answer.status != ExecStatus.COMMAND_OK:
                 raise psycopg.OperationalError(answer.get_error_message())
-        except psycopg.Error as problem:
+        except (psycopg.Error, TooLong) as problem:
             self._connection.close()
             raise self._lost(problem) from None
         # A socket that another thread waits for cannot be closed under it, but it can be shut down.

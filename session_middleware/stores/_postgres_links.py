@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 import psycopg
-from psycopg import errors, generators
+from psycopg import generators
 from psycopg.abc import PQGen
 from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGconn, PGresult
@@ -21,7 +21,7 @@ from session_middleware.stores._postgres_faults import fault_of, unreachable
 from session_middleware.stores._postgres_rows import Parameters, version_in
 from session_middleware.stores._postgres_schema import SCHEMA_VERSION
 from session_middleware.stores._postgres_statements import Statement, Statements
-from session_middleware.stores._postgres_waits import BlockingConnection, LoopConnection, Waits
+from session_middleware.stores._postgres_waits import BlockingConnection, LoopConnection, TooLong, Waits
 
 __all__ = ["Link", "Links"]
 
@@ -262,7 +262,7 @@ class Links:
     async def _answers(self, generator: PQGen[list[PGresult]], pgconn: PGconn) -> list[PGresult]:
         try:
             return await self._waits.answered(generator, pgconn.socket, self._timeout)
-        except errors._WaitTimeout:
+        except TooLong:
             self.close()  # the others lead to the same silent server
             raise StoreUnavailable(f"{self._address.shown} did not answer within {self._timeout:g} s.") from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, Final, Protocol
 
 import psycopg
@@ -11,10 +12,33 @@ from psycopg.pq.abc import PGresult
 
 from session_middleware.runtime import LoopPlaces, ThreadPlaces
 
-__all__ = ["Blocking", "BlockingConnection", "LoopConnection", "OnLoop", "Waits"]
+__all__ = ["Blocking", "BlockingConnection", "LoopConnection", "OnLoop", "TooLong", "Waits", "within"]
 
-#: Seconds after which a wait looks whether it was interrupted (Ctrl-C).
+#: Seconds after which a wait looks at the clock, and whether it was interrupted (Ctrl-C).
 _INTERVAL: Final = 0.1
+
+
+class TooLong(Exception):  # no TimeoutError: that is an OSError, which psycopg takes for a lost socket
+    """The server did not answer in time."""
+
+
+def within(seconds: float, generator: PQGen[list[PGresult]]) -> PQGen[list[PGresult]]:
+    """Do what a generator of psycopg's does, for so long at most.
+
+    Raises:
+        TooLong: it took longer.
+    """
+    until = time.monotonic() + seconds
+    try:
+        wanted = next(generator)
+        while True:
+            ready = yield wanted
+            wanted = generator.send(ready)  # first what has arrived, then the clock
+            if time.monotonic() >= until:
+                raise TooLong
+    except StopIteration as done:
+        results: list[PGresult] = done.value
+        return results
 
 
 class BlockingConnection(psycopg.Connection[Any]):
@@ -51,7 +75,7 @@ class Blocking:
         return BlockingConnection.connect(conninfo, autocommit=True)
 
     async def answered(self, generator: PQGen[list[PGresult]], descriptor: int, seconds: float) -> list[PGresult]:
-        return waiting.wait(generator, descriptor, _INTERVAL, seconds)
+        return waiting.wait(within(seconds, generator), descriptor, min(seconds, _INTERVAL))
 
 
 class OnLoop:
@@ -65,4 +89,4 @@ class OnLoop:
 
     async def answered(self, generator: PQGen[list[PGresult]], descriptor: int, seconds: float) -> list[PGresult]:
         # Not AsyncConnection.wait: where the caller is cancelled it would cancel the statement, and undo a logout.
-        return await waiting.wait_async(generator, descriptor, _INTERVAL, seconds)
+        return await waiting.wait_async(within(seconds, generator), descriptor, min(seconds, _INTERVAL))

@@ -10,6 +10,7 @@ import pytest
 
 from session_middleware.core.lifetime import Touch
 from session_middleware.errors import SettingsError, StoreUnavailable
+from session_middleware.stores._postgres_waits import TooLong
 from session_middleware.stores.base import Announces
 from session_middleware.stores.postgres import AsyncPostgresStore, PostgresStore
 from session_middleware.testing.reference_record import reference_record
@@ -200,7 +201,7 @@ def test_a_server_that_never_says_that_we_listen_is_a_fault(url, monkeypatch):
     """A connection on which LISTEN is not answered in time is given up, so that the cache can try another."""
 
     def never(generator, *rest):
-        raise psycopg.errors._WaitTimeout("wait timeout expired")
+        raise TooLong
 
     with PostgresStore.from_url(url) as store:
         monkeypatch.setattr("session_middleware.stores._postgres_announcements.waiting.wait", never)
