@@ -60,6 +60,10 @@ class Link(Protocol):
         """Return how many replicas follow the server where the key lives."""
         ...
 
+    def doubt_replicas(self) -> None:
+        """Ask anew for the number of replicas, since one did not answer."""
+        ...
+
     async def close(self) -> None:
         """Close the connections; the next command opens new ones."""
         ...
@@ -113,6 +117,9 @@ class DirectLink:
                 self._replicas = 0
             self._replicas_due = now + _REPLICAS_KNOWN
         return self._replicas
+
+    def doubt_replicas(self) -> None:
+        self._replicas_due = -1.0
 
     async def close(self) -> None:
         pool = self._client.connection_pool
@@ -180,6 +187,9 @@ class ClusterLink:
             return int(self._client.get_node_from_key(key, replica=True) is not None)
         except RedisError as problem:
             raise explained(problem) from problem
+
+    def doubt_replicas(self) -> None:
+        """Nothing to do: the client learns of another layout when a node is gone."""
 
     async def close(self) -> None:
         if self._awaits:

@@ -71,6 +71,7 @@ class Sending:
             late = not isinstance(confirmed, int) or confirmed < wanted
             if late and not isinstance(answers[0], Exception):
                 self.unconfirmed += 1
+                link.doubt_replicas()  # after a fail-over there may be none, and nobody is to wait for it again
         for answer in answers:
             if isinstance(answer, RedisError) and not isinstance(answer, ResponseError):
                 raise answer

@@ -360,6 +360,20 @@ def test_a_replica_that_does_not_answer_is_counted_and_no_error(server: Server) 
     replica.remove()
 
 
+def test_a_replica_that_is_gone_is_waited_for_once(server: Server) -> None:
+    """After a replica has gone, the first write that misses it asks anew, and the ones after it do not wait."""
+    with server.client() as client, RedisStore(client, replica_wait=0.3) as store:
+        client.config_set("repl-diskless-sync-delay", "0")
+        replica = Server("--replicaof", f"127.0.0.1 {server.port}")
+        wait_until(lambda: replicates(client), "the replica")
+        store.create(RECORD)
+        replica.remove()
+        wait_until(lambda: not client.info("replication")["connected_slaves"], "the end of the replica")
+        for n in range(1, 5):
+            store.create(reference_record(n))
+        assert store.unconfirmed == 1
+
+
 # --- accounts and TLS -------------------------------------------------------------------------------------------------
 
 
