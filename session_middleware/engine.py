@@ -515,7 +515,7 @@ class Engine(Verbs):
             return await self._finish(x)
         except StoreUnavailable:
             if x.created is not None:  # its cookie never goes out (L25)
-                await self.end(x.created.key, "abandoned", x.now, x.now)
+                await self.end_for(x, x.created, "abandoned")
             raise
 
     async def _finish(self, x: Exchange) -> list[str]:
@@ -580,7 +580,10 @@ class Engine(Verbs):
             else:
                 lines.append(cookies.set_line(self.settings, self.settings.jwt_cookie, text, age))
         for key in x.replaced:
-            await self.end(key, "replaced", x.now, x.now)
+            if x.outgoing is not None and x.outgoing.key == key:
+                await self.end_for(x, x.outgoing, "replaced")
+            else:  # over already, or a token without a record
+                await self.end(key, "replaced", x.now, x.now)
         x.replaced = ()
         return lines
 
@@ -599,7 +602,7 @@ class Engine(Verbs):
         if was_alive and not owed:
             self.issuer.forget(before)
             return True
-        await self.end(record.key, "replaced", x.now, x.now)
+        await self.end_for(x, record, "replaced")
         x.verdict = Verdict.REVOKED
         return False
 
@@ -693,6 +696,12 @@ class Engine(Verbs):
         """End a session, here at once and in the store as soon as it answers; False: not stored yet (L17)."""
         self.issuer.forget(key)
         return await self.reach.end(key, reason, at, now)
+
+    async def end_for(self, x: Exchange, record: SessionRecord, reason: str) -> None:
+        """End a live session in the course of a request, and say so."""
+        await self.end(record.key, reason, x.now, x.now)
+        address = self.address(x.facts)
+        self.announce("session_ended", x.now, record.public_id, record.subject, address, {"reason": reason})
 
     # --- small things ------------------------------------------------------------------------------------------
 

@@ -40,6 +40,7 @@ class Verbs:
         async def authenticate(self, x: Exchange) -> None: ...
         async def clear_framework(self, x: Exchange) -> None: ...
         async def end(self, key: bytes, reason: str, at: float, now: float) -> bool: ...
+        async def end_for(self, x: Exchange, record: SessionRecord, reason: str) -> None: ...
         def limits_for(self, subject: str, claims: Mapping[str, Any], persistent: bool) -> Limits: ...
         def address(self, facts: RequestFacts) -> str | None: ...
         def tell(self, name: str, x: Exchange, **detail: str) -> None: ...
@@ -241,9 +242,10 @@ class Verbs:
         self.issuer.mint(record, x.now, deadlines.ends_at)  # refuses claims that make the cookie too large
         await self._create(x, record)
         if x.created is not None:  # a second login in one request: nobody ever held the first token
-            await self.end(x.created.key, "replaced", x.now, x.now)
+            await self.end_for(x, x.created, "replaced")
         elif x.presented is not None and x.presented.key not in x.replaced:
             x.replaced = (*x.replaced, x.presented.key)
+            x.outgoing = x.record if x.verdict is Verdict.ACTIVE else None
         x.created = x.record = record
         x.verdict, x.configured, x.deadlines = Verdict.ACTIVE, configured, deadlines
         x.claim_changes, x.data, x.deletes, x.reissue, x.quiet = None, None, False, True, False
@@ -254,10 +256,10 @@ class Verbs:
         if most is None:
             await self.reach.write("create", record)
             return
-        # The session that this one replaces ends when the response starts; until then there is one more.
-        standing = x.record
-        if x.verdict is Verdict.ACTIVE and standing is not None and standing.subject == record.subject:
-            most += 1
+        # What this one replaces ends when the response starts, or right after it; until then there are more.
+        standing = x.record if x.verdict is Verdict.ACTIVE else None
+        going = {old.key: old.subject for old in (x.created, x.outgoing, standing) if old is not None}
+        most += list(going.values()).count(record.subject)
         evict = self.settings.on_max_sessions == "evict"
         subject = handle_of("subject", record.subject)
         keep_until = x.now + self.settings.timing.ended_retention
@@ -266,8 +268,8 @@ class Verbs:
             limit = {"most": str(self.settings.max_sessions)}
             self.announce("session_limit", x.now, None, record.subject, detail=limit)
             raise SessionError(
-                f"This user is signed in at {self.settings.max_sessions} places, which is as many as max_sessions allows. End one of them "
-                '(`Sessions.list`, `Sessions.end`), or set on_max_sessions="evict".',
+                f"This user is signed in at {limit['most']} places, which is as many as max_sessions allows. End one of "
+                'them (`Sessions.list`, `Sessions.end`), or set on_max_sessions="evict".',
                 code="too_many_sessions",
             )
         for old in ended:
@@ -407,7 +409,7 @@ class Verbs:
             unsent: also where a response had begun, because it has been taken back before it was sent.
         """
         if x.created is not None and (unsent or not x.closed):
-            await self.end(x.created.key, "abandoned", x.now, x.now)
+            await self.end_for(x, x.created, "abandoned")
             x.created, x.verdict, x.record = None, Verdict.ANONYMOUS, None
         x.closed = True
 

@@ -47,6 +47,27 @@ class IdentityScenarios:
         problem(old.fetch("/me"), "signed_out")
         served(browser.fetch("/me"))
 
+    def test_whatever_ends_a_session_says_so_once(self, stage: Stage) -> None:
+        """Replaced by a login or a step-up, abandoned by an app that failed, left by logout: one event each (L12, L25)."""
+        browser = stage.visitor()
+        alice = served(login(browser))["id"]
+        bob = served(login(browser, "bob"))["id"]
+        stepped = served(browser.submit("/step-up"))["id"]
+        assert browser.submit("/login-then-fail?subject=carol").status == 500
+        assert browser.submit("/sign-out").status == 200
+        ended = [event for event in stage.events if event.name == "session_ended"]
+        known = {alice: "alice", bob: "bob", stepped: "stepped"}
+        assert [(known.get(event.session_id, "new"), event.subject, event.detail["reason"]) for event in ended] == [
+            ("alice", "alice", "replaced"),
+            ("bob", "bob", "replaced"),
+            ("new", "carol", "abandoned"),
+            ("stepped", "bob", "logout"),
+        ]
+        made = [
+            str(event.session_id) for event in stage.events if event.name in ("session_created", "session_stepped_up")
+        ]
+        assert sorted(made) == sorted(str(event.session_id) for event in ended)
+
     def test_login_as_another_user_carries_nothing_over(self, stage: Stage) -> None:
         """Claims, data and beginning of the session before are gone, and its token is dead (L12)."""
         browser = stage.visitor()

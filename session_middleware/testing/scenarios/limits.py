@@ -53,7 +53,7 @@ class LimitsScenarios:
         assert browser.driver is grown
 
     def test_as_many_sessions_as_may_be(self, stage: Stage) -> None:
-        """With max_sessions a further login ends the oldest session; one in the same browser takes its own place."""
+        """With max_sessions a further login ends the oldest session; one in the same browser takes its own place (L12)."""
         app = stage.app(max_sessions=2)
         first = stage.signed_in(driver=app)
         stage.clock.advance(1)
@@ -71,7 +71,7 @@ class LimitsScenarios:
         assert [event.subject for event in ended] == ["alice"]
 
     def test_no_more_sessions_than_may_be(self, stage: Stage) -> None:
-        """With on_max_sessions="refuse" the login is refused, and nobody who is signed in is touched."""
+        """With on_max_sessions="refuse" the login is refused, and nobody who is signed in is touched (L12)."""
         app = stage.app(max_sessions=1, on_max_sessions="refuse")
         first = stage.signed_in(driver=app)
         late = stage.visitor(app)
