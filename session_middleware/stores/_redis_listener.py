@@ -55,13 +55,25 @@ class RedisAnnouncements:
         self._connections: dict[str, Any] = {}  # by the master's name: connections of redis-py
         self._answers: dict[str, int] = {}
         self._told = 0
+        self._looking: Any = None  # a connection of redis-py, on which a Cluster's masters are looked up
+        self._masters: set[bytes] = set()
         try:
             for name, pool in self._pools().items():
                 connection = _connection_of(pool)
                 self._connections[name], self._answers[name] = connection, 0
+                connection.connect()
+                if self._cluster:
+                    self._masters.add(_asked(connection, "CLUSTER", "MYID"))
+                    self._looking = self._looking or _connection_of(pool)
                 _listen(connection, (records, epoch))
+            if self._cluster:
+                self._looking.connect()
+                self._check_masters()
         except BaseException as problem:
             self.close()
+            if self._cluster and not owned:  # a client that lives on may still know a master that is gone
+                with contextlib.suppress(Exception):
+                    client.nodes_manager.initialize()
             if isinstance(problem, ResponseError):
                 raise StoreUnavailable(
                     f"This Redis does not announce changes ({problem}). It takes Redis 6 or later, or Valkey, and an "
@@ -119,7 +131,7 @@ class RedisAnnouncements:
 
     def close(self) -> None:
         self._closed = True
-        for connection in self._connections.values():
+        for connection in filter(None, (*self._connections.values(), self._looking)):
             # Shutting down wakes a `receive` of another thread, which closing alone would not.
             with contextlib.suppress(Exception):
                 connection.disconnect()
@@ -145,10 +157,11 @@ class RedisAnnouncements:
 
     def _check_masters(self) -> None:
         """Raise where the Cluster has masters that nobody listens to; whoever opens us anew then does."""
-        self._client.nodes_manager.initialize()
-        self._check_due = time.monotonic() + self._check_every
-        if {node.name for node in self._client.get_primaries()} != set(self._connections):
+        slots = _asked(self._looking, "CLUSTER", "SLOTS")
+        if {slot[2][2] for slot in slots} != self._masters:
+            self._client.nodes_manager.initialize()
             raise ConnectionError("The Cluster has other masters than before.")
+        self._check_due = time.monotonic() + self._check_every
 
 
 def _connection_of(pool: Any) -> Any:  # Any: a pool and a connection of redis-py
@@ -161,17 +174,16 @@ def _connection_of(pool: Any) -> Any:  # Any: a pool and a connection of redis-p
     return pool.connection_class(**(options | {"protocol": 2, "retry": Retry(NoBackoff(), 0)}))
 
 
+def _asked(connection: Any, *command: Any) -> Any:  # Any: a connection of redis-py, a command and its answer
+    connection.send_command(*command, check_health=False)
+    return connection.read_response()
+
+
 def _listen(connection: Any, prefixes: tuple[bytes, ...]) -> None:  # Any: a connection of redis-py
-    connection.connect()
-
-    def asked(*command: Any) -> Any:  # Any: a command and its answer
-        connection.send_command(*command, check_health=False)
-        return connection.read_response()
-
-    itself = asked("CLIENT", "ID")
+    itself = _asked(connection, "CLIENT", "ID")
     tracked = [word for prefix in prefixes for word in ("PREFIX", prefix)]
-    asked("CLIENT", "TRACKING", "ON", "REDIRECT", itself, "BCAST", *tracked)
-    asked("SUBSCRIBE", _CHANNEL)
+    _asked(connection, "CLIENT", "TRACKING", "ON", "REDIRECT", itself, "BCAST", *tracked)
+    _asked(connection, "SUBSCRIBE", _CHANNEL)
 
 
 def _socket(connection: Any) -> Any:  # Any: a connection of redis-py, and its socket

@@ -111,6 +111,20 @@ def test_questions_are_counted(listener: Announcements) -> None:
     assert listener.receive(0.0) == ([], 0)
 
 
+def test_a_cluster_with_another_master_is_a_lost_connection() -> None:
+    """Where a master has joined that nobody listens to, receive raises within the lease, and says so."""
+    with RedisStore.from_url(url_of("cluster"), prefix=a_prefix(), lease=0.1) as store:
+        listener: Any = store.announcements()
+        began = time.monotonic()
+        assert listener.receive(0.3) == ([], 0)  # looked up more than once, and found the same
+        assert time.monotonic() - began >= 0.3
+        listener._masters.pop()
+        with pytest.raises(redis.exceptions.ConnectionError, match="other masters"):
+            listener.receive(5.0)
+        with pytest.raises(redis.exceptions.ConnectionError):
+            listener.receive(0.0)
+
+
 def test_closing_wakes_who_waits(store: RedisStore, listener: Announcements) -> None:
     """close() from another thread ends a receive that would have waited for a minute."""
     out: list[object] = []
