@@ -120,12 +120,14 @@ class Statements:
             f"ORDER BY until LIMIT {SWEEP_BATCH} FOR UPDATE SKIP LOCKED)) "
             "SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM later)"
         )
+        # A stricter isolation would turn a lost race into a fault.
         self.about = Statement(
-            "SELECT max(version), set_config('statement_timeout', encode($1, 'escape'), false), "
+            "SELECT max(version), set_config('default_transaction_isolation', 'read committed', false), "
+            "set_config('statement_timeout', encode($1, 'escape'), false), "
             f"set_config('plan_cache_mode', 'force_generic_plan', false) FROM \"{schema}\".about"
         )
         self.about_only = Statement(f'SELECT max(version) FROM "{schema}".about')
-        self.begin = Statement("BEGIN")
+        self.begin = Statement("BEGIN ISOLATION LEVEL READ COMMITTED")
         self.lock = Statement("SELECT pg_advisory_xact_lock($1)")
         self.commit = Statement("COMMIT")
 

@@ -248,3 +248,17 @@ def test_a_logout_whose_request_goes_away_is_stored(url, sql):
             assert (await store.load(KEY)).end_reason == "logout"
 
     asyncio.run(main())
+
+
+def test_a_database_that_isolates_more_does_not_make_races_faults(url):
+    """Where the database defaults to serializable, one of many renewals still wins and the others find out politely."""
+    isolated = url + "&options=-c%20default_transaction_isolation%3Dserializable"
+    with PostgresStore.from_url(isolated) as store, ThreadPoolExecutor(16) as pool:
+        store.create(RECORD)
+        for n in range(10):
+            answers = list(pool.map(lambda _, n=n: store.renew(KEY, n, n + 1, 1e9), range(16)))
+            assert len([answer for answer in answers if answer is not None]) == 1
+        new = [reference_record(m).evolve(handles=("h",)) for m in range(1, 17)]
+        at = RECORD.created_at
+        answers = list(pool.map(lambda record: store.create_capped(record, "h", 3, False, at, 9e9), new))
+        assert len([answer for answer in answers if answer is not None]) == 3
