@@ -27,8 +27,7 @@ __all__ = ["Link", "Links"]
 
 _log: Final = logging.getLogger("session_middleware")
 
-#: Connections that were open when a process was forked. What nothing refers to is closed, and that would say goodbye
-#: to the parent's server.
+#: Connections that were open when a process was forked: the parent's. Kept, so that nothing closes them here.
 _left_behind: list[Link] = []
 
 _FORMATS: Final = tuple((1,) * n for n in range(20))  # all parameters are binary
