@@ -72,8 +72,10 @@ __all__ = [
     "Caps",
     "EndsBefore",
     "Prunes",
+    "ReadsAhead",
     "Recognises",
     "Store",
+    "Walks",
     "renewed",
     "saved",
     "to_evict",
@@ -230,6 +232,23 @@ class Caps(Protocol):
 
 
 @runtime_checkable
+class Walks(Protocol):
+    """A store that can be read from end to end, so that sessions can be moved out of it (`stores/moving.py`)."""
+
+    def walk(self, after: bytes | None, limit: int) -> tuple[Sequence[bytes], bytes | None]:
+        """Return some keys of what is held, alive, ended or unreadable, and where to go on; None at the end.
+
+        Every record that is held from the first call to the last is found at least once; one that comes or goes
+        meanwhile may be missing. A batch may be larger or smaller than `limit`, and empty before the end.
+
+        Args:
+            after: None to begin, then what the call before returned.
+            limit: about how many keys to return, from 1 up.
+        """
+        ...
+
+
+@runtime_checkable
 class Caches(Protocol):
     """A store whose `load` may answer with a record that has been written to elsewhere a moment ago.
 
@@ -268,6 +287,15 @@ class Announces(Protocol):
 
     def announcements(self) -> Announcements:
         """Open a connection of its own. Every write that begins after this has returned is announced on it."""
+        ...
+
+
+@runtime_checkable
+class ReadsAhead(Protocol):
+    """A store that announces, and whose `load` may for a while build on an `end_before` that it has read earlier."""
+
+    def read_anew(self) -> None:
+        """From now on build on nothing read before: every `load` that begins after this knows what was announced."""
         ...
 
 

@@ -16,13 +16,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from session_middleware.core.lifetime import Touch
 from session_middleware.core.record import SessionRecord
 from session_middleware.errors import SettingsError
 from session_middleware.runtime import Flag, beside, is_awaited, mutex
-from session_middleware.stores.base import Announcements, Announces, AsyncStore, Store
+from session_middleware.stores.base import Announcements, Announces, AsyncStore, ReadsAhead, Store
 
 __all__ = ["AsyncNearCache", "NearCache", "NearCacheState", "near_cache"]
 
@@ -83,10 +83,11 @@ class _Held:
         monotonic: seconds of a clock that is never set.
 
     Raises:
-        SettingsError: the store cannot announce changes, or nonsense in the rest.
+        SettingsError: the store is of the other form or cannot announce changes, or nonsense in the rest.
     """
 
     short_calls: frozenset[str] = frozenset()
+    _awaited: ClassVar[bool]
 
     def __init__(
         self,
@@ -103,16 +104,25 @@ class _Held:
                 "cannot announce changes, so that what is held near could be stale.",
                 "Give a store in Redis or PostgreSQL; MemoryStore and SQLiteStore are near already.",
             )
-        if not 0.1 <= lease <= 60:
+        if is_awaited(store) is not self._awaited:
+            raise SettingsError(
+                "store",
+                type(store).__name__,
+                "blocks." if self._awaited else "is awaited.",
+                f"Give it to {'NearCache' if self._awaited else 'AsyncNearCache'}.",
+            )
+        if isinstance(lease, bool) or not isinstance(lease, (int, float)) or not 0.1 <= lease <= 60:
             raise SettingsError("lease", lease, "is no sensible lease.", "Give seconds from 0.1 to 60.")
-        if most < 1:
-            raise SettingsError("most", most, "leaves no room.", "Give a number of records from 1 up.")
+        if isinstance(most, bool) or not isinstance(most, int) or most < 1:
+            raise SettingsError("most", most, "is no number of records.", "Give a whole number from 1 up.")
         self.store: Any = store
         self.lease = lease
         self._most = most
         self._monotonic = monotonic
         self._lost = self._hits = self._misses = 0
         self._lags: deque[float] = deque(maxlen=256)
+        self._epoch = 0  # moved whenever everything is forgotten
+        self._line: Announcements | None = None
         self._begin()
         for name in ("add_once", "prune"):  # a store without a power must not seem to have it
             if hasattr(store, name):
@@ -128,8 +138,9 @@ class _Held:
         self._mutex = mutex()
         self._entries: dict[bytes, SessionRecord] = {}
         self._filling: dict[bytes, list[_Fill]] = {}
-        self._epoch = 0  # moved whenever everything is forgotten
+        self._epoch += 1
         self._open_until = _NEVER
+        self._inherited, self._line = self._line, None  # kept, since dropping it might close what is the parent's
         self._listening = False
         self._closed = Flag()
 
@@ -161,6 +172,9 @@ class _Held:
     def stop(self) -> None:
         """Stop listening, and forget everything."""
         self._closed.set()
+        if self._line is not None:
+            _close(self._line)  # else the listener would notice only at its next question
+        self._open_until = _NEVER
         self._forget_all()
 
     # --- entries ---------------------------------------------------------------------------------------------------
@@ -223,31 +237,42 @@ class _Held:
             if self._listening or self._closed.is_set():
                 return
             self._listening = True
-        beside(self._listen, "session near cache")
+        try:
+            beside(self._listen, "session near cache")
+        except RuntimeError:  # no thread is to be had now; the next miss tries again
+            self._listening = False
 
     def _listen(self) -> None:
         """Listen until stopped; where the line is lost, open another."""
         pause = _FIRST_PAUSE
         while not self._closed.is_set():
-            line = None
             try:
-                line = self.store.announcements()
-                self._forget_all()  # nothing held until now was watched
-                pause = _FIRST_PAUSE
-                self._hear(line)
+                self._line = self.store.announcements()
+                self._all_may_differ()  # nothing held until now was watched
+                self._hear(self._line)
             except Exception as fault:
-                self._lost += 1
-                level = logging.WARNING if pause == _FIRST_PAUSE else logging.DEBUG
-                _log.log(
-                    level, "The near cache cannot listen (%s); every call goes to the store.", type(fault).__name__
-                )
+                if self._open_until != _NEVER:
+                    pause = _FIRST_PAUSE  # it has worked
+                if not self._closed.is_set():
+                    self._note(fault, logging.WARNING if pause == _FIRST_PAUSE else logging.DEBUG)
             finally:
                 self._open_until = _NEVER
                 self._forget_all()
+                line, self._line = self._line, None
                 if line is not None:
                     _close(line)
             self._closed.wait(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
+
+    def _note(self, fault: Exception, level: int) -> None:
+        self._lost += 1
+        _log.log(level, "The near cache cannot listen (%s); every call goes to the store.", type(fault).__name__)
+
+    def _all_may_differ(self) -> None:
+        """Forget everything, and what the store itself has read ahead before that: new reads must not build on it."""
+        if isinstance(self.store, ReadsAhead):
+            self.store.read_anew()
+        self._forget_all()
 
     def _hear(self, line: Announcements) -> None:
         """Listen until the line is lost or the server silent for a lease; raises then."""
@@ -264,7 +289,7 @@ class _Held:
                 if key:
                     self._forget(key)
                 else:
-                    self._forget_all()
+                    self._all_may_differ()
             now = self._monotonic()
             for _ in range(answered):
                 then = asked.popleft()
@@ -299,6 +324,7 @@ class NearCache(_Held):
     """
 
     store: Store
+    _awaited = False
 
     def create(self, record: SessionRecord) -> None:
         self.store.create(record)
@@ -377,6 +403,7 @@ class AsyncNearCache(_Held):
     """
 
     store: AsyncStore
+    _awaited = True
 
     async def create(self, record: SessionRecord) -> None:
         await self.store.create(record)
@@ -436,6 +463,14 @@ class AsyncNearCache(_Held):
         close = getattr(self.store, "close", None)
         if close is not None:
             await close()
+
+    async def __aenter__(self) -> AsyncNearCache:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
 
 
 def near_cache(store: Any, **options: Any) -> NearCache | AsyncNearCache:
