@@ -99,7 +99,7 @@ class Engine(Verbs):
                 "Leave it None, or take a store that can: every store of this package does.",
             )
         self.settings = settings
-        self.store = store
+        self.store: Any = store  # Store | AsyncStore
         self.runtime: Runtime = runtime or ThreadRuntime()
         self.authority: Authority = authority or LocalAuthority()
         attach = getattr(self.authority, "attach", None)
