@@ -110,6 +110,10 @@ class Calls:
                 break
         return gone
 
+    async def walk(self, after: bytes | None, limit: int) -> tuple[Sequence[bytes], bytes | None]:
+        rows = await self.links.ask(self._say.walk, rows_of.walking(after, limit), again=True)
+        return rows_of.walked(rows, limit)
+
     async def check(self) -> None:
         self.links.finish(await self.links.opened())
 

@@ -30,6 +30,8 @@ __all__ = [
     "saving",
     "touched_with",
     "version_in",
+    "walked",
+    "walking",
     "written",
 ]
 
@@ -129,6 +131,11 @@ def adding(key: str, until: float, now: float) -> Parameters:
 def pruning(now: float, limit: int) -> Parameters:
     """Return the parameters of `prune`."""
     return (_second(now), _float8.pack(now), _int8.pack(limit))
+
+
+def walking(after: bytes | None, limit: int) -> Parameters:
+    """Return the parameters of `walk`, which goes on behind a key."""
+    return (after or b"", _int8.pack(limit))
 
 
 def locking(schema: str, handle: str) -> Parameters:
@@ -241,6 +248,12 @@ def listed(rows: Rows) -> list[SessionRecord]:
         except RecordUnreadable:
             continue
     return found
+
+
+def walked(rows: Rows, limit: int) -> tuple[list[bytes], bytes | None]:
+    """Return the keys that `walk` found, and where it goes on."""
+    keys = [rows.get_value(row, 0) or b"" for row in range(rows.ntuples)]
+    return keys, keys[-1] if len(keys) == limit else None
 
 
 def counted(rows: Rows) -> tuple[int, int]:

@@ -120,6 +120,7 @@ class Statements:
             f"ORDER BY until LIMIT {SWEEP_BATCH} FOR UPDATE SKIP LOCKED)) "
             "SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM later)"
         )
+        self.walk = Statement(f"SELECT s.key FROM {sessions} s WHERE s.key > $1 ORDER BY s.key LIMIT $2::int8")
         # A stricter isolation would turn a lost race into a fault.
         self.about = Statement(
             "SELECT max(version), set_config('default_transaction_isolation', 'read committed', false), "

@@ -164,6 +164,9 @@ class PostgresStore:
     def prune(self, now: float, limit: int = 1000) -> int:
         return run_sync(self._calls.prune(now, limit))
 
+    def walk(self, after: bytes | None, limit: int) -> tuple[Sequence[bytes], bytes | None]:
+        return run_sync(self._calls.walk(after, limit))
+
     def announcements(self) -> Announcements:
         return self._calls.announcements()
 
@@ -260,6 +263,9 @@ class AsyncPostgresStore:
 
     async def prune(self, now: float, limit: int = 1000) -> int:
         return await self._calls.prune(now, limit)
+
+    async def walk(self, after: bytes | None, limit: int) -> tuple[Sequence[bytes], bytes | None]:
+        return await self._calls.walk(after, limit)
 
     def announcements(self) -> Announcements:
         return self._calls.announcements()

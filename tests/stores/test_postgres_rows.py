@@ -166,3 +166,19 @@ def test_the_reference_record_takes_about_six_hundred_and_seventy_bytes(store, s
     sql("VACUUM FULL sessions")
     size = sql("SELECT pg_total_relation_size('sessions')").fetchone()[0]
     assert size < 1000 * 720
+
+
+def test_a_walk_finds_every_key_damaged_ones_too(store, sql):
+    """Batches by key find all that is held, alive, ended or unreadable, and say when there is no more."""
+    held = [reference_record(n) for n in range(10)]
+    for record in held:
+        store.create(record)
+    store.end(held[3].key, "logout", 1e9, 9e9)
+    sql("UPDATE sessions SET body = 'x' WHERE key = %s", (held[5].key,))
+    keys, after = store.walk(None, 4)
+    more, after = store.walk(after, 4)
+    rest, end = store.walk(after, 4)
+    assert [*keys, *more, *rest] == sorted(record.key for record in held)
+    assert end is None
+    assert store.walk(None, 10) == (sorted(record.key for record in held), max(record.key for record in held))
+    assert store.walk(max(record.key for record in held), 10) == ([], None)
