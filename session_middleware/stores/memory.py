@@ -25,7 +25,7 @@ class MemoryStore:
     short_calls = frozenset(
         {
             *("create", "load", "touch", "save", "renew", "end", "list"),
-            *("create_capped", "end_before", "add_once", "prune"),
+            *("create_capped", "end_before", "add_once", "prune", "walk"),
         }
     )
 
@@ -124,6 +124,12 @@ class MemoryStore:
             while gone < limit and self._rubbish and self._rubbish[0][0] <= now:
                 gone += self._sweep(now, limit - gone)
             return gone
+
+    def walk(self, after: bytes | None, limit: int) -> tuple[Sequence[bytes], bytes | None]:
+        with self._lock:
+            left = (key for key in self._records if after is None or key > after)
+            keys = heapq.nsmallest(limit, left)
+        return keys, keys[-1] if len(keys) == limit else None
 
     # --- under the lock ---------------------------------------------------------------------------------------------
 

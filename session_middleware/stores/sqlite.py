@@ -71,6 +71,7 @@ _LIST: Final = (
     f"SELECT {_COLUMNS}, s.key FROM handles h CROSS JOIN sessions s ON s.id = h.session CROSS JOIN epoch e "  # noqa: S608  # constants only
     "WHERE h.handle = ? AND s.ended_at IS NULL AND s.authenticated_at >= e.instant AND s.keep_until > ?"
 )
+_WALK: Final = "SELECT id, key FROM sessions WHERE id > ? ORDER BY id LIMIT ?"
 _DUE: Final = "SELECT id, keep_until, sweep_at, handles FROM sessions WHERE sweep_at <= ? ORDER BY sweep_at LIMIT ?"
 _FORGET_HANDLE: Final = "DELETE FROM handles WHERE handle = ? AND session = ?"
 _INSERT: Final = f"INSERT INTO sessions VALUES (NULL, ?, 0, {', '.join('?' * 13)})"  # noqa: S608  # constants only
@@ -250,6 +251,16 @@ class SQLiteStore:
             # A lock that is given back and taken again in the same breath is seen free by nobody else.
             time.sleep(_SWEEP_PAUSE)
         return gone
+
+    def walk(self, after: bytes | None, limit: int) -> tuple[Sequence[bytes], bytes | None]:
+        connection = self._file.take()
+        try:
+            rows = connection.execute(_WALK, (0 if after is None else int(after), limit)).fetchall()
+        except BaseException:
+            self._file.discard(connection)
+            raise
+        self._file.give(connection)
+        return [key for _, key in rows], str(rows[-1][0]).encode() if len(rows) == limit else None
 
     # --- how ------------------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ __all__ = ["METHODS", "Driven"]
 #: What may be called of a store.
 METHODS: Final = (
     "create", "load", "touch", "save", "renew", "end", "list",
-    "create_capped", "holds", "end_before", "add_once", "prune", "close",
+    "create_capped", "holds", "end_before", "add_once", "prune", "walk", "close",
 )  # fmt: skip
 
 #: Callers at once in `Driven.together`.

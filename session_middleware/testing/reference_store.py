@@ -99,3 +99,7 @@ class ReferenceStore:
         for key in rubbish:
             del self.rows[key]
         return len(rubbish)
+
+    def walk(self, after: bytes | None, limit: int) -> tuple[Sequence[bytes], bytes | None]:
+        keys = sorted(key for key in self.rows if after is None or key > after)
+        return keys[:limit], keys[limit - 1] if len(keys) > limit else None

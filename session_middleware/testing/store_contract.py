@@ -7,7 +7,7 @@ Five lines test a store of your own:
         def make_store(self):
             return DictStore
 
-Optional powers (Recognises, EndsBefore, AddsOnce, Prunes, Caps) are found by what the store can do, and then tested too. No
+Optional powers (Recognises, EndsBefore, AddsOnce, Prunes, Caps, Walks) are found by what the store can do, and then tested too. No
 test sleeps or reads a clock; nothing is rubbish before its `keep_until`, which the tests choose.
 """
 
@@ -22,7 +22,7 @@ from session_middleware.core.lifetime import Touch
 from session_middleware.core.record import SessionRecord, handle_of
 from session_middleware.errors import SettingsError
 from session_middleware.settings import Limits
-from session_middleware.stores.base import AddsOnce, Caps, EndsBefore, Prunes, Recognises
+from session_middleware.stores.base import AddsOnce, Caps, EndsBefore, Prunes, Recognises, Walks
 from session_middleware.testing.driven import Driven
 from session_middleware.testing.reference_record import reference_record
 
@@ -660,6 +660,49 @@ class StoreContract:
         assert {record.key for record in evicted} == ours.keys() - alive
         assert all(ours[record.key] == record for record in evicted)
         assert all(store.load(record.key) == record.ended("revoked", BEGAN, until) for record in evicted)
+
+    # --- Walks ------------------------------------------------------------------------------------------------------
+
+    def test_a_walk_finds_what_is_held(self, store: Driven) -> None:
+        """Every record is found, alive or ended, however large the batches, and nothing that is not held."""
+        _needs(store, Walks)
+        held = {a_record(n).key for n in range(25)}
+        assert _walked(store, 10) == set()
+        for n in range(25):
+            store.create(a_record(n))
+        store.end(a_record(3).key, "logout", BEGAN, LONG_AFTER)
+        for limit in (1, 10, 25, 1000):
+            assert _walked(store, limit) == held
+
+    def test_a_walk_is_not_led_astray_by_writes(self, store: Driven) -> None:
+        """What is held all along is found, also if each batch is written to, and others come, before the next."""
+        _needs(store, Walks)
+        held = [a_record(n) for n in range(40)]
+        for record in held:
+            store.create(record)
+        found: set[bytes] = set()
+        new, after = 100, None
+        while True:
+            keys, after = store.walk(after, 7)
+            found.update(keys)
+            for key in keys:
+                store.touch(key, a_touch(60))
+                store.end(key, "logout", BEGAN + 60, LONG_AFTER)
+            if after is None:
+                break
+            store.create(a_record(new))
+            new += 1
+        assert {record.key for record in held} <= found
+
+
+def _walked(store: Driven, limit: int) -> set[bytes]:
+    """Return all keys that a walk finds."""
+    keys, after = store.walk(None, limit)
+    found = set(keys)
+    while after is not None:
+        keys, after = store.walk(after, limit)
+        found.update(keys)
+    return found
 
 
 def _capped(

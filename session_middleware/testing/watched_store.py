@@ -9,7 +9,7 @@ from typing import Any
 
 __all__ = ["Meanwhile", "StoreDown", "WatchedStore"]
 
-READS = ("load", "list", "holds")
+READS = ("load", "list", "holds", "walk")
 WRITES = ("create", "create_capped", "touch", "save", "renew", "end", "end_before", "add_once", "prune")
 
 #: What another process does meanwhile: yields (method, *arguments) and is sent what the store answers.
