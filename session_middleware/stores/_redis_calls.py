@@ -226,6 +226,10 @@ class RedisCalls:
         answer = await self._sending.durable_script(self._link(), scripts.ADD_ONCE, name, *arguments)
         return bool(answer == 1)
 
+    def read_anew(self) -> None:
+        """Build on no instant of `end_before` that was read before now."""
+        self._epoch.doubt()
+
     async def _load_with_epoch(self, link: Link, name: bytes, now: float) -> Answer:
         if not link.one_place:
             await self._epoch.instant(link)

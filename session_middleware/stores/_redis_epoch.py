@@ -30,6 +30,7 @@ class KnownEpoch:
         self._said = (float("-inf"), 0.0)
         self._due = -1.0  # when somebody is to read it again; the others go on with what is known
         self._over = -1.0  # when what is known no longer counts
+        self._doubted = float("-inf")  # what was asked before counts for nobody
 
     def is_known(self, now: float) -> bool:
         """Say whether what is known counts, and nobody is to ask again yet."""
@@ -38,6 +39,11 @@ class KnownEpoch:
     def asked(self, now: float) -> None:
         """Note that somebody asks, so that others need not: half a lease early, so that nobody has to wait."""
         self._due = now + self._lease / 2
+
+    def doubt(self) -> None:
+        """Let whoever wants to know it from now on ask; an answer on its way may be too old."""
+        self._doubted = time.monotonic()
+        self._over = -1.0
 
     async def instant(self, link: Link) -> float:
         """Return the instant, which is asked for if need be."""
@@ -73,6 +79,8 @@ class KnownEpoch:
             found = _LAYOUT.unpack(answer)
             if found[0] > self._said[0]:  # an answer that another one has overtaken may be older
                 self._said = found
+        if asked < self._doubted:
+            return
         self._due = max(self._due, asked + self._lease / 2)
         self._over = max(self._over, asked + self._lease)
 

@@ -124,10 +124,9 @@ class _Held:
         self._epoch = 0  # moved whenever everything is forgotten
         self._line: Announcements | None = None
         self._begin()
-        for name in ("add_once", "prune"):  # a store without a power must not seem to have it
-            if hasattr(store, name):
-                setattr(self, name, getattr(store, name))
-        for name in ("end_before", "create_capped"):
+        if hasattr(store, "add_once"):  # a store without a power must not seem to have it
+            self.add_once = store.add_once
+        for name in ("end_before", "create_capped", "prune"):
             if hasattr(store, name):
                 setattr(self, name, getattr(self, f"_{name}"))
         if hasattr(os, "register_at_fork"):
@@ -229,6 +228,11 @@ class _Held:
         with self._mutex:
             self._epoch += 1
             self._entries.clear()
+
+    def _forget_rubbish(self, now: float) -> None:
+        with self._mutex:
+            for key in [key for key, record in self._entries.items() if record.keep_until <= now]:
+                del self._entries[key]
 
     # --- listening ---------------------------------------------------------------------------------------------------
 
@@ -367,6 +371,11 @@ class NearCache(_Held):
             self._forget(record.key)
         return ended
 
+    def _prune(self, now: float, limit: int = 1000) -> int:
+        count: int = self.store.prune(now, limit)  # type: ignore[attr-defined]  # bound only where it is
+        self._forget_rubbish(now)  # which is not announced
+        return count
+
     def _through(
         self, key: bytes, call: Callable[..., SessionRecord | None], *arguments: Any
     ) -> SessionRecord | None:  # Any: those of the store's method
@@ -445,6 +454,11 @@ class AsyncNearCache(_Held):
         for record in ended or ():
             self._forget(record.key)
         return ended
+
+    async def _prune(self, now: float, limit: int = 1000) -> int:
+        count: int = await self.store.prune(now, limit)  # type: ignore[attr-defined]  # bound only where it is
+        self._forget_rubbish(now)  # which is not announced
+        return count
 
     async def _through(
         self, key: bytes, call: Callable[..., Any], *arguments: Any

@@ -162,6 +162,10 @@ class RedisStore:
     def add_once(self, key: str, until: float, now: float) -> bool:
         return run_sync(self._calls.add_once(key, until, now))
 
+    def read_anew(self) -> None:
+        """Ask for the instant of `end_before` again, though its lease is not over; a near cache has heard of another."""
+        self._calls.read_anew()
+
     def announcements(self) -> Announcements:
         """Open a connection of its own to each master, on which Redis says which keys are written."""
         client = self._given if self._given is not None else self._made()
@@ -301,6 +305,10 @@ class AsyncRedisStore:
 
     async def add_once(self, key: str, until: float, now: float) -> bool:
         return await self._calls.add_once(key, until, now)
+
+    def read_anew(self) -> None:
+        """Ask for the instant of `end_before` again; see `RedisStore.read_anew`."""
+        self._calls.read_anew()
 
     def announcements(self) -> Announcements:
         """Open a blocking connection of its own to each master, on which Redis says which keys are written.

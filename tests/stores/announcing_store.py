@@ -176,7 +176,19 @@ def _awaited(name: str) -> Callable[..., Any]:
     return call
 
 
-for _name in ("create", "load", "touch", "save", "renew", "end", "list", "end_before", "add_once", "create_capped"):
+for _name in (
+    "create",
+    "load",
+    "touch",
+    "save",
+    "renew",
+    "end",
+    "list",
+    "end_before",
+    "add_once",
+    "create_capped",
+    "prune",
+):
     setattr(AwaitedStore, _name, _awaited(_name))
 
 

@@ -314,6 +314,18 @@ def test_end_before_counts_here_at_once(near: Plain, store: AnnouncingStore) -> 
     assert near.load(KEY).ended_at is not None
 
 
+def test_what_was_pruned_is_forgotten(near: Plain, store: AnnouncingStore) -> None:
+    """Rubbish that is deleted is not held on, and nothing else is forgotten."""
+    short = reference_record(1).evolve(keep_until=RECORD.keep_until - 10)
+    store.create(short)
+    opened(near, store)
+    near.load(KEY)
+    near.load(short.key)
+    assert near.prune(RECORD.keep_until - 5) == 1
+    assert near.load(short.key) is None
+    assert is_near(near, store)
+
+
 @pytest.mark.parametrize("evict", [True, False])
 def test_a_login_that_makes_room(near: Plain, store: AnnouncingStore, evict: bool) -> None:
     """What `create_capped` ends is forgotten at once; where it refuses, nothing is."""

@@ -1,0 +1,71 @@
+"""A near cache keeps every promise of a store, before each store that can announce, on real servers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from session_middleware.stores.nearcache import near_cache
+from session_middleware.stores.postgres import AsyncPostgresStore, PostgresStore
+from session_middleware.stores.redis import AsyncRedisStore, RedisStore
+from session_middleware.testing.store_contract import StoreContract
+from tests.stores.postgres_server import new_schema
+from tests.stores.redis_server import a_prefix, url_of, wait_until
+
+pytestmark = pytest.mark.server
+
+
+_made: list[Any] = []  # near caches of the test that runs
+
+
+def opened(store: Any) -> Any:  # Any: a store of either form, and its near cache
+    """Return a near cache that is open: what the contract reads twice it reads near."""
+    near = near_cache(store)
+    _made.append(near)
+    near._listen_beside()
+    wait_until(lambda: near.state.open, "the near cache")
+    return near
+
+
+@pytest.fixture(autouse=True)
+def _stopped() -> Iterator[None]:
+    """The contract makes more stores than it closes, and one that listens goes on until it is told."""
+    yield
+    while _made:
+        _made.pop().stop()
+
+
+class TestNearRedis(StoreContract):
+    histories = 10
+
+    @pytest.fixture(params=["standalone", "cluster", "sentinel"])
+    def make_store(self, request: pytest.FixtureRequest) -> Callable[[], object]:
+        url = url_of(request.param)
+        return lambda: opened(RedisStore.from_url(url, prefix=a_prefix()))
+
+
+class TestNearAsyncRedis(StoreContract):
+    histories = 10
+
+    @pytest.fixture(params=["standalone", "cluster", "sentinel"])
+    def make_store(self, request: pytest.FixtureRequest) -> Callable[[], object]:
+        url = url_of(request.param)
+        return lambda: opened(AsyncRedisStore.from_url(url, prefix=a_prefix()))
+
+
+class TestNearPostgres(StoreContract):
+    histories = 8
+
+    @pytest.fixture
+    def make_store(self) -> Callable[[], object]:
+        return lambda: opened(PostgresStore.from_url(new_schema()))
+
+
+class TestNearAsyncPostgres(StoreContract):
+    histories = 8
+
+    @pytest.fixture
+    def make_store(self) -> Callable[[], object]:
+        return lambda: opened(AsyncPostgresStore.from_url(new_schema()))
