@@ -8,12 +8,23 @@ from dataclasses import dataclass
 
 from benchmarks.rounds import Spread, added, ratio
 
-__all__ = ["ADDED", "RATIOS", "Added", "Ratio", "Row", "judge"]
+__all__ = ["ADDED", "RATIOS", "WHOLE", "Added", "Ratio", "Row", "Whole", "judge"]
 
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
     """What `name` adds is at most `bar` times what `peer` adds."""
+
+    group: str
+    name: str
+    peer: str
+    bar: float
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A request to `name` takes at most `bar` times as long as one to `peer`, the framework's part included."""
 
     group: str
     name: str
@@ -48,12 +59,19 @@ RATIOS = (
     Ratio("starlette200", "ours-memory", _SM, 0.2, "Starlette, last of 200 routes / SessionMiddleware"),
     Ratio("fastapi", "ours-memory", _SM, 0.2, "FastAPI, MemoryStore / SessionMiddleware"),
     Ratio("fastapi200", "ours-memory", _SM, 0.2, "FastAPI, last of 200 routes / SessionMiddleware"),
+    Ratio("starlette", "ours-near-redis", "ours-memory", 1.3, "Starlette, near cache before Redis / MemoryStore"),
+    Ratio("starlette", "ours-redis", "starsessions-redis", 0.45, "Starlette, Redis / starsessions, Redis"),
+    Ratio("flask", "ours-redis", "flask-session-redis", 0.4, "Flask, Redis / Flask-Session, Redis"),
     Ratio("starlette", "ours-sqlite", _SM, 0.7, "Starlette, SQLiteStore / SessionMiddleware"),
     # A permanent session is the one that ends after silence and is written anew on each request, as ours would be.
     Ratio("flask", "ours-memory", "cookie-permanent", 0.12, "Flask, MemoryStore / Flask's cookie session (permanent)"),
     Ratio("django", "ours-memory", "cache", 0.25, "Django WSGI, MemoryStore / cache (locmem)"),
     Ratio("django", "ours-sqlite", "db", 0.08, "Django WSGI, SQLiteStore / db (tuned SQLite)"),
     Ratio("djangoasgi", "ours-memory", "cache", 0.1, "Django ASGI, MemoryStore / cache (locmem)"),
+)
+WHOLE = (
+    Whole("starlette", "ours-redis", "get-redis", 1.2, "Starlette, Redis / an app that awaits one GET"),
+    Whole("flask", "ours-redis", "get-redis", 1.2, "Flask, Redis / an app that makes one GET"),
 )
 ADDED = (
     Added("djangoauth", "auth-ours-memory", 60, "Django WSGI, bridge above session + auth"),
@@ -74,6 +92,11 @@ def judge(times: Mapping[str, Mapping[str, Sequence[float]]], bare: Mapping[str,
         if {item.name, item.peer, bare.get(item.group)} <= set(found):
             share = Spread.of(ratio(found, item.name, item.peer, bare[item.group]))
             rows.append(Row(item.title, f"{share.text(2)} x", f"≤ {item.bar:g} x", share.median <= item.bar))
+    for pair in WHOLE:
+        found = times.get(pair.group, {})
+        if {pair.name, pair.peer} <= set(found):
+            share = Spread.of([mine / theirs for mine, theirs in zip(found[pair.name], found[pair.peer], strict=True)])
+            rows.append(Row(pair.title, f"{share.text(2)} x", f"≤ {pair.bar:g} x", share.median <= pair.bar))
     for more in ADDED:
         found = times.get(more.group, {})
         if more.name in found:

@@ -254,6 +254,16 @@ class Engine(Verbs):
         x.configured = configured
         return True
 
+    def _is_as_before(self, x: Exchange, known: Known, record: SessionRecord | None) -> bool:
+        """Do what `quiet` does once a store that has no `holds` has answered with the very record it knows."""
+        quiet, reach = known.quiet, self.reach
+        if quiet is None or record is not quiet[0] or not quiet[3] <= x.now < quiet[4] or not reach.is_well:
+            return False
+        x.quiet = True
+        x.verdict = _ACTIVE
+        x.record, x.deadlines, x.configured = quiet[:3]
+        return True
+
     async def authenticate(self, x: Exchange) -> None:
         """Find out whose request this is (L8): token, record, limits, authority. No write but the end of what is over."""
         if x.authenticated:
@@ -268,6 +278,8 @@ class Engine(Verbs):
         x.known, x.presented = known, known.presented
         try:
             record = await self.reach.load(known.presented.key)
+            if self._is_as_before(x, known, record):
+                return
             judgement = self._judgement(x, known, record)
             if self.reach.caches and record is not None and record.ended_at is None and not judgement.is_plain:
                 # A cache holds neither what has ended nor what is missing; anything else but a plain yes may be news

@@ -84,7 +84,10 @@ GROUPS: dict[str, Group] = {
         "starlette",
         {
             **_STARLETTE,
+            "ours-near-redis": "**ours**, Redis behind the near cache",
+            "ours-redis": "**ours**, Redis",
             "minimum": MINIMUM,
+            "get-redis": "one GET of as many bytes, and nothing else",
             "starsessions-memory": "starsessions, InMemoryStore",
             "starsessions-redis": "starsessions, Redis",
         },
@@ -124,6 +127,8 @@ GROUPS: dict[str, Group] = {
         {
             "ours-memory": "**ours**, MemoryStore",
             "ours-sqlite": "**ours**, SQLiteStore",
+            "ours-redis": "**ours**, Redis",
+            "get-redis": "one GET of as many bytes, and nothing else",
             "cookie": "Flask's cookie session",
             "cookie-permanent": "Flask's cookie session, permanent (rolling)",
             "flask-session-cachelib": "Flask-Session, cachelib files",

@@ -24,6 +24,8 @@ def make(name: str, options: str, counting: bool) -> Contender:
     traffic: Traffic = lambda: (0, 0)  # noqa: E731 # the type says what it is
     if name == "bare":
         _bare(app)
+    elif name == "get-redis":
+        _get(app)
     elif name.startswith("ours-"):
         traffic = _ours(app, name.removeprefix("ours-"), counting)
     else:
@@ -43,6 +45,21 @@ def _bare(app: Flask) -> None:
         return "alice"
 
     _route(app, me, me)
+
+
+def _get(app: Flask) -> None:
+    """An app that does nothing but one GET of as many bytes as a session of ours has in Redis."""
+    client = ours.redis_client(asynchronous=False)
+
+    def me() -> str:
+        client.get("minimum")
+        return "alice"
+
+    def login() -> str:
+        client.set("minimum", bytes(ours.RECORD_BYTES))
+        return "welcome"
+
+    _route(app, me, login)
 
 
 def _ours(app: Flask, kind: str, counting: bool) -> Traffic:

@@ -70,7 +70,7 @@ def _ours(detail: str, counting: bool) -> Made:
         await session_from(request).login("alice")
         return PlainTextResponse("welcome")
 
-    store = ours.store(detail, counting)
+    store = ours.store(detail, counting, asynchronous=True)
     middleware = [Middleware(SessionLifetimeMiddleware, settings=ours.settings(), store=store)]
     return (me, login), middleware, ours.traffic(store)
 
@@ -116,6 +116,21 @@ def _minimum(detail: str, counting: bool) -> Made:
         return PlainTextResponse(request.scope.get("minimum", "alice"))
 
     return (me, me), [Middleware(_Minimum)], _nothing
+
+
+def _get(detail: str, counting: bool) -> Made:
+    """An app that does nothing but await one GET of as many bytes as a session of ours has in Redis."""
+    client = ours.redis_client(asynchronous=True)
+
+    async def me(request: Request) -> Response:
+        await client.get("minimum")
+        return PlainTextResponse("alice")
+
+    async def login(request: Request) -> Response:
+        await client.set("minimum", bytes(ours.RECORD_BYTES))
+        return PlainTextResponse("welcome")
+
+    return (me, login), [], lambda: (0, 0)
 
 
 async def _peer_me(request: Request) -> Response:
@@ -165,3 +180,4 @@ def _starsessions(detail: str, counting: bool) -> Made:
 
 
 MADE = {"bare": _bare, "ours": _ours, "minimum": _minimum, "session": _session, "starsessions": _starsessions}
+MADE["get"] = _get
