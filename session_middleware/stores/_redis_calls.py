@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Callable, Sequence
 from hashlib import sha256
@@ -33,6 +34,8 @@ RECORD: Final = b"r:"
 _HANDLE: Final = b"h:"
 _ONCE: Final = b"o:"
 EPOCH: Final = b"epoch"
+
+_GLOB: Final = re.compile(rb"[\\*?\[\]^-]")
 
 #: Seconds that a key stays beyond what its record asks for.
 _MARGIN: Final = 3600.0
@@ -238,6 +241,12 @@ class RedisCalls:
         epoch, value = await link.together(name, [("GET", self._epoch.key), ("GET", name)])
         self._epoch.answered(epoch, now)
         return value_of(value)
+
+    async def walk(self, after: bytes | None, limit: int) -> tuple[Sequence[bytes], bytes | None]:
+        # A prefix is any text; what would mean something in a pattern is taken literally.
+        literal = _GLOB.sub(rb"\\\g<0>", self._record_prefix)
+        names, following = await self._link().scan(literal + b"*", after, limit)
+        return [name.removeprefix(self._record_prefix) for name in names], following
 
     # --- how --------------------------------------------------------------------------------------------------------
 

@@ -56,6 +56,10 @@ class Link(Protocol):
         """Return what stands under each key, errors as answers."""
         ...
 
+    async def scan(self, pattern: bytes, after: bytes | None, limit: int) -> tuple[list[bytes], bytes | None]:
+        """Return some names of keys that match, on all masters in turn, and where to go on; None at the end."""
+        ...
+
     async def replicas(self, key: bytes) -> int:
         """Return how many replicas follow the server where the key lives."""
         ...
@@ -107,6 +111,10 @@ class DirectLink:
 
     async def values(self, keys: Sequence[bytes]) -> list[Answer]:
         return await self.together(b"", [("GET", key) for key in keys]) if keys else []
+
+    async def scan(self, pattern: bytes, after: bytes | None, limit: int) -> tuple[list[bytes], bytes | None]:
+        cursor, names = await self.one("SCAN", after or b"0", "MATCH", pattern, "COUNT", limit)
+        return names, str(cursor).encode() if cursor else None
 
     async def replicas(self, key: bytes) -> int:
         now = time.monotonic()
@@ -179,6 +187,27 @@ class ClusterLink:
             return list(await answers if self._awaits else answers)
         except RedisError as problem:
             raise explained(problem) from problem
+
+    async def scan(self, pattern: bytes, after: bytes | None, limit: int) -> tuple[list[bytes], bytes | None]:
+        try:
+            if self._awaits:
+                await self._client.initialize()
+            masters = {node.name.encode(): node for node in self._client.get_primaries()}
+            name, _, cursor = (after or min(masters) + b" 0").partition(b" ")
+            if name not in masters:
+                raise StoreUnavailable(
+                    "The masters of the Redis Cluster have changed while its keys were read. Begin again."
+                )
+            (answer,) = await self._on_node(masters[name], [("SCAN", cursor, "MATCH", pattern, "COUNT", limit)])
+        except RedisError as problem:
+            raise explained(problem) from problem
+        if isinstance(answer, Exception):
+            raise answer
+        following, names = answer
+        if following:
+            return names, b"%s %d" % (name, following)
+        behind = min((other for other in masters if other > name), default=None)
+        return names, None if behind is None else behind + b" 0"
 
     async def replicas(self, key: bytes) -> int:
         try:

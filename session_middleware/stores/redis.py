@@ -166,6 +166,9 @@ class RedisStore:
         """Ask for the instant of `end_before` again, though its lease is not over; a near cache has heard of another."""
         self._calls.read_anew()
 
+    def walk(self, after: bytes | None, limit: int) -> tuple[Sequence[bytes], bytes | None]:
+        return run_sync(self._calls.walk(after, limit))
+
     def announcements(self) -> Announcements:
         """Open a connection of its own to each master, on which Redis says which keys are written."""
         client = self._given if self._given is not None else self._made()
@@ -309,6 +312,9 @@ class AsyncRedisStore:
     def read_anew(self) -> None:
         """Ask for the instant of `end_before` again; see `RedisStore.read_anew`."""
         self._calls.read_anew()
+
+    async def walk(self, after: bytes | None, limit: int) -> tuple[Sequence[bytes], bytes | None]:
+        return await self._calls.walk(after, limit)
 
     def announcements(self) -> Announcements:
         """Open a blocking connection of its own to each master, on which Redis says which keys are written.
