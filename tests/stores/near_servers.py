@@ -34,9 +34,13 @@ class NearRedis:
     def __init__(self) -> None:
         self.server = Server()
 
-    def store(self) -> RedisStore:
-        """Return a store of its own, as another process would."""
-        return RedisStore.from_url(self.server.url, timeout=1.0)
+    @property
+    def port(self) -> int:
+        return self.server.port
+
+    def store(self, port: int | None = None) -> RedisStore:
+        """Return a store of its own, as another process would; through a proxy if its port is given."""
+        return RedisStore.from_url(f"redis://127.0.0.1:{port or self.port}/0", timeout=1.0)
 
     def kill(self) -> None:
         """Stop the server at once."""
@@ -68,6 +72,13 @@ class NearRedis:
         self.server.remove()
 
 
+#: The question of a listener is an empty statement.
+_CUT = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+    "WHERE backend_type = 'client backend' AND (query LIKE 'LISTEN%' OR query = '')"
+)
+
+
 class NearPostgres:
     """A PostgreSQL of its own, with empty tables."""
 
@@ -75,8 +86,12 @@ class NearPostgres:
         self.server: PostgresServer = new_server()
         create_schema(self.server.url())
 
-    def store(self) -> PostgresStore:
-        return PostgresStore(self.server.url(), timeout=1.0)
+    @property
+    def port(self) -> int:
+        return self.server.port
+
+    def store(self, port: int | None = None) -> PostgresStore:
+        return PostgresStore(f"postgresql://sessions@127.0.0.1:{port or self.port}/postgres", timeout=1.0)
 
     def kill(self) -> None:
         self.server.stop(signal.SIGQUIT)
@@ -91,7 +106,7 @@ class NearPostgres:
         self.server.thaw()
 
     def cut(self) -> None:
-        self._run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' OR query = ''")
+        self._run(_CUT)
 
     def flush(self) -> None:
         self._run("DELETE FROM session_middleware.sessions")

@@ -22,6 +22,7 @@ from session_middleware.stores.memory import MemoryStore
 from session_middleware.stores.nearcache import AsyncNearCache, NearCache, near_cache
 from session_middleware.testing.reference_record import reference_record
 from tests.stores.announcing_store import PATIENCE, AnnouncingStore, AwaitedStore, Line, Monotonic, Plain
+from tests.stores.forked import in_child
 from tests.stores.redis_server import wait_until
 
 RECORD = reference_record(0)
@@ -697,24 +698,6 @@ def test_a_cancelled_read_holds_nothing(store: AnnouncingStore, clock: Monotonic
     assert near._filling == {}
     assert near.state.entries == 0
     near.stop()
-
-
-def in_child(work: Callable[[], None]) -> str:
-    """Do something in a forked child; return "" or what it raised there."""
-    read, write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.close(read)
-        try:
-            work()
-        except BaseException as fault:
-            os.write(write, repr(fault).encode())
-        os._exit(0)
-    os.close(write)
-    with os.fdopen(read) as said:
-        text = said.read()
-    os.waitpid(pid, 0)
-    return text
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +16,7 @@ from session_middleware.stores.postgres import PostgresStore
 from session_middleware.stores.redis import RedisStore
 from session_middleware.testing import FakeClock
 from session_middleware.testing.reference_record import reference_record
+from tests.stores.forked import in_child
 from tests.stores.near_servers import Process
 from tests.stores.postgres_server import new_schema
 from tests.stores.redis_server import a_prefix, url_of, wait_until
@@ -217,6 +219,32 @@ def test_a_thousand_requests_cost_one_write_and_no_trip(two: Two, clock: FakeClo
         assert (one, other)[n % 2].verdict(jar) is Verdict.ACTIVE
         clock.advance(0.05)
     assert one.counted.total + other.counted.total == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")  # what is tested is just that
+def test_a_forked_child_listens_on_its_own_connection(two: Two) -> None:
+    """As under a pre-forking server: the child hears of a logout, and its parent's connection survives the child."""
+    one, other = two
+    jars = [one.login() for _ in range(3)]
+    for jar in jars:
+        other.settled(jar)
+    line = other.near._line
+
+    def child() -> None:
+        other.open()
+        other.settled(jars[0])
+        one.request(jars[0], "logout")
+        other.ends(jars[0], Verdict.REVOKED)
+        other.stop()
+
+    assert in_child(child) == ""
+    other.ends(jars[0], Verdict.REVOKED)
+    one.request(jars[1], "logout")
+    other.ends(jars[1], Verdict.REVOKED)
+    other.settled(jars[2])
+    assert other.near._line is line
+    assert other.near.state.lost == 0
 
 
 def _facts(jar: str) -> Any:
