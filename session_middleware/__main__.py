@@ -103,6 +103,10 @@ def _add_sessions(parser: argparse.ArgumentParser) -> None:
     before = verbs.add_parser("end-before", parents=[shared], help="end every session of everybody begun before")
     before.add_argument("instant", help="for example 2026-01-31T12:00:00Z, or now")
     create = verbs.add_parser("create-schema", parents=[shared], help="make the tables of a postgresql:// store, once")
+    move = verbs.add_parser("move", help="take all sessions from one store to another, while the app uses both")
+    move.add_argument("source", metavar="FROM_URL", help="the store they leave")
+    move.add_argument("target", metavar="TO_URL", help="the store they go to")
+    move.set_defaults(run=_move)
     for verb in (listing, show, end, end_all, before, create):
         verb.set_defaults(run=_sessions, verb=verb.prog.rpartition(" ")[2])
 
@@ -134,6 +138,12 @@ def _sessions(options: argparse.Namespace) -> int:
     from session_middleware.commands.sessions import run
 
     return run(options)
+
+
+def _move(options: argparse.Namespace) -> int:
+    from session_middleware.commands.move import run
+
+    return run(options.source, options.target)
 
 
 def _schema(options: argparse.Namespace) -> int:

@@ -21,6 +21,8 @@ __all__ = ["attach", "default_store"]
 def default_store(folder: str | Path | None = None, *, asynchronous: bool = False) -> Any:  # Store | AsyncStore
     """Return the store of an app that names none: SESSION_STORE_URL, else the SQLite file `sessions.db` in a folder.
 
+    While sessions move, SESSION_STORE_MOVE_TO or SESSION_STORE_MOVE_FROM names the other one (docs/moving.md).
+
     Args:
         folder: of the file; the working directory by default.
         asynchronous: whether the app runs on an event loop.
@@ -31,11 +33,18 @@ def default_store(folder: str | Path | None = None, *, asynchronous: bool = Fals
     from session_middleware.stores import store_from_url
 
     url = os.environ.get("SESSION_STORE_URL")
+    store: Any  # Store | AsyncStore
     if url:
-        return store_from_url(url, asynchronous=asynchronous)
-    from session_middleware.stores.sqlite import SQLiteStore
+        store = store_from_url(url, asynchronous=asynchronous)
+    else:
+        from session_middleware.stores.sqlite import SQLiteStore
 
-    return SQLiteStore(Path(folder or Path.cwd()) / "sessions.db")
+        store = SQLiteStore(Path(folder or Path.cwd()) / "sessions.db")
+    if not any(os.environ.get(name) for name in ("SESSION_STORE_MOVE_TO", "SESSION_STORE_MOVE_FROM")):
+        return store
+    from session_middleware.stores.moving_environment import moving_as_configured
+
+    return moving_as_configured(store, asynchronous=asynchronous)
 
 
 def attach(

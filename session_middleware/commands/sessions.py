@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import secrets
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from session_middleware.errors import SettingsError, StoreUnavailable
 from session_middleware.session import Sessions
 from session_middleware.settings import EXTEND_MAX_MINUTES, Limits, Settings
 from session_middleware.stores import store_from_url
+from session_middleware.stores.moving_environment import moving_as_configured
 
 __all__ = ["run"]
 
@@ -67,6 +69,10 @@ def _existing_store(url: str) -> object:
     check = getattr(store, "check", None)
     if check is not None:  # a server's: else a mistake in the URL would read as "the store failed on load"
         check()
+    if url == os.environ.get(
+        "SESSION_STORE_URL", "sqlite:///sessions.db"
+    ):  # the app's own: then also while its sessions move
+        return moving_as_configured(store, asynchronous=False)
     return store
 
 

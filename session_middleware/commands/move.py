@@ -1,0 +1,116 @@
+"""`session-middleware sessions move`: takes all sessions from one store to another while the app uses both."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from urllib.parse import unquote
+
+from session_middleware.errors import SessionError, SettingsError, StoreUnavailable
+from session_middleware.stores import masked, store_from_url
+from session_middleware.stores.moving import Moved, MovingStore
+
+__all__ = ["run"]
+
+#: Records looked at between two looks at whether it is time to say how far we are.
+_BATCH = 200
+
+#: Seconds between two lines of progress.
+_SAY_EVERY = 5.0
+
+#: Rounds after which live sessions that still turn up are no stragglers: somebody goes on making them.
+_ROUNDS = 4
+
+#: Failures shown in full.
+_SHOWN = 10
+
+
+def run(source: str, target: str) -> int:
+    """Move until a whole round finds nothing to move; return the exit status, 1 where something stayed behind.
+
+    Args:
+        source: the URL of the store that sessions leave.
+        target: the URL of the one they go to.
+
+    Raises:
+        SettingsError: a URL names no store that can be used.
+        StoreUnavailable: a store failed; the command may be given again.
+    """
+    if source.startswith("sqlite:///") and not Path(unquote(source.removeprefix("sqlite:///"))).is_file():
+        raise SettingsError("FROM", source, "is not there.", "Give the file that the app writes to.")
+    if source == target:
+        raise SettingsError("TO", masked(target), "is the same as FROM.", "Name the store that the sessions go to.")
+    store = MovingStore(_opened("FROM", source), _opened("TO", target), create_in_new=True)
+    try:
+        for number in range(1, _ROUNDS + 1):
+            moved, failed = _round(store, number)
+            if failed:
+                return _left_behind(failed)
+            if not moved:
+                print("All live sessions of FROM are in TO. The app can go on with TO alone (docs/moving.md, step 3).")
+                return 0
+    finally:
+        store.close()
+    print(
+        f"After {_ROUNDS} rounds there are still new live sessions in FROM: some worker makes logins there. Deploy step 2 "
+        "to all workers (docs/moving.md), then run this again."
+    )
+    return 1
+
+
+def _opened(name: str, url: str) -> object:
+    if url == "memory://":
+        raise SettingsError(name, url, "lives inside the app's process.", "Name a store that the app shares.")
+    try:
+        store = store_from_url(url)
+        check = getattr(store, "check", None)
+        if check is not None:
+            check()
+    except SettingsError as problem:
+        if problem.field != "SESSION_STORE_URL":
+            raise
+        raise SettingsError(name, masked(url), "names no store that can be used.", problem.fix) from problem
+    return store
+
+
+def _round(store: MovingStore, number: int) -> tuple[int, list[str]]:
+    """Look at every record once; return how many live sessions were moved, and what could not be."""
+    moved = ended = before = 0
+    failed: list[str] = []
+    after: bytes | None = None
+    said = time.monotonic()
+    while True:
+        batch = _batch(store, after)
+        moved, ended, before = moved + batch.moved, ended + batch.ended, before + batch.before
+        failed += batch.failed
+        after = batch.next
+        if after is None or time.monotonic() - said >= _SAY_EVERY:
+            said = time.monotonic()
+            print(
+                f"round {number}{'' if after is None else ' ...'}: {moved} moved, {ended} ended ones copied, "
+                f"{before} were there, {len(failed)} failed",
+                flush=True,
+            )
+        if after is None:
+            return moved, failed
+
+
+def _batch(store: MovingStore, after: bytes | None) -> Moved:
+    try:
+        return store.move_some(after, _BATCH, time.time())
+    except SessionError:
+        raise
+    except Exception as fault:  # whatever a driver raises
+        raise StoreUnavailable(
+            f"A store failed ({type(fault).__name__}: the old one is {store.old!r}, the new one {store.new!r}). What was "
+            "moved stays moved, and nobody is signed out; run the command again when both answer."
+        ) from fault
+
+
+def _left_behind(failed: list[str]) -> int:
+    for line in failed[:_SHOWN]:
+        print(f"not moved: {line}")
+    if len(failed) > _SHOWN:
+        print(f"... and {len(failed) - _SHOWN} more.")
+    print("These stay in FROM, as they are. Without them nobody else is signed out: the rest has been moved.")
+    return 1
