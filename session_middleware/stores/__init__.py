@@ -106,12 +106,12 @@ def _unusable(url: str, problem: str, fix: str) -> SettingsError:
 
 
 def masked(url: str) -> str:
-    """Return a URL without what may be a password: all before the last "@" and all after the first "?"."""
+    """Return a URL without what may be a password: all before the last "@", and all after the first "?" behind that."""
     scheme, colon, rest = url.partition(":")
-    address, question, _ = rest.partition("?")
-    user, at, host = address.rpartition("@")
+    user, at, address = rest.rpartition("@")  # first: a password may contain a "?" that nobody wrote as %3F
+    address, question, _ = address.partition("?")
     if not colon and "@" in url:  # no URL at all; then nothing of it is known to be harmless
         return "***"
     if at:
-        address = f"{'//' if user.startswith('//') else ''}***@{host}"
+        address = f"{'//' if user.startswith('//') else ''}***@{address}"
     return f"{scheme}{colon}{address}{question and '?***'}"

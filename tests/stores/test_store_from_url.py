@@ -92,6 +92,8 @@ def test_anything_else_is_an_error_that_says_what_to_write(url, says):
         "secret@host",
         "mongodb://user:pa@secret@host",
         "mongodb://user:?secret@host",
+        "redis://user:secret?more@host",
+        "mongodb://user:secret?more@host/path?x=secret",
         "redis://:secret@host/first",
         "redis://user:secret@host:port",
         "redis://user:se#secret@host",
