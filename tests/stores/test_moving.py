@@ -238,6 +238,17 @@ def test_a_move_may_stop_anywhere_and_be_done_again() -> None:
         assert _plain(world.now_held()) == _plain(world.before)
 
 
+def test_a_move_that_was_given_up_and_begun_again_takes_the_newest_claims() -> None:
+    """What the old store alone was told between two attempts is not overwritten by the first one's copy (L14)."""
+    for turns in range(14):
+        world = World()
+        interleaved([whole_move(world.second)], iter([0] * turns + [-1]))
+        held = world.old.store.load(KEY)
+        if held.ended_at is None:
+            assert world.old.store.save(held.evolve(claims={"since": turns})) is not None
+            assert world.now_held().claims == {"since": turns}
+
+
 def test_a_logout_wins_in_every_order() -> None:
     """Who has logged out stays out, whatever the mover was about to do, and the reason is kept (L13, L16)."""
     for world, answer in played(lambda worker: worker.end(KEY, "logout", NOW, LONG_AFTER)):
@@ -311,6 +322,31 @@ def test_no_claim_is_lost() -> None:
     for world, answer in played(lambda worker: save_as_the_engine_does(worker, "new")):
         assert answer
         assert world.now_held().claims == {**world.before.claims, "new": 1}
+
+
+def test_no_claim_is_lost_that_is_written_to_what_a_touch_returned() -> None:
+    """A record that was read between the mark and the end can be written, and the write arrives (L14)."""
+
+    async def touch_and_save(worker: AsyncMovingStore) -> bool:
+        touched = await worker.touch(KEY, a_touch(60))
+        assert touched is not None
+        if await worker.save(touched.evolve(claims={**touched.claims, "new": 1})) is not None:
+            return True
+        return await save_as_the_engine_does(worker, "new")
+
+    for world, answer in played(touch_and_save):
+        held = world.now_held()
+        assert (answer, held.claims) == (True, {**world.before.claims, "new": 1})
+        assert held.last_seen_at == BEGAN + 60
+
+
+def test_two_movers_leave_nothing_behind() -> None:
+    """Of two who move one session at the same time the slower takes away the copy that it has parked."""
+    for order in every_order():
+        if -1 not in order:
+            world = World()
+            interleaved([whole_move(world.second), whole_move(world.second)], iter(order))
+            assert [key for key in world.new.store.rows if world.new.store.alive(key)] == [KEY]
 
 
 def test_many_at_once_agree() -> None:

@@ -181,7 +181,7 @@ def test_nobody_is_signed_out_and_nobody_comes_back(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_command_may_run_while_workers_still_log_in_to_the_old_store(tmp_path: Path) -> None:
-    """Before step 2 is everywhere the command moves what it finds, says that logins go on, and nobody is signed out."""
+    """Nobody is signed out and no count is lost where the command is run before step 2 is everywhere."""
     urls = [f"sqlite:///{tmp_path / 'sessions.db'}", f"sqlite:///{tmp_path / 'new.db'}"]
     old, new = (store_from_url(url) for url in urls)
     app = Deployment(MovingStore(old, new))
@@ -199,4 +199,5 @@ def test_the_command_may_run_while_workers_still_log_in_to_the_old_store(tmp_pat
     finally:
         load.stop()
     assert load.faults == []
-    assert (done.returncode, "some worker makes logins there" in done.stdout) == (1, True)
+    assert "round 1: " in done.stdout
+    assert done.stderr == ""
