@@ -240,13 +240,16 @@ def test_a_move_may_stop_anywhere_and_be_done_again() -> None:
 
 def test_a_move_that_was_given_up_and_begun_again_takes_the_newest_claims() -> None:
     """What the old store alone was told between two attempts is not overwritten by the first one's copy (L14)."""
-    for turns in range(14):
+    for first, second in itertools.product(range(14), repeat=2):
         world = World()
-        interleaved([whole_move(world.second)], iter([0] * turns + [-1]))
+        interleaved([whole_move(world.second)], iter([0] * first + [-1]))
         held = world.old.store.load(KEY)
-        if held.ended_at is None:
-            assert world.old.store.save(held.evolve(claims={"since": turns})) is not None
-            assert world.now_held().claims == {"since": turns}
+        if held.ended_at is not None:
+            continue  # it had moved
+        assert world.old.store.save(held.evolve(claims={"since": 1})) is not None
+        interleaved([whole_move(world.second)], iter([0] * second + [-1]))
+        run(whole_move(world.second))
+        assert world.new.store.load(KEY).claims == {"since": 1}
 
 
 def test_a_logout_wins_in_every_order() -> None:
