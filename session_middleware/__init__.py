@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from session_middleware.authorities.local import LocalAuthority
     from session_middleware.core.jwt_key import JwtKey
     from session_middleware.core.lifetime import Verdict
+    from session_middleware.core.provider import ProviderSession
     from session_middleware.decorators import (
         fresh_login_required,
         no_touch,
@@ -36,6 +37,7 @@ __all__ = [
     "JwtKey",
     "Limits",
     "LocalAuthority",
+    "ProviderSession",
     "RecordUnreadable",
     "ResponseAlreadyStarted",
     "Session",
@@ -61,6 +63,7 @@ _HOMES = {
     "authorities.local": ("LocalAuthority",),
     "core.jwt_key": ("JwtKey",),
     "core.lifetime": ("Verdict",),
+    "core.provider": ("ProviderSession",),
     "decorators": ("fresh_login_required", "no_touch", "session_exempt", "session_optional", "session_required"),
     "errors": (
         "InvalidToken",

@@ -27,6 +27,7 @@ from session_middleware.core.exchange import (
 from session_middleware.core.jwt import JwtKey, JwtKeys
 from session_middleware.core.lifetime import Verdict
 from session_middleware.core.origin import is_foreign, is_preflight, on_this_host
+from session_middleware.core.provider import LEAVES_MARK, mark_of
 from session_middleware.core.record import SessionRecord, handle_of
 from session_middleware.core.refusal import Refusal, Reply, refuse
 from session_middleware.core.replies import problem
@@ -335,7 +336,8 @@ class Engine(Verbs):
             self.tell("session_use_after_end", x, reason=record.end_reason or "revoked")
         else:
             by_deadline = verdict in (Verdict.INACTIVITY_TIMEOUT, Verdict.LIFETIME_EXCEEDED)
-            await self.end(record.key, verdict.value, judgement.deadlines.ends_at if by_deadline else x.now, x.now)
+            at = judgement.deadlines.ends_at if by_deadline else x.now
+            await self.end(record.key, verdict.value, at, x.now, record)
             self.tell("session_ended", x, reason=verdict.value)
         await self.clear_framework(x)
 
@@ -371,7 +373,7 @@ class Engine(Verbs):
         """End the session of this request: the authority, or a bridged login, says that its user is gone (L8)."""
         if x.record is not None:
             x.verdict = Verdict.REVOKED
-            await self.end(x.record.key, "revoked", x.now, x.now)
+            await self.end(x.record.key, "revoked", x.now, x.now, x.record)
             self.tell("session_ended", x, reason="authority")
             await self.clear_framework(x)
 
@@ -490,6 +492,9 @@ class Engine(Verbs):
             reply = self.unavailable(x)
         elif fault.code == "cross_site_login":
             reply = problem(x.facts, 403, "csrf", "This sign-in was asked for by another site, so it was not done.")
+        elif fault.code == "provider_session_ended":
+            title = "This sign-in has ended here. Please sign in again at the provider, with your password."
+            reply = problem(x.facts, 403, "provider_session_ended", title)
         elif fault.code == "too_many_sessions":
             reply = problem(x.facts, 409, "too_many_sessions", "You are signed in elsewhere. Sign out there first.")
         else:
@@ -671,7 +676,8 @@ class Engine(Verbs):
         Raises:
             StoreUnavailable: the end could not be stored.
         """
-        ended = await self.reach.end_now(key_of(public_id), reason, now)
+        key = key_of(public_id)
+        ended = await self._end_now(key, await self.reach.load(key, anew=True), reason, now)
         if ended:
             self.announce("session_ended", now, public_id, detail={"reason": reason})
         return ended
@@ -688,7 +694,7 @@ class Engine(Verbs):
         for record in await self.reach.read("list", handle_of("subject", subject), now):
             if record.key in except_keys or record.subject != subject:
                 continue
-            if await self.reach.end_now(record.key, reason, now):
+            if await self._end_now(record.key, record, reason, now):
                 count += 1
                 self.announce("session_ended", now, record.public_id, subject, detail={"reason": reason})
         return count
@@ -704,9 +710,26 @@ class Engine(Verbs):
             raise SessionError(f"{type(self.store).__name__} cannot end sessions by date.", code="not_supported")
         await self.reach.write("end_before", instant, now)
 
-    async def end(self, key: bytes, reason: str, at: float, now: float) -> bool:
-        """End a session, here at once and in the store as soon as it answers; False: not stored yet (L17)."""
+    async def _end_now(self, key: bytes, record: SessionRecord | None, reason: str, now: float) -> bool:
+        mark = None if record is None or record.ended_at is not None else mark_of(record, now)
+        if mark is not None:
+            await self.reach.mark(mark)
+        return await self.reach.end_now(key, reason, now)
+
+    async def end(self, key: bytes, reason: str, at: float, now: float, record: SessionRecord | None = None) -> bool:
+        """End a session, here at once and in the store as soon as it answers; False: not stored yet (L17).
+
+        Args:
+            key: the record's.
+            reason: why.
+            at: the instant of the end: of the deadline, where one has passed.
+            now: the request's.
+            record: where it stands on a provider session that must not bring it back (L24): the record.
+        """
         self.issuer.forget(key)
+        mark = None if record is None or reason not in LEAVES_MARK else mark_of(record, at)
+        if mark is not None:
+            await self.reach.mark(mark)  # before the end: a crash between them leaves a mark too many, not one too few
         return await self.reach.end(key, reason, at, now)
 
     async def end_for(self, x: Exchange, record: SessionRecord, reason: str) -> None:

@@ -71,6 +71,9 @@ class Reach:
         self.outage: Outage | None = None  # the last one
         self.unsaved: dict[bytes, Touch] = {}  # touches the store has not got yet
         self.unended: dict[bytes, tuple[str, float, float]] = {}  # ends the store has not got yet: this process knows
+        self.unmarked: dict[
+            bytes, SessionRecord
+        ] = {}  # marks of ends at a provider that the store has not got yet (L24)
         self._retried_at = float("-inf")
         self._faults = 0  # in a row
         self._alone_until = float("-inf")
@@ -137,7 +140,7 @@ class Reach:
             raise self._fault(method, fault) from fault
         if self.down_since is not None:
             self._came_back(self.down_since)
-        if self.unended and self._clock() - self._retried_at >= RETRY_INTERVAL:
+        if (self.unended or self.unmarked) and self._clock() - self._retried_at >= RETRY_INTERVAL:
             await self.catch_up()
         return answer
 
@@ -153,7 +156,7 @@ class Reach:
             raise StoreUnavailable(_LEFT_ALONE) from None
         except Exception as fault:
             raise self._fault(method, fault) from fault
-        if self.unended or self.unsaved:
+        if self.unended or self.unsaved or self.unmarked:
             await self.catch_up()
         return answer
 
@@ -214,11 +217,42 @@ class Reach:
         self._is_over(key)
         return bool(await self.write("end", key, reason, now, now + self._retention))
 
+    async def mark(self, mark: SessionRecord) -> None:
+        """Take note that what stands on a provider session has ended; where that fails, as soon as the store answers."""
+        owed = self.unmarked.get(mark.key)
+        if owed is None or owed.last_seen_at < mark.last_seen_at:
+            self.unmarked[mark.key] = mark
+        await self.catch_up()
+
+    async def ended_at_provider(self, mark_key: bytes, now: float) -> float | None:
+        """Return when what stood on a provider session ended, if it did.
+
+        Raises:
+            StoreUnavailable: the store failed.
+        """
+        owed, held = self.unmarked.get(mark_key), await self.load(mark_key, anew=True)
+        ends = [mark.last_seen_at for mark in (owed, held) if mark is not None and now < mark.keep_until]
+        return max(ends, default=None)
+
+    async def _write_mark(self, mark: SessionRecord) -> None:
+        touch = Touch(mark.last_seen_at, None, mark.keep_until)
+        if await self._ask("touch", mark.key, touch) is None:
+            try:
+                await self._ask("create", mark)
+            except Exception:
+                if await self._ask("touch", mark.key, touch) is None:  # else another process was first
+                    raise
+
     async def catch_up(self) -> None:
-        """Write what the store has missed, ends first. Each is forgotten only once written, so none is ever undone."""
+        """Write what the store has missed, marks and ends first. Each is forgotten only once written, so none is ever undone."""
         self._retried_at = self._clock()
-        method = "end"
+        method = "mark"
         try:
+            for key, mark in list(self.unmarked.items()):
+                await self._write_mark(mark)
+                if self.unmarked.get(key) is mark:
+                    del self.unmarked[key]
+            method = "end"
             for key, owed_end in list(self.unended.items()):
                 await self._call.end(key, *owed_end)
                 self.unended.pop(key, None)
@@ -227,6 +261,8 @@ class Reach:
                 await self._call.touch(key, owed_touch)
                 if self.unsaved.get(key) is owed_touch:
                     del self.unsaved[key]
+        except _LeftAlone:
+            pass  # it is not asked now
         except Exception as fault:
             self._fault(method, fault)
 

@@ -9,11 +9,13 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from session_middleware.core.exchange import Exchange
+from session_middleware.core.instants import epoch
 from session_middleware.core.lifetime import Verdict
+from session_middleware.core.provider import ProviderSession
 from session_middleware.core.record import SessionRecord
 from session_middleware.core.tokens import key_of
 from session_middleware.engine import Engine
-from session_middleware.errors import SessionNotAttached, SettingsError
+from session_middleware.errors import SessionNotAttached
 from session_middleware.runtime import LoopRuntime, ThreadRuntime, run_sync
 from session_middleware.settings import Limits, Settings, seconds
 
@@ -30,16 +32,6 @@ _ACTIVE = Verdict.ACTIVE
 
 def _instant(at: float | None) -> datetime | None:
     return None if at is None else datetime.fromtimestamp(at, UTC)
-
-
-def _epoch(instant: datetime | float) -> float:
-    if isinstance(instant, datetime):
-        if instant.tzinfo is None:
-            raise SettingsError("instant", instant, "has no time zone.", "Give datetime.now(timezone.utc) or seconds.")
-        return instant.timestamp()
-    if isinstance(instant, bool) or not isinstance(instant, (int, float)) or instant != instant:
-        raise SettingsError("instant", instant, "is no instant.", "Give an aware datetime or seconds since the epoch.")
-    return float(instant)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +232,7 @@ class Session(_View):
         limits: Limits | None = None,
         stamp: str | None = None,
         actor: str | None = None,
+        provider: ProviderSession | None = None,
     ) -> None:
         """Begin a session for a user who has just proved who they are (L12).
 
@@ -255,10 +248,14 @@ class Session(_View):
             limits: stricter limits for this session; never looser than the configured ones (L2).
             stamp: what the authority compares on each request, for example a digest of the password hash.
             actor: who acts as the subject, for support staff signing in as a customer.
+            provider: the session at an identity provider that this login stands on; its times count (L3), and once ours
+                has ended it is accepted again only after a later authentication (L24).
 
         Raises:
             SettingsError: an argument makes no sense, or the session JWT would not fit a cookie.
-            SessionError: another site made this request (L20), or its response takes no cookie (WebSocket, OPTIONS).
+            SessionError: another site made this request (L20), its response takes no cookie (WebSocket, OPTIONS), the user
+                is signed in at `max_sessions` places, or the provider session has ended here (`provider_session_ended`):
+                send the user there for a new authentication (`prompt=login`, `max_age=0`, `refresh=true`).
             ResponseAlreadyStarted: the headers have gone out.
             StoreUnavailable: the store did not answer.
         """
@@ -274,6 +271,7 @@ class Session(_View):
                 limits=limits,
                 stamp=stamp,
                 actor=actor,
+                provider=provider,
             )
         )
 
@@ -337,6 +335,7 @@ class AsyncSession(_View):
         limits: Limits | None = None,
         stamp: str | None = None,
         actor: str | None = None,
+        provider: ProviderSession | None = None,
     ) -> None:
         """Begin a session (L12); arguments and errors as `Session.login`."""
         await self._engine.login(
@@ -350,6 +349,7 @@ class AsyncSession(_View):
             limits=limits,
             stamp=stamp,
             actor=actor,
+            provider=provider,
         )
 
     async def step_up(self, factors: Sequence[Mapping[str, Any]]) -> None:
@@ -397,7 +397,7 @@ class _Outside:
         return await self._engine.end_all(subject, self._engine.clock(), except_keys=keep)
 
     async def _end_before(self, instant: datetime | float) -> None:
-        await self._engine.end_before(_epoch(instant), self._engine.clock())
+        await self._engine.end_before(epoch("instant", instant), self._engine.clock())
 
 
 class Sessions(_Outside):

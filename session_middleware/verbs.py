@@ -12,6 +12,7 @@ from session_middleware.core import lifetime
 from session_middleware.core.exchange import Exchange, RequestFacts, changed
 from session_middleware.core.lifetime import Deadlines, Touch, Verdict
 from session_middleware.core.origin import is_cross_site
+from session_middleware.core.provider import ProviderSession, provider_handle
 from session_middleware.core.record import NEVER, SessionRecord, handle_of
 from session_middleware.core.tokens import ID_BYTES, key_of, public_id_of
 from session_middleware.errors import ResponseAlreadyStarted, SessionError, SettingsError, StoreUnavailable
@@ -39,9 +40,13 @@ class Verbs:
 
         async def authenticate(self, x: Exchange) -> None: ...
         async def clear_framework(self, x: Exchange) -> None: ...
-        async def end(self, key: bytes, reason: str, at: float, now: float) -> bool: ...
+        async def end(
+            self, key: bytes, reason: str, at: float, now: float, record: SessionRecord | None = None
+        ) -> bool: ...
         async def end_for(self, x: Exchange, record: SessionRecord, reason: str) -> None: ...
-        def limits_for(self, subject: str, claims: Mapping[str, Any], persistent: bool) -> Limits: ...
+        def limits_for(
+            self, subject: str, claims: Mapping[str, Any], persistent: bool, fallback: Limits | None = None
+        ) -> Limits: ...
         def address(self, facts: RequestFacts) -> str | None: ...
         def tell(self, name: str, x: Exchange, **detail: str) -> None: ...
         def announce(
@@ -92,6 +97,7 @@ class Verbs:
         authenticated_at: float | None = None,
         token_id: bytes | None = None,
         fresh: bool = True,
+        provider: ProviderSession | None = None,
     ) -> None:
         """Begin a session (L12); see `Session.login` for the arguments.
 
@@ -116,13 +122,20 @@ class Verbs:
         persistent = self.settings.persistent if persistent is None else persistent
         configured = self.limits_for(subject, all_claims, persistent)
         own = configured if limits is None else configured.capped(limits)
+        if provider is not None:
+            authenticated_at = provider.proven_at
+        proven_at = x.now if authenticated_at is None else min(authenticated_at, x.now)
+        ceiling = None if provider is None else provider.ceiling
+        deadlines = lifetime.first_deadlines(x.now, own, ceiling, minutes, proven_at)
+        if provider is not None:
+            await self._check_provider(x, provider, deadlines)
         record = self._new_record(
             x,
             subject=subject,
             created_at=created_at,
-            authenticated_at=x.now if authenticated_at is None else min(authenticated_at, x.now),
+            authenticated_at=proven_at,
             limits=own,
-            deadlines=lifetime.first_deadlines(x.now, own, None, minutes),
+            deadlines=deadlines,
             claims=_json("claims", {name: value for name, value in all_claims.items() if value is not None}),
             data=_json("data", all_data),
             factors=tuple(_json("factors", dict(factor)) for factor in factors),
@@ -133,6 +146,13 @@ class Verbs:
         )
         if not fresh:
             record = record.evolve(fresh_at=NEVER)
+        if provider is not None:
+            record = record.evolve(
+                authority=provider.authority,
+                provider_session=provider.id,
+                ceiling=ceiling,
+                handles=(*record.handles, provider_handle(provider.authority, provider.id)),
+            )
         await self._replace_with(x, record, configured)
         x.stepped_from = None  # who proves who they are in full needs no earlier session
         if not same and standing is not None:
@@ -141,6 +161,36 @@ class Verbs:
         if x.facts.scheme in ("http", "ws") and not self.settings.insecure_dev and not _is_localhost(x.facts.host):
             self.tell(
                 "insecure_cookie", x, host=x.facts.host, problem="the browser will drop this cookie on plain http"
+            )
+
+    async def _check_provider(self, x: Exchange, provider: ProviderSession, deadlines: Deadlines) -> None:
+        """Refuse a provider session that has ended here, unless the user proved who they are after that (L24)."""
+        handle = provider_handle(provider.authority, provider.id)
+        for record in await self.reach.read("list", handle, x.now):
+            # One whose deadline has passed unnoticed ends now, and so before what stands on the same provider session.
+            configured = self.limits_for(record.subject, record.claims, record.persistent, fallback=record.limits)
+            found = lifetime.judge(
+                record, record.generation, x.now, configured, self.settings.timing, self.reach.outage
+            )
+            if found.verdict in (Verdict.INACTIVITY_TIMEOUT, Verdict.LIFETIME_EXCEEDED):
+                await self.end(record.key, found.verdict.value, found.deadlines.ends_at, x.now, record)
+                self.announce(
+                    "session_ended", x.now, record.public_id, record.subject, detail={"reason": found.verdict.value}
+                )
+        ended_at = await self.reach.ended_at_provider(provider.mark_key, x.now)
+        if ended_at is not None and provider.proven_at <= ended_at:
+            self.tell("adoption_refused", x, reason="ended")
+            raise SessionError(
+                "This session of the provider has ended here, and its user has not signed in there since. Send them there "
+                "for a new authentication (prompt=login and max_age=0, or refresh=true).",
+                code="provider_session_ended",
+            )
+        if deadlines.ends_at <= x.now:
+            self.tell("adoption_refused", x, reason="too_old")
+            raise SessionError(
+                "This authentication at the provider is older than a session may become, or its session ends there. Send "
+                "the user there for a new authentication.",
+                code="provider_session_ended",
             )
 
     async def step_up(self, x: Exchange, factors: Sequence[Mapping[str, Any]]) -> None:
@@ -182,6 +232,7 @@ class Verbs:
             ceiling=standing.ceiling,
             authority=standing.authority,
             provider_session=standing.provider_session,
+            handles=standing.handles,
             extra=standing.extra,
         )
         carries_on = standing.key if x.created is None else x.stepped_from
@@ -289,7 +340,8 @@ class Verbs:
         if x.presented is not None and x.presented.key not in keys:
             keys.append(x.presented.key)
         ended = x.is_active
-        stored = [await self.end(key, "logout", x.now, x.now) for key in keys]
+        known = {record.key: record for record in (x.record, x.created, x.outgoing) if record is not None}
+        stored = [await self.end(key, "logout", x.now, x.now, known.get(key)) for key in keys]
         if ended:
             self.tell("session_ended", x, reason="logout")
         x.verdict, x.record, x.created, x.replaced = Verdict.ANONYMOUS, None, None, ()

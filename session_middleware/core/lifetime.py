@@ -154,9 +154,19 @@ class Touch:
         )
 
 
-def first_deadlines(now: float, limits: Limits, ceiling: float | None, minutes: float | None = None) -> Deadlines:
-    """Return the deadlines of a login at `now` (L3, L5, L7): the exact instant, without a touch interval on top."""
-    absolute = now + limits.absolute_lifetime
+def first_deadlines(
+    now: float, limits: Limits, ceiling: float | None, minutes: float | None = None, proven_at: float | None = None
+) -> Deadlines:
+    """Return the deadlines of a login at `now` (L3, L5, L7): the exact instant, without a touch interval on top.
+
+    Args:
+        now: the request's instant.
+        limits: those of the session.
+        ceiling: the authority's own end of it, or None.
+        minutes: the first deadline of silence, where the app gives one.
+        proven_at: when the user proved who they are, where that was not now.
+    """
+    absolute = (now if proven_at is None else proven_at) + limits.absolute_lifetime
     if ceiling is not None:
         absolute = min(absolute, ceiling - CEILING_MARGIN)
     if minutes is not None:

@@ -35,6 +35,7 @@ from session_middleware.testing.scenarios.life import LifeScenarios
 from session_middleware.testing.scenarios.limits import LimitsScenarios
 from session_middleware.testing.scenarios.mounted import MountedScenarios
 from session_middleware.testing.scenarios.outage import OutageScenarios
+from session_middleware.testing.scenarios.providers import ProviderScenarios
 from session_middleware.testing.scenarios.refusal import RefusalScenarios
 from session_middleware.testing.scenarios.renewal import RenewalScenarios
 from session_middleware.testing.scenarios.routes import RouteScenarios
@@ -58,6 +59,7 @@ class AdapterContract(
     RouteScenarios,
     EndpointScenarios,
     MountedScenarios,
+    ProviderScenarios,
 ):
     """Inherit it, override the fixtures `make` and `make_store`, done."""
 

@@ -14,6 +14,7 @@ the arguments; answers are JSON, `describe(session)` unless said otherwise.
 | GET /stale | `@session_required(on_unavailable="stale")` | nothing |
 | GET /login | none | text/html, `<h1>login</h1>` |
 | POST /login | `@session_optional` | `session.login(**login_arguments(query))` |
+| | | its query: subject, minutes, persistent, claims, limits, provider (fields of `ProviderSession`) |
 | POST /bound-login | `@session_optional(cross_site_login=True)` | the same |
 | POST /step-up | none | `session.step_up([{"type": "otp"}])` |
 | POST /sign-out | `@session_optional` | `session.logout()`; `{"ok": true}` |
@@ -36,6 +37,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from session_middleware.core.lifetime import Verdict
+from session_middleware.core.provider import ProviderSession
 from session_middleware.session import AsyncSession, Session
 from session_middleware.settings import Limits
 
@@ -66,7 +68,7 @@ def describe(session: Session | AsyncSession) -> dict[str, Any]:  # Any: JSON
 
 
 def login_arguments(query: Mapping[str, str]) -> dict[str, Any]:  # Any: keyword arguments of login()
-    """Read the arguments of `session.login` from query parameters: subject, minutes, persistent, claims, limits."""
+    """Read the arguments of `session.login` from query parameters: those named above; claims, limits, provider as JSON."""
     arguments: dict[str, Any] = {"subject": query["subject"]}
     if "minutes" in query:
         arguments["minutes"] = float(query["minutes"])
@@ -76,4 +78,6 @@ def login_arguments(query: Mapping[str, str]) -> dict[str, Any]:  # Any: keyword
         arguments["claims"] = json.loads(query["claims"])
     if "limits" in query:
         arguments["limits"] = Limits(*json.loads(query["limits"]))
+    if "provider" in query:
+        arguments["provider"] = ProviderSession(**json.loads(query["provider"]))
     return arguments

@@ -1,0 +1,104 @@
+"""The session at an identity provider that one of ours stands on, and the mark that its end leaves (L3, L24)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import Final
+
+from session_middleware.core.instants import epoch
+from session_middleware.core.record import SessionRecord, handle_of
+from session_middleware.errors import SettingsError
+from session_middleware.settings import Limits
+
+__all__ = ["LEAVES_MARK", "ProviderSession", "mark_of", "provider_handle"]
+
+#: Seconds for which an end is remembered where the provider does not say when its session ends.
+KEPT: Final = 30 * 86_400.0
+
+#: Reasons for which a session ended against its continuation; replaced by a new login, or moved, it goes on elsewhere.
+LEAVES_MARK: Final = frozenset({"logout", "revoked", "inactivity_timeout", "lifetime_exceeded", "replayed"})
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSession:
+    """The session at an identity provider that a login stands on.
+
+    Attributes:
+        id: its id there: `sid` of an ID token, `session_id` of Stytch, `id` of Kratos.
+        authenticated_at: when the user proved who they are there (`auth_time`, `started_at`, `authenticated_at`): an aware
+            datetime, or seconds since the epoch. Our absolute lifetime counts from it (L3).
+        ends_at: when it ends there, if the provider says so; ours ends 30 s earlier (L2).
+        authority: names the provider, where an app has several.
+
+    Raises:
+        SettingsError: the id is empty, or a time is none.
+    """
+
+    id: str
+    authenticated_at: datetime | float
+    ends_at: datetime | float | None = None
+    authority: str = "provider"
+
+    def __post_init__(self) -> None:
+        for name in ("id", "authority"):
+            value = getattr(self, name)
+            if not isinstance(value, str) or not value:
+                raise SettingsError(name, value, "names no provider session.", "Give the provider's own text.")
+        object.__setattr__(self, "authenticated_at", epoch("authenticated_at", self.authenticated_at))
+        if self.ends_at is not None:
+            object.__setattr__(self, "ends_at", epoch("ends_at", self.ends_at))
+
+    @property
+    def proven_at(self) -> float:
+        """`authenticated_at` in seconds since the epoch."""
+        return epoch("authenticated_at", self.authenticated_at)
+
+    @property
+    def ceiling(self) -> float | None:
+        """`ends_at` in seconds since the epoch."""
+        return None if self.ends_at is None else epoch("ends_at", self.ends_at)
+
+    @property
+    def mark_key(self) -> bytes:
+        """The store key of the mark that an end leaves."""
+        return _mark_key(self.authority, self.id)
+
+
+def provider_handle(authority: str, id: str) -> str:
+    """Return the handle under which the sessions of one provider session are found."""
+    return handle_of("provider", f"{authority}\0{id}")
+
+
+def mark_of(record: SessionRecord, at: float) -> SessionRecord | None:
+    """Return what the end of a record at an instant leaves behind: a record whose `last_seen_at` is that instant.
+
+    It is kept as a record because a touch moves `last_seen_at` to later instants only, in every store, in one step: of two
+    ends the later stands. It has no handles, so no list shows it, and its `authenticated_at` is beyond every
+    `end_before`.
+
+    Returns:
+        None where the record stands on no provider session.
+    """
+    if record.provider_session is None:
+        return None
+    keep_until = max(at, record.ceiling if record.ceiling is not None else at + KEPT)
+    key = _mark_key(record.authority, record.provider_session)
+    return SessionRecord(
+        key=key,
+        public_id=key.hex(),
+        subject="",
+        created_at=at,
+        authenticated_at=keep_until,
+        last_seen_at=at,
+        inactivity_deadline=None,
+        limits=Limits(None, KEPT),
+        keep_until=keep_until,
+        renewed_at=at,
+    )
+
+
+def _mark_key(authority: str, id: str) -> bytes:
+    named = f"{authority}\0{id}".encode("utf-8", "surrogatepass")
+    return sha256(b"session_middleware ended provider session\0" + named).digest()
