@@ -37,7 +37,8 @@ def store_from_url(url: str, *, asynchronous: bool = False) -> Store | AsyncStor
     Args:
         url: `memory://`, `sqlite:///relative.db`, `sqlite:////absolute.db`, `redis://host:6379/0`,
             `redis+cluster://host,other`, `redis+sentinel://host,other/master-name` (`rediss...` for TLS, `valkey...`
-            alike) or `postgresql://user:password@host/database`. What has a meaning in a URL ("?", "#", "%", in a
+            alike) or `postgresql://user:password@host/database`. In these `near_cache=2` after a "?" puts a near cache
+            of so many seconds' lease before the store (`stores/nearcache.py`). What has a meaning in a URL ("?", "#", "%", in a
             password also "@", "/" and ":") is written %3F, %23, %25, %40, %2F, %3A.
         asynchronous: whether the app runs on asyncio. A store across a network is then one whose calls are awaited; the
             others are the same for both.
@@ -55,6 +56,34 @@ def store_from_url(url: str, *, asynchronous: bool = False) -> Store | AsyncStor
         return _memory(url)
     if kind == "sqlite":
         return _sqlite(url)
+    whole = url
+    url, lease = _near(url)
+    store = _far(url, kind, asynchronous)
+    if lease is None:
+        return store
+    from session_middleware.stores.nearcache import near_cache
+
+    try:
+        return near_cache(store, lease=float(lease))
+    except (SettingsError, ValueError):  # of the lease, and the text may be anything
+        raise _unusable(whole, "near_cache is no number of seconds from 0.1 to 60.", "Write near_cache=2") from None
+
+
+def _near(url: str) -> tuple[str, str | None]:
+    """Take near_cache= out of a URL, and leave the rest as it is written."""
+    address, _, query = url.rpartition("?")
+    parts = query.split("&")
+    ours = [part for part in parts if part.startswith("near_cache=")]
+    if not address or not ours:
+        return url, None
+    if len(ours) > 1:
+        raise _unusable(url, "near_cache is there twice.", "Write it once.")
+    rest = "&".join(part for part in parts if part not in ours)
+    return address + (rest and "?" + rest), ours[0].partition("=")[2]
+
+
+def _far(url: str, kind: str, asynchronous: bool) -> Store | AsyncStore:
+    """Return a store across a network."""
     if kind == "postgresql":
         try:
             from session_middleware.stores.postgres import AsyncPostgresStore, PostgresStore

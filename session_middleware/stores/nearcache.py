@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Final
 
 from session_middleware.core.lifetime import Touch
 from session_middleware.core.record import SessionRecord
-from session_middleware.errors import SettingsError
+from session_middleware.errors import SessionError, SettingsError
 from session_middleware.runtime import Flag, beside, is_awaited, mutex
 from session_middleware.stores.base import Announcements, Announces, AsyncStore, ReadsAhead, Store
 
@@ -270,7 +270,10 @@ class _Held:
 
     def _note(self, fault: Exception, level: int) -> None:
         self._lost += 1
-        _log.log(level, "The near cache cannot listen (%s); every call goes to the store.", type(fault).__name__)
+        said = (
+            str(fault) if isinstance(fault, SessionError) else type(fault).__name__
+        )  # ours name the fix and no secret
+        _log.log(level, "The near cache cannot listen (%s); every call goes to the store.", said)
 
     def _all_may_differ(self) -> None:
         """Forget everything, and what the store itself has read ahead before that: new reads must not build on it."""

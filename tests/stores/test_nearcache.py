@@ -511,6 +511,18 @@ def test_a_server_that_cannot_be_reached(
     assert is_near(near, store)
 
 
+def test_a_store_that_says_why_it_cannot_announce(
+    store: AnnouncingStore, make: Callable[..., Plain], caplog: pytest.LogCaptureFixture
+) -> None:
+    """What our own error says, which names the fix, stands in the log."""
+    store.refusing = SettingsError("announces", False, "means silence.", "Leave it out.")
+    near = make()
+    with caplog.at_level(logging.WARNING, "session_middleware"):
+        near.load(KEY)
+        wait_until(lambda: near.state.lost >= 1, "an attempt")
+    assert "Leave it out." in caplog.text
+
+
 def test_a_line_that_breaks_at_once_each_time_is_not_hammered(
     store: AnnouncingStore, make: Callable[..., Plain], caplog: pytest.LogCaptureFixture
 ) -> None:

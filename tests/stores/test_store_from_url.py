@@ -73,6 +73,12 @@ def test_four_slashes_are_absolute(tmp_path):
         ("redis://one?max_connections=-1", "no positive number"),
         ("redis://one?ssl_ca_certs=/ca.pem", "does not have"),
         ("redis://one?sentinel_password=x", "does not have"),
+        ("redis://one?near_cache=", "Write near_cache=2"),
+        ("redis://one?near_cache=on", "Write near_cache=2"),
+        ("redis://one?near_cache=nan", "Write near_cache=2"),
+        ("postgresql://one/db?near_cache=61", "Write near_cache=2"),
+        ("redis://one?near_cache=1&near_cache=2", "twice"),
+        ("redis://one?near_cahce=1", "does not have"),
         ("", "There are: memory://"),
     ],
 )
@@ -101,6 +107,8 @@ def test_anything_else_is_an_error_that_says_what_to_write(url, says):
         "redis+sentinel://one,two/main?sentinel_pasword=secret",
         "redis://host?timeout=secret",
         "reddis://:secret@host",
+        "redis://:secret@host?near_cache=secret",
+        "postgresql://user:secret@host/db?near_cache=0",
     ],
 )
 def test_no_password_is_shown(url):
@@ -207,3 +215,29 @@ def test_nothing_is_imported_that_is_not_used():
         "print('sqlite3' in sys.modules)"
     )
     assert printed_by(code).strip() == "False"
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize(
+    ("url", "plain"),
+    [
+        ("redis://db?near_cache=0.5", "redis://db"),
+        ("redis://db/1?prefix=shop:&near_cache=0.5&timeout=3", "redis://db/1?prefix=shop:&timeout=3"),
+        ("redis+cluster://one,two?near_cache=0.5", "redis+cluster://one,two"),
+        ("postgresql://db/app?near_cache=0.5", "postgresql://db/app"),
+        ("postgresql://db/app?schema=shop&near_cache=0.5", "postgresql://db/app?schema=shop"),
+    ],
+)
+def test_a_near_cache_before_a_store(url, plain, asynchronous, monkeypatch):
+    """near_cache= in the URL of a store that announces puts a cache of that lease before what the rest of it names."""
+    from session_middleware.stores.postgres import AsyncPostgresStore, PostgresStore
+    from session_middleware.stores.redis import AsyncRedisStore, RedisStore
+
+    asked = []
+    for kind in (RedisStore, AsyncRedisStore, PostgresStore, AsyncPostgresStore):
+        real = kind.from_url
+        monkeypatch.setattr(kind, "from_url", lambda url, real=real: asked.append(url) or real(url))
+    near = store_from_url(url, asynchronous=asynchronous)
+    assert type(near).__name__ == ("AsyncNearCache" if asynchronous else "NearCache")
+    assert near.lease == 0.5
+    assert asked == [plain]
