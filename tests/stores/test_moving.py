@@ -352,6 +352,18 @@ def test_two_movers_leave_nothing_behind() -> None:
             assert [key for key in world.new.store.rows if world.new.store.alive(key)] == [KEY]
 
 
+def test_a_mover_that_comes_too_late_leaves_nothing_of_the_person() -> None:
+    """Where a logout was faster, the mover takes away the copy it has parked, at once (L16)."""
+    for order in every_order():
+        if -1 not in order:
+            world = World()
+            interleaved(
+                [whole_move(world.second), world.first.end(KEY, "logout", NOW, LONG_AFTER)],
+                iter(order),
+            )
+            assert not any(map(world.new.store.alive, world.new.store.rows))
+
+
 def test_many_at_once_agree() -> None:
     """Two movers, two writers, and sometimes a logout, in random orders with crashes: all writes stand, dead wins."""
     chance = random.Random(7)
