@@ -477,5 +477,5 @@ def test_an_endpoint_that_raises_leaves_no_session() -> None:
     shop = Shop(Route("/", broken), after=[Middleware(BaseHTTPMiddleware, dispatch=through)])
     with pytest.raises(RuntimeError, match="after the login"):
         shop.call("GET", "/")
-    assert [event.name for event in shop.events] == ["session_created"]
+    assert [event.name for event in shop.events] == ["session_created", "session_ended"]
     assert [record.ended_at is not None for record in shop.store._records.values()] == [True]
