@@ -182,7 +182,13 @@ class Move:
                 return await self._followed(key, marked)
             held = marked
         parked = _parked(held)
-        await self._create_if_new(parked)
+        try:
+            await self._create_if_new(parked)
+        except Exception:
+            left = await self.old.load(key)
+            if left is not None and left.ended_at is None:
+                raise
+            return await self._followed(key, left)  # another was so much faster that its copy is gone already
         won = await self.old.end(key, MOVED, held.last_seen_at, held.keep_until)
         left = await self.old.load(key)
         if won and left is not None:

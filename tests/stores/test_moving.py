@@ -121,11 +121,22 @@ for _name in (
     setattr(Slow, _name, _awaited(_name))
 
 
+class Forgetful(ReferenceStore):
+    """A store that drops what is rubbish at once, as every store may."""
+
+    def end(self, key: bytes, reason: str, at: float, keep_until: float) -> bool:
+        ended = super().end(key, reason, at, keep_until)
+        if at >= keep_until:
+            self.rows.pop(key, None)
+        return ended
+
+
 class World:
     """Two stores with a session in the old one, and workers of both steps."""
 
     def __init__(self) -> None:
         self.old, self.new = Slow(), Slow()
+        self.new.store = Forgetful()
         self.old.store.create(a_record(**FULL | {"handles": (HANDLE,)}))
         self.first = AsyncMovingStore(self.old, self.new)
         self.second = AsyncMovingStore(self.old, self.new, create_in_new=True)
