@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 from psycopg import generators, waiting
 from psycopg.pq import ExecStatus
+from psycopg.pq.abc import PGresult
 
 from session_middleware.errors import StoreUnavailable
 from session_middleware.runtime import mutex
@@ -50,15 +51,28 @@ class PostgresAnnouncements:
             raise StoreUnavailable(f"No connection to {address.shown} to listen on: {text}.") from None
         self._pgconn = self._connection.pgconn
         try:
-            self._pgconn.send_query(f'LISTEN "{schema}"'.encode())
-            (answer,) = waiting.wait(within(timeout, generators.execute(self._pgconn)), self._pgconn.socket, 0.1)
-            if answer.status != ExecStatus.COMMAND_OK:
-                raise psycopg.OperationalError(answer.get_error_message())
+            self._answered(f'LISTEN "{schema}"', timeout, ExecStatus.COMMAND_OK)
+            server = self._answered("SELECT pg_backend_pid()", timeout, ExecStatus.TUPLES_OK).get_value(0, 0)
         except (psycopg.Error, TooLong) as problem:
             self._connection.close()
             raise self._lost(problem) from None
+        if server is None or int(server) != self._pgconn.backend_pid:
+            # Through a pooler LISTEN and every question are answered, and nothing is ever announced.
+            self._connection.close()
+            raise StoreUnavailable(
+                f"At {address.shown} a pooler answers, which does not pass on what is announced. Give the address of the "
+                "server itself, or do without a near cache."
+            )
         # A socket that another thread waits for cannot be closed under it, but it can be shut down.
         self._socket = socket.socket(fileno=os.dup(self._pgconn.socket))
+
+    def _answered(self, statement: str, timeout: float, due: ExecStatus) -> PGresult:
+        """Wait for the answer to a statement."""
+        self._pgconn.send_query(statement.encode())
+        (answer,) = waiting.wait(within(timeout, generators.execute(self._pgconn)), self._pgconn.socket, 0.1)
+        if answer.status != due:
+            raise psycopg.OperationalError(answer.get_error_message())
+        return answer
 
     def ask(self) -> None:
         with self._mutex:
