@@ -3,7 +3,8 @@
     uv run --group bench python -m benchmarks [--only starlette,flask,...] [--quick] [--write-readme] [--check]
 
 Parts: one for each group of contenders (`contenders/`), `server` (requests a second under uvicorn and gunicorn),
-`costs` (what happens rarely), `million` (a million sessions in SQLite; minutes). All of them run unless `--only` says
+`costs` (what happens rarely), `million` (a million sessions in SQLite; minutes), `near_cache` (what a hit costs and how
+late a revocation elsewhere comes). All of them run unless `--only` says
 which.
 """
 
@@ -17,7 +18,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks import costs, million, server
+from benchmarks import costs, million, near_cache, server
 from benchmarks.bars import Row, judge
 from benchmarks.contenders import GROUPS, Group
 from benchmarks.redis_server import redis_server
@@ -25,7 +26,7 @@ from benchmarks.rounds import Counts, Effort, Spread, added, counts, hops, measu
 from benchmarks.table import bars_table, markdown, write
 
 README = Path(__file__).parent.parent / "README.md"
-PARTS = {"server": server.rows, "costs": costs.rows, "million": million.rows}
+PARTS = {"server": server.rows, "costs": costs.rows, "million": million.rows, "near_cache": near_cache.rows}
 
 #: Which contender stands for the others' "x" in a group's table.
 PEERS = {
