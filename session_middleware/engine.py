@@ -27,7 +27,7 @@ from session_middleware.core.exchange import (
 from session_middleware.core.jwt import JwtKey, JwtKeys
 from session_middleware.core.lifetime import Verdict
 from session_middleware.core.origin import is_foreign, is_preflight, on_this_host
-from session_middleware.core.provider import LEAVES_MARK, mark_of
+from session_middleware.core.provider import mark_of
 from session_middleware.core.record import SessionRecord, handle_of
 from session_middleware.core.refusal import Refusal, Reply, refuse
 from session_middleware.core.replies import problem
@@ -724,10 +724,11 @@ class Engine(Verbs):
             reason: why.
             at: the instant of the end: of the deadline, where one has passed.
             now: the request's.
-            record: where it stands on a provider session that must not bring it back (L24): the record.
+            record: given where the provider session that it may stand on must not bring it back (L24); not where it
+                goes on as another one, after a login over it or a step-up.
         """
         self.issuer.forget(key)
-        mark = None if record is None or reason not in LEAVES_MARK else mark_of(record, at)
+        mark = None if record is None else mark_of(record, at)
         if mark is not None:
             await self.reach.mark(mark)  # before the end: a crash between them leaves a mark too many, not one too few
         return await self.reach.end(key, reason, at, now)

@@ -340,7 +340,10 @@ class Verbs:
         if x.presented is not None and x.presented.key not in keys:
             keys.append(x.presented.key)
         ended = x.is_active
-        known = {record.key: record for record in (x.record, x.created, x.outgoing) if record is not None}
+        standing = x.record if ended else None  # a logout of what is over already is no later end of it (L24)
+        if x.verdict is Verdict.UNAVAILABLE and x.known is not None:
+            standing = x.known.record
+        known = {record.key: record for record in (standing, x.created, x.outgoing) if record is not None}
         stored = [await self.end(key, "logout", x.now, x.now, known.get(key)) for key in keys]
         if ended:
             self.tell("session_ended", x, reason="logout")

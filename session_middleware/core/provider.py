@@ -12,13 +12,10 @@ from session_middleware.core.record import SessionRecord, handle_of
 from session_middleware.errors import SettingsError
 from session_middleware.settings import Limits
 
-__all__ = ["LEAVES_MARK", "ProviderSession", "mark_of", "provider_handle"]
+__all__ = ["ProviderSession", "mark_of", "provider_handle"]
 
 #: Seconds for which an end is remembered where the provider does not say when its session ends.
 KEPT: Final = 30 * 86_400.0
-
-#: Reasons for which a session ended against its continuation; replaced by a new login, or moved, it goes on elsewhere.
-LEAVES_MARK: Final = frozenset({"logout", "revoked", "inactivity_timeout", "lifetime_exceeded", "replayed"})
 
 
 @dataclass(frozen=True, slots=True)

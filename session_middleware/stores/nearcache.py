@@ -79,7 +79,7 @@ class _Held:
         store: a store that can announce changes.
         lease: seconds for which an answer of the server keeps the cache open; a revocation elsewhere is seen here no
             later than that, whatever happens to the line.
-        most: how many records are held; the oldest goes first. About 2 KiB each (measured).
+        most: how many records are held; the oldest goes first. About 3 KiB each (measured).
         monotonic: seconds of a clock that is never set.
 
     Raises:
@@ -251,9 +251,10 @@ class _Held:
         pause = _FIRST_PAUSE
         while not self._closed.is_set():
             try:
-                self._line = self.store.announcements()
+                opened: Announcements = self.store.announcements()
+                self._line = opened
                 self._all_may_differ()  # nothing held until now was watched
-                self._hear(self._line)
+                self._hear(opened)
             except Exception as fault:
                 if self._open_until != _NEVER:
                     pause = _FIRST_PAUSE  # it has worked
