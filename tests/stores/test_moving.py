@@ -81,7 +81,7 @@ class TestAsynchronously(StoreContract):
     test_logins_sweep = None  # the reference does not sweep
 
 
-# --- every order of the steps ---------------------------------------------------------------------------------------
+# --- orders of the steps ---------------------------------------------------------------------------------------------
 
 
 class Turn:
@@ -200,9 +200,9 @@ def interleaved(works: list[Coroutine[Any, Any, Any]], order: Iterator[int]) -> 
     return answers
 
 
-def every_order(mover_turns: int = 14, other_turns: int = 9) -> Iterator[list[int]]:
-    """Where among the mover's turns each turn of another may come, and where the mover may crash."""
-    for places in itertools.combinations_with_replacement(range(mover_turns), 3):
+def orders(mover_turns: int = 14, other_turns: int = 9) -> Iterator[list[int]]:
+    """Yield whose turn it is: another's first turns at any two places among the mover's, crashes at any place."""
+    for places in itertools.combinations_with_replacement(range(mover_turns), 2):
         for last in (0, other_turns):
             # The other takes a turn at each of these places and the rest of its turns after the last of them.
             order: list[int] = []
@@ -222,8 +222,8 @@ Other = Callable[[AsyncMovingStore], Coroutine[Any, Any, Any]]
 
 
 def played(other: Other) -> Iterator[tuple[World, Any]]:
-    """Play a move beside what another worker does, in every order, for a worker of either step; yield what came of it."""
-    for order in every_order():
+    """Play a move beside what another worker does, in each of `orders`, for a worker of either step; yield what came of it."""
+    for order in orders():
         for step in ("first", "second"):
             world = World()
             answers = interleaved([whole_move(world.second), other(getattr(world, step))], iter(order))
@@ -263,7 +263,7 @@ def test_a_move_that_was_given_up_and_begun_again_takes_the_newest_claims() -> N
         assert world.new.store.load(KEY).claims == {"since": 1}
 
 
-def test_a_logout_wins_in_every_order() -> None:
+def test_a_logout_wins_in_orders() -> None:
     """Who has logged out stays out, whatever the mover was about to do, and the reason is kept (L13, L16)."""
     for world, answer in played(lambda worker: worker.end(KEY, "logout", NOW, LONG_AFTER)):
         held = world.now_held()
@@ -308,7 +308,7 @@ def test_no_renewal_is_lost() -> None:
 
 def test_one_renewal_wins() -> None:
     """Of two renewals from one generation, one at each kind of worker, one succeeds (L11)."""
-    for order in every_order():
+    for order in orders():
         world = World()
         one, other = world.first.renew(KEY, 3, 4, NOW), world.second.renew(KEY, 3, 4, NOW + 1)
 
@@ -356,7 +356,7 @@ def test_no_claim_is_lost_that_is_written_to_what_a_touch_returned() -> None:
 
 def test_two_movers_leave_nothing_behind() -> None:
     """Of two who move one session at the same time the slower takes away the copy that it has parked."""
-    for order in every_order():
+    for order in orders():
         if -1 not in order:
             world = World()
             interleaved([whole_move(world.second), whole_move(world.second)], iter(order))
@@ -365,7 +365,7 @@ def test_two_movers_leave_nothing_behind() -> None:
 
 def test_a_mover_that_comes_too_late_leaves_nothing_of_the_person() -> None:
     """Where a logout was faster, the mover takes away the copy it has parked, at once (L16)."""
-    for order in every_order():
+    for order in orders():
         if -1 not in order:
             world = World()
             interleaved(
@@ -407,7 +407,7 @@ def test_a_cap_holds_while_sessions_move() -> None:
     def login(worker: AsyncMovingStore) -> Coroutine[Any, Any, Any]:
         return worker.create_capped(new, HANDLE, 1, True, NOW, LONG_AFTER)  # type: ignore[attr-defined]
 
-    for order in every_order():
+    for order in orders():
         world = World()
         _, evicted = interleaved([whole_move(world.second), login(world.second)], iter(order))
         assert [record.key for record in evicted] == [KEY]
