@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from session_middleware.errors import SessionError, SettingsError, StoreUnavailable
-from session_middleware.stores import masked, store_from_url
+from session_middleware.stores import masked, store_from_url, without_near_cache
 from session_middleware.stores.moving import Moved, MovingStore
 
 __all__ = ["run"]
@@ -62,7 +62,7 @@ def _opened(name: str, url: str) -> object:
     if url == "memory://":
         raise SettingsError(name, url, "lives inside the app's process.", "Name a store that the app shares.")
     try:
-        store = store_from_url(url)
+        store = store_from_url(without_near_cache(url)[0])
         check = getattr(store, "check", None)
         if check is not None:
             check()

@@ -15,7 +15,7 @@ from session_middleware.engine import Engine
 from session_middleware.errors import SettingsError, StoreUnavailable
 from session_middleware.session import Sessions
 from session_middleware.settings import EXTEND_MAX_MINUTES, Limits, Settings
-from session_middleware.stores import store_from_url
+from session_middleware.stores import store_from_url, without_near_cache
 from session_middleware.stores.moving_environment import moving_as_configured
 
 __all__ = ["run"]
@@ -65,7 +65,7 @@ def _existing_store(url: str) -> object:
     path = Path(unquote(url.removeprefix("sqlite:///")))
     if url.startswith("sqlite:///") and not path.is_file():
         raise SettingsError("--store", url, "is not there.", "Give the file that the app writes to.")
-    store = store_from_url(url)
+    store = store_from_url(without_near_cache(url)[0])  # one command reads nothing twice
     check = getattr(store, "check", None)
     if check is not None:  # a server's: else a mistake in the URL would read as "the store failed on load"
         check()
@@ -87,7 +87,7 @@ def _create_schema(url: str) -> int:
         )
     from session_middleware.stores.postgres import create_schema
 
-    print(f"The schema {create_schema(url)} is ready.")
+    print(f"The schema {create_schema(without_near_cache(url)[0])} is ready.")
     return 0
 
 

@@ -11,7 +11,7 @@ from session_middleware.errors import SettingsError
 if TYPE_CHECKING:
     from session_middleware.stores.base import AsyncStore, Store
 
-__all__ = ["masked", "store_from_url"]
+__all__ = ["masked", "store_from_url", "without_near_cache"]
 
 _FORMS: Final = {
     "memory": "memory://",
@@ -57,7 +57,7 @@ def store_from_url(url: str, *, asynchronous: bool = False) -> Store | AsyncStor
     if kind == "sqlite":
         return _sqlite(url)
     whole = url
-    url, lease = _near(url)
+    url, lease = without_near_cache(url)
     store = _far(url, kind, asynchronous)
     if lease is None:
         return store
@@ -69,8 +69,12 @@ def store_from_url(url: str, *, asynchronous: bool = False) -> Store | AsyncStor
         raise _unusable(whole, "near_cache is no number of seconds from 0.1 to 60.", "Write near_cache=2") from None
 
 
-def _near(url: str) -> tuple[str, str | None]:
-    """Take near_cache= out of a URL, and leave the rest as it is written."""
+def without_near_cache(url: str) -> tuple[str, str | None]:
+    """Take near_cache= out of a URL; return the rest as it was written, and what it said, None where it was not there.
+
+    Raises:
+        SettingsError: it is there twice.
+    """
     address, _, query = url.rpartition("?")
     parts = query.split("&")
     ours = [part for part in parts if part.startswith("near_cache=")]

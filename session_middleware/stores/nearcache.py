@@ -124,11 +124,9 @@ class _Held:
         self._epoch = 0  # moved whenever everything is forgotten
         self._line: Announcements | None = None
         self._begin()
-        if hasattr(store, "add_once"):  # a store without a power must not seem to have it
-            self.add_once = store.add_once
-        for name in ("end_before", "create_capped", "prune"):
-            if hasattr(store, name):
-                setattr(self, name, getattr(self, f"_{name}"))
+        for name in ("add_once", "end_before", "create_capped", "prune"):
+            if hasattr(store, name):  # a store without a power must not seem to have it
+                setattr(self, name, getattr(self, f"_{name}", None) or getattr(store, name))
         if hasattr(os, "register_at_fork"):
             this = weakref.ref(self)  # what is registered there stays for ever
             os.register_at_fork(after_in_child=lambda: _begin_anew(this()))

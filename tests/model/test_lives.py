@@ -1,4 +1,4 @@
-"""The engine against an independent model of L1-L14 and L25-L26, over random lives of sessions."""
+"""The engine against an independent model of L1-L14 and L25-L26 (L24 has its own, test_provider_lives.py), over random lives of sessions."""
 
 from __future__ import annotations
 

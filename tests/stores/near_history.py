@@ -51,7 +51,7 @@ def live(port: int, number: int, seconds: float, lease: float) -> tuple[list[Eve
     """Be one process for so long; return what it did, and figures of its cache."""
     logging.getLogger("session_middleware").setLevel(logging.CRITICAL)  # who is refused is in the history
     chance = random.Random(number)
-    shared = redis.Redis(port=port, decode_responses=True)
+    shared: Any = redis.Redis(port=port, decode_responses=True)
     process = Process(
         RedisStore.from_url(f"redis://127.0.0.1:{port}/0"),
         time.time,

@@ -88,7 +88,8 @@ class NearPostgres:
 
     @property
     def port(self) -> int:
-        return self.server.port
+        port: int = self.server.port
+        return port
 
     def store(self, port: int | None = None) -> PostgresStore:
         return PostgresStore(f"postgresql://sessions@127.0.0.1:{port or self.port}/postgres", timeout=1.0)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from session_middleware.__main__ import main
 from session_middleware.stores.nearcache import near_cache
 from session_middleware.stores.postgres import AsyncPostgresStore, PostgresStore
 from session_middleware.stores.redis import AsyncRedisStore, RedisStore
@@ -69,3 +70,11 @@ class TestNearAsyncPostgres(StoreContract):
     @pytest.fixture
     def make_store(self) -> Callable[[], object]:
         return lambda: opened(AsyncPostgresStore.from_url(new_schema()))
+
+
+def test_the_commands_take_the_same_url(capsys: pytest.CaptureFixture[str]) -> None:
+    """A SESSION_STORE_URL with near_cache= serves the command line, too, which needs no cache."""
+    url = new_schema() + "&near_cache=2"
+    assert main(["sessions", "create-schema", "--store", url]) == 0
+    assert main(["sessions", "list", "alice", "--store", url]) == 0
+    assert "is ready" in capsys.readouterr().out
