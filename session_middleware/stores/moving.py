@@ -55,7 +55,7 @@ class _Two:
                     name,
                     type(store).__name__,
                     "may answer with what was moved or ended a moment ago.",
-                    "Give the store without its near cache; put that back when the move is over.",
+                    "Give the store without its near cache (no near_cache= in its URL); put that back when the move is over.",
                 )
         self.old, self.new = old, new
         self._move = Move(old, new, create_in_new=create_in_new, runtime=self._runtime())
