@@ -194,12 +194,19 @@ class _Held:
             self._filling.setdefault(key, []).append(fill)
             return fill
 
-    def _fill(self, key: bytes, fill: _Fill, record: SessionRecord | None) -> None:
-        """Hold what the store answered, unless something was announced or lost since it was asked."""
+    def _fill(self, key: bytes, fill: _Fill, record: SessionRecord | None, *, wrote: bool) -> None:
+        """Hold what the store answered, unless something was announced, lost or written here since it was asked.
+
+        Not every write is announced (`PostgresStore` keeps touches to itself), and answers may overtake each other on
+        their way here; so what was asked before a write has returned is not held.
+        """
         with self._mutex:
             fills = self._filling.get(key)
             if fills is not None and fill in fills:
                 fills.remove(fill)
+                if wrote:
+                    for other in fills:
+                        other.spoilt = True
                 if not fills:
                     del self._filling[key]
             self._entries.pop(key, None)
@@ -386,7 +393,7 @@ class NearCache(_Held):
         try:
             record = call(*arguments)
         finally:
-            self._fill(key, fill, record)
+            self._fill(key, fill, record, wrote=call != self.store.load)
         return record
 
     def close(self) -> None:
@@ -470,7 +477,7 @@ class AsyncNearCache(_Held):
         try:
             record = await call(*arguments)
         finally:
-            self._fill(key, fill, record)
+            self._fill(key, fill, record, wrote=call != self.store.load)
         return record
 
     async def close(self) -> None:

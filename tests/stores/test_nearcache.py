@@ -146,6 +146,14 @@ def test_reload_goes_past_the_cache(near: Plain, store: AnnouncingStore) -> None
     assert near.load(KEY) is fresh
 
 
+def test_an_answer_older_than_a_write_here_is_not_held(near: Plain, store: AnnouncingStore) -> None:
+    """A touch need not be announced, and what was read before it must not take the place of what it left (L5)."""
+    opened(near, store)
+    store.meanwhile = lambda: near.touch(KEY, LATER)
+    near.load(KEY)
+    assert near.load(KEY).last_seen_at == LATER.last_seen_at
+
+
 # --- announcements ----------------------------------------------------------------------------------------------------
 
 
@@ -792,7 +800,7 @@ def test_a_read_under_way_across_a_fork_is_not_held(near: Plain, store: Announci
     fill = near.near._filled_by(KEY)
     near.near._begin()
     opened(near, store).tell(KEY)
-    near.near._fill(KEY, fill, RECORD)
+    near.near._fill(KEY, fill, RECORD, wrote=False)
     assert near.state.entries == 0
 
 

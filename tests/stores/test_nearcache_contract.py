@@ -38,10 +38,13 @@ def _stopped() -> Iterator[None]:
         _made.pop().stop()
 
 
+KINDS = ["standalone", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("cluster", "sentinel"))]
+
+
 class TestNearRedis(StoreContract):
     histories = 10
 
-    @pytest.fixture(params=["standalone", "cluster", "sentinel"])
+    @pytest.fixture(params=KINDS)
     def make_store(self, request: pytest.FixtureRequest) -> Callable[[], object]:
         url = url_of(request.param)
         return lambda: opened(RedisStore.from_url(url, prefix=a_prefix()))
@@ -50,7 +53,7 @@ class TestNearRedis(StoreContract):
 class TestNearAsyncRedis(StoreContract):
     histories = 10
 
-    @pytest.fixture(params=["standalone", "cluster", "sentinel"])
+    @pytest.fixture(params=KINDS)
     def make_store(self, request: pytest.FixtureRequest) -> Callable[[], object]:
         url = url_of(request.param)
         return lambda: opened(AsyncRedisStore.from_url(url, prefix=a_prefix()))

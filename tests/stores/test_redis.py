@@ -11,7 +11,7 @@ from session_middleware.testing.reference_record import reference_record
 from session_middleware.testing.store_contract import StoreContract
 from tests.stores.redis_server import a_prefix, url_of
 
-KINDS = ["standalone", "cluster", "sentinel"]
+KINDS = ["standalone", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("cluster", "sentinel"))]
 
 
 class TestRedisStore(StoreContract):
