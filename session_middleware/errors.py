@@ -43,7 +43,12 @@ class SettingsError(SessionError, ValueError):
         self.field = field
         self.value = value
         self.fix = fix
+        self._problem = problem
         super().__init__(f"{field}={value!r}: {problem} {fix}")
+
+    def __reduce__(self) -> tuple[type[SettingsError], tuple[str, object, str, str]]:
+        # A worker process hands its errors on pickled.
+        return type(self), (self.field, self.value, self._problem, self.fix)
 
 
 class SessionNotAttached(SessionError, RuntimeError):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from session_middleware.errors import SettingsError
+from session_middleware.errors import SessionError, SettingsError
 from session_middleware.settings import Limits, Settings, seconds
 
 KEY = "0f6a1b2c3d4e5f60718293a4b5c6d7e8f9"
@@ -178,3 +179,10 @@ def test_seconds_says_the_range() -> None:
     """A bounded duration names both bounds."""
     with pytest.raises(SettingsError, match="between 1 and 5"):
         seconds("x", 9, least=1, most=5)
+
+
+def test_an_error_can_be_handed_on_by_a_worker() -> None:
+    """What a process pool pickles arrives as it was, whatever the exception."""
+    for fault in (SettingsError("minutes", 3, "is too few.", "Give 5."), SessionError("no", code="ended")):
+        arrived = pickle.loads(pickle.dumps(fault))
+        assert (type(arrived), str(arrived), arrived.code) == (type(fault), str(fault), fault.code)
