@@ -457,6 +457,7 @@ def _check_clocks(settings: Settings, put: Callable[[str, object], None]) -> Non
 
 def _check_choices(settings: Settings, put: Callable[[str, object], None]) -> None:
     _choice(settings, "on_replay", "end", "refuse")
+    _choice(settings, "on_max_sessions", "evict", "refuse")
     _choice(settings, "jwt_subject", "pairwise", "plain")
     _choice(settings, "activity", "request", "user")
     _choice(settings, "default_policy", None, "required", "optional")

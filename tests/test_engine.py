@@ -906,3 +906,21 @@ def test_claims_and_data_during_an_outage() -> None:
     for verb in (lambda s: s.data, lambda s: s.update_claims(a=1)):
         with pytest.raises(StoreUnavailable):
             verb(Session(house.engine, x))
+
+
+def test_max_sessions_needs_a_store_that_can_count() -> None:
+    """An impossible combination is an error at start-up that names both; every store of ours can."""
+
+    class Without:
+        short_calls = frozenset[str]()
+        load = create = touch = save = renew = end = list = MemoryStore.load
+
+    with pytest.raises(SettingsError, match=r"max_sessions=3: cannot be held by Without"):
+        Engine(Settings(secret_keys=[KEY], max_sessions=3), Without())
+    assert Engine(Settings(secret_keys=[KEY], max_sessions=3), MemoryStore()).settings.max_sessions == 3
+    assert Engine(Settings(secret_keys=[KEY]), Without())
+    for nonsense in (0, -1, 2.5, True, "3"):
+        with pytest.raises(SettingsError, match="max_sessions="):
+            Settings(secret_keys=[KEY], max_sessions=nonsense)  # type: ignore[arg-type]  # that is the point
+    with pytest.raises(SettingsError, match="on_max_sessions="):
+        Settings(secret_keys=[KEY], max_sessions=1, on_max_sessions="ignore")  # type: ignore[arg-type]

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from session_middleware.core.provider import mark_of
+from session_middleware.core.record import SessionRecord
 from session_middleware.errors import RecordUnreadable, StoreUnavailable
 from session_middleware.reach import FAULTS_IN_A_ROW, LEFT_ALONE, Reach
-from session_middleware.runtime import LoopRuntime, ThreadRuntime, run_sync
+from session_middleware.runtime import LoopRuntime, ThreadRuntime, bind, run_sync
 from session_middleware.stores.memory import MemoryStore
 from session_middleware.testing import FakeClock
 from session_middleware.testing.reference_record import reference_record
@@ -173,3 +175,101 @@ def test_writes_are_spared_too(reach: Reach, store: Failing, clock: FakeClock) -
     held = MemoryStore.load(store, KEY)
     assert held is not None
     assert held.end_reason == "logout"
+
+
+# --- marks of what has ended at a provider (L24) -----------------------------------------------------------------------
+
+
+def a_mark(at: float) -> SessionRecord:
+    """Return the mark of an end so many seconds after the session began."""
+    record = reference_record(0)
+    made = mark_of(record.evolve(provider_session="sid-1"), record.created_at + at)
+    assert made is not None
+    return made
+
+
+def ended(reach: Reach) -> float | None:
+    """Return how many seconds after the beginning the provider session ended, as this process knows it."""
+    began = reference_record(0).created_at
+    found = run_sync(reach.ended_at_provider(a_mark(0).key, began))
+    return None if found is None else found - began
+
+
+def test_of_two_marks_the_later_stands(reach: Reach) -> None:
+    """Whichever is left first."""
+    assert ended(reach) is None
+    for at in (10, 30, 20):
+        run_sync(reach.mark(a_mark(at)))
+    assert ended(reach) == 30
+    assert not reach.unmarked
+
+
+def test_two_processes_that_mark_at_once(reach: Reach, store: Failing, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that finds no mark and then one of the other's moves that on."""
+    create = store.create
+
+    def late(record: SessionRecord) -> None:
+        create(a_mark(5))
+        create(record)
+
+    monkeypatch.setattr(store, "create", late)
+    reach = Reach(store, runtime=ThreadRuntime(), clock=FakeClock(), retention=1.0, announce=lambda name, detail: None)
+    run_sync(reach.mark(a_mark(10)))
+    assert ended(reach) == 10
+    assert not reach.unmarked
+
+
+def test_a_mark_that_could_not_be_left_is_owed(
+    store: Failing, events: list[str], clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds in this process at once, and is written with the next write; of what is owed, too, the later stands."""
+    create = store.create
+
+    def fails(record: SessionRecord) -> None:
+        raise OSError("down")
+
+    monkeypatch.setattr(store, "create", fails)
+    reach = Reach(
+        store, runtime=ThreadRuntime(), clock=clock, retention=1.0, announce=lambda name, detail: events.append(name)
+    )
+    for at in (20, 10):
+        run_sync(reach.mark(a_mark(at)))
+    assert ended(reach) == 20
+    assert events == ["store_fault"] * 2
+    assert [mark.last_seen_at for mark in reach.unmarked.values()] == [a_mark(20).last_seen_at]
+    monkeypatch.setattr(store, "create", create)
+    reach._call = bind(store, ("load", "touch", "create", "end"), ThreadRuntime())
+    run_sync(reach.end_now(KEY, "revoked", 1.0))
+    assert not reach.unmarked
+    assert store.asked
+    held = MemoryStore.load(store, a_mark(0).key)
+    assert held is not None
+    assert held.last_seen_at == a_mark(20).last_seen_at
+
+
+def test_a_later_mark_left_while_one_is_written(store: Failing, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not forgotten with the one that was on its way."""
+    touch = store.touch
+    reach: Reach
+
+    def meanwhile(key: bytes, change: Any) -> Any:
+        reach.unmarked[key] = a_mark(99)
+        return touch(key, change)
+
+    monkeypatch.setattr(store, "touch", meanwhile)
+    reach = Reach(store, runtime=ThreadRuntime(), clock=FakeClock(), retention=1.0, announce=lambda name, detail: None)
+    run_sync(reach.mark(a_mark(10)))
+    assert [mark.last_seen_at for mark in reach.unmarked.values()] == [a_mark(99).last_seen_at]
+    assert ended(reach) == 99
+
+
+def test_a_store_left_alone_gets_its_mark_later(reach: Reach, store: Failing, clock: FakeClock) -> None:
+    """A mark is owed, not tried in vain."""
+    let_down(reach, store)
+    run_sync(reach.mark(a_mark(10)))
+    assert a_mark(0).key in reach.unmarked
+    store.fault = None
+    clock.advance(LEFT_ALONE)
+    assert ask(reach)
+    assert not reach.unmarked
+    assert ended(reach) == 10

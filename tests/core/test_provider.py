@@ -1,0 +1,54 @@
+"""ProviderSession: what names a session at a provider, and what does not (L3, L24)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from session_middleware.core.provider import KEPT, ProviderSession, mark_of, provider_handle
+from session_middleware.errors import SettingsError
+from session_middleware.testing.reference_record import reference_record
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"id": ""}, "id"),
+        ({"id": None}, "id"),
+        ({"authority": ""}, "authority"),
+        ({"authenticated_at": None}, "authenticated_at"),
+        ({"authenticated_at": float("nan")}, "authenticated_at"),
+        ({"authenticated_at": True}, "authenticated_at"),
+        ({"authenticated_at": datetime(2026, 1, 1)}, "authenticated_at"),  # that is the point
+        ({"ends_at": "tomorrow"}, "ends_at"),
+    ],
+)
+def test_nonsense_is_refused(given: dict[str, Any], field: str) -> None:
+    """The error names the field."""
+    with pytest.raises(SettingsError) as caught:
+        ProviderSession(**({"id": "sid", "authenticated_at": 1.0} | given))
+    assert caught.value.field == field
+
+
+def test_times_are_instants() -> None:
+    """Aware datetimes and seconds are the same thing."""
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    session = ProviderSession("sid", at, ends_at=at)
+    assert session == ProviderSession("sid", at.timestamp(), ends_at=at.timestamp())
+    assert (session.proven_at, session.ceiling) == (at.timestamp(), at.timestamp())
+
+
+def test_a_mark_is_kept_until_the_provider_s_session_ends() -> None:
+    """Or for a month, where the provider does not say when that is; a session of no provider leaves none."""
+    record = reference_record(0)
+    assert mark_of(record, 5.0) is None
+    adopted = record.evolve(provider_session="sid", authority="provider")
+    for ceiling, keep_until in ((None, 5.0 + KEPT), (100.0, 100.0), (1.0, 5.0)):
+        mark = mark_of(adopted.evolve(ceiling=ceiling), 5.0)
+        assert mark is not None
+        assert (mark.keep_until, mark.last_seen_at, mark.handles) == (keep_until, 5.0, ())
+        assert mark.key == ProviderSession("sid", 1.0).mark_key
+    assert ProviderSession("sid", 1.0, authority="other").mark_key != ProviderSession("sid", 1.0).mark_key
+    assert provider_handle("a", "b") != provider_handle("a", "c")
