@@ -196,11 +196,14 @@ class Process:
 class _Announcing(WatchedStore):
     """WatchedStore that announces, too."""
 
+    def __init__(self, store: Any) -> None:  # Any: a store
+        super().__init__(store)
+        for name in ("read_anew", "close"):  # powers are looked for on the object itself from Python 3.12 on
+            if hasattr(store, name):
+                setattr(self, name, getattr(store, name))
+
     def announcements(self) -> Any:  # Any: Announcements
         return self.store.announcements()
-
-    def __getattr__(self, name: str) -> Any:  # Any: what is not counted: read_anew, close
-        return getattr(self.store, name)
 
 
 @contextlib.contextmanager
