@@ -677,7 +677,11 @@ class Engine(Verbs):
             StoreUnavailable: the end could not be stored.
         """
         key = key_of(public_id)
-        ended = await self._end_now(key, await self.reach.load(key, anew=True), reason, now)
+        try:
+            record = await self.reach.load(key, anew=True)
+        except StoreUnavailable:
+            record = None  # an end needs only the id (L13); whether it leaves a mark at a provider cannot be known
+        ended = await self._end_now(key, record, reason, now)
         if ended:
             self.announce("session_ended", now, public_id, detail={"reason": reason})
         return ended

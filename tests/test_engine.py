@@ -924,3 +924,14 @@ def test_max_sessions_needs_a_store_that_can_count() -> None:
             Settings(secret_keys=[KEY], max_sessions=nonsense)  # type: ignore[arg-type]  # that is the point
     with pytest.raises(SettingsError, match="on_max_sessions="):
         Settings(secret_keys=[KEY], max_sessions=1, on_max_sessions="ignore")  # type: ignore[arg-type]
+
+
+def test_an_end_by_id_needs_no_read() -> None:
+    """L13: end needs only the id; where the record cannot be read, it is ended all the same."""
+    house = House()
+    x = house.login()
+    assert x.record is not None
+    house.store.go_down(writes=False)
+    assert Sessions(house.engine).end(x.record.public_id)
+    house.store.come_back()
+    assert house.store.load(x.record.key).end_reason == "revoked"
