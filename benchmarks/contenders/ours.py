@@ -66,7 +66,7 @@ def store(kind: str, counting: bool, *, asynchronous: bool = False) -> Any:  # A
 
 def redis_client(*, asynchronous: bool) -> Any:  # Any: a client of redis-py
     """Return the client that our store uses, timeouts and bounded pool included."""
-    from session_middleware.stores._redis_url import address_of
+    from session_middleware.stores.redis.url import address_of
 
     return address_of(os.environ["BENCHMARK_REDIS_URL"]).client(asynchronous=asynchronous, timeout=2.0)
 

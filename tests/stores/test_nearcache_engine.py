@@ -11,9 +11,9 @@ import pytest
 
 from session_middleware.core.lifetime import Verdict
 from session_middleware.runtime import run_sync
-from session_middleware.stores._redis_epoch import KnownEpoch
 from session_middleware.stores.postgres import PostgresStore
 from session_middleware.stores.redis import RedisStore
+from session_middleware.stores.redis.epoch import KnownEpoch
 from session_middleware.testing import FakeClock
 from session_middleware.testing.reference_record import reference_record
 from tests.stores.forked import in_child

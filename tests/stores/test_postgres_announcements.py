@@ -10,9 +10,9 @@ import pytest
 
 from session_middleware.core.lifetime import Touch
 from session_middleware.errors import SettingsError, StoreUnavailable
-from session_middleware.stores._postgres_waits import TooLong
 from session_middleware.stores.base import Announces
 from session_middleware.stores.postgres import AsyncPostgresStore, PostgresStore
+from session_middleware.stores.postgres.waits import TooLong
 from session_middleware.testing.reference_record import reference_record
 
 pytestmark = pytest.mark.server
@@ -204,6 +204,6 @@ def test_a_server_that_never_says_that_we_listen_is_a_fault(url, monkeypatch):
         raise TooLong
 
     with PostgresStore.from_url(url) as store:
-        monkeypatch.setattr("session_middleware.stores._postgres_announcements.waiting.wait", never)
+        monkeypatch.setattr("session_middleware.stores.postgres.announcements.waiting.wait", never)
         with pytest.raises(StoreUnavailable, match="lost"):
             store.announcements()

@@ -84,7 +84,7 @@ def test_a_row_that_comes_again_as_it_was_is_not_parsed_again(store):
 
 def test_what_is_remembered_is_bounded(store, monkeypatch):
     """A process that reads many sessions does not remember them all."""
-    monkeypatch.setattr("session_middleware.stores._postgres_rows._KNOWN", 5)
+    monkeypatch.setattr("session_middleware.stores.postgres.rows._KNOWN", 5)
     for n in range(12):
         store.create(reference_record(n))
         assert store.load(reference_record(n).key) == reference_record(n)

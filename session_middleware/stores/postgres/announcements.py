@@ -17,8 +17,8 @@ from psycopg.pq.abc import PGresult
 
 from session_middleware.errors import StoreUnavailable
 from session_middleware.runtime import mutex
-from session_middleware.stores._postgres_address import Address
-from session_middleware.stores._postgres_waits import TooLong, within
+from session_middleware.stores.postgres.address import Address
+from session_middleware.stores.postgres.waits import TooLong, within
 
 __all__ = ["PostgresAnnouncements"]
 

@@ -47,7 +47,7 @@ _MARGIN: Final = "3600000"
 # PEXPIRE: people can still sign out.
 
 #: Reads the record; leaves the script where there is none, or it is not alive (ARGV[1] is the epoch of `end_before`).
-#: The layout is in _redis_value.py.
+#: The layout is in value.py.
 _ALIVE: Final = """
 local LAYOUT = '>BBBHI4I4I4I4ddddddd'
 local function instant(text) return (struct.unpack('>d', text)) end

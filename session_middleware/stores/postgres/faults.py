@@ -9,8 +9,8 @@ from psycopg import errors
 from psycopg.pq.abc import PGresult
 
 from session_middleware.errors import RecordUnreadable, SettingsError, StoreUnavailable
-from session_middleware.stores._postgres_address import Address
-from session_middleware.stores._postgres_statements import UNREADABLE
+from session_middleware.stores.postgres.address import Address
+from session_middleware.stores.postgres.statements import UNREADABLE
 
 __all__ = ["fault_of", "unreachable"]
 

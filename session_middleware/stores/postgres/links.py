@@ -16,12 +16,12 @@ from psycopg.pq.abc import PGconn, PGresult
 
 from session_middleware.errors import SettingsError, StoreUnavailable
 from session_middleware.runtime import mutex
-from session_middleware.stores._postgres_address import Address
-from session_middleware.stores._postgres_faults import fault_of, unreachable
-from session_middleware.stores._postgres_rows import Parameters, version_in
-from session_middleware.stores._postgres_schema import SCHEMA_VERSION
-from session_middleware.stores._postgres_statements import Statement, Statements
-from session_middleware.stores._postgres_waits import BlockingConnection, LoopConnection, TooLong, Waits
+from session_middleware.stores.postgres.address import Address
+from session_middleware.stores.postgres.faults import fault_of, unreachable
+from session_middleware.stores.postgres.rows import Parameters, version_in
+from session_middleware.stores.postgres.schema import SCHEMA_VERSION
+from session_middleware.stores.postgres.statements import Statement, Statements
+from session_middleware.stores.postgres.waits import BlockingConnection, LoopConnection, TooLong, Waits
 
 __all__ = ["Link", "Links"]
 

@@ -8,8 +8,8 @@ from typing import Final
 
 from session_middleware.core.record import SessionRecord
 from session_middleware.errors import RecordUnreadable
-from session_middleware.stores._redis_link import Answer, Link
-from session_middleware.stores._redis_sending import value_of
+from session_middleware.stores.redis.link import Answer, Link
+from session_middleware.stores.redis.sending import value_of
 
 __all__ = ["KnownEpoch"]
 

@@ -19,7 +19,7 @@ SWEEP_PER_CREATE: Final = 4
 #: Rows looked at in one go by `prune`: a few milliseconds, in which only rubbish is locked.
 SWEEP_BATCH: Final = 500
 
-#: What `_postgres_rows.record_in` reads, in this order.
+#: What `rows.record_in` reads, in this order.
 _FIELDS: Final = (
     "last_seen_at, inactivity_deadline, keep_until, renewed_at, generation, presented_at, revision, ended_at, "
     "end_reason, handles, body"

@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from session_middleware.core.lifetime import Touch
 from session_middleware.core.record import SessionRecord
 from session_middleware.errors import SettingsError
-from session_middleware.stores import _postgres_rows as rows_of
-from session_middleware.stores._postgres_address import Address
-from session_middleware.stores._postgres_announcements import PostgresAnnouncements
-from session_middleware.stores._postgres_links import Links
-from session_middleware.stores._postgres_schema import checked_schema
-from session_middleware.stores._postgres_statements import Statements
-from session_middleware.stores._postgres_waits import Waits
 from session_middleware.stores.base import to_evict
+from session_middleware.stores.postgres import rows as rows_of
+from session_middleware.stores.postgres.address import Address
+from session_middleware.stores.postgres.announcements import PostgresAnnouncements
+from session_middleware.stores.postgres.links import Links
+from session_middleware.stores.postgres.schema import checked_schema
+from session_middleware.stores.postgres.statements import Statements
+from session_middleware.stores.postgres.waits import Waits
 
 __all__ = ["Calls"]
 

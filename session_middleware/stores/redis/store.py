@@ -15,12 +15,12 @@ from session_middleware.core.lifetime import Touch
 from session_middleware.core.record import SessionRecord
 from session_middleware.errors import SettingsError
 from session_middleware.runtime import mutex, run_sync, running_loop
-from session_middleware.stores._redis_calls import EPOCH, RECORD, RedisCalls
-from session_middleware.stores._redis_clients import Client, fitting, maker_of
-from session_middleware.stores._redis_link import Link, explained, link_to
-from session_middleware.stores._redis_listener import RedisAnnouncements
-from session_middleware.stores._redis_url import address_of
 from session_middleware.stores.base import Announcements
+from session_middleware.stores.redis.calls import EPOCH, RECORD, RedisCalls
+from session_middleware.stores.redis.clients import Client, fitting, maker_of
+from session_middleware.stores.redis.link import Link, explained, link_to
+from session_middleware.stores.redis.listener import RedisAnnouncements
+from session_middleware.stores.redis.url import address_of
 
 __all__ = ["AsyncRedisStore", "RedisStore"]
 

@@ -14,11 +14,11 @@ from redis.exceptions import ResponseError
 from session_middleware.core.lifetime import Touch, recorded_end
 from session_middleware.core.record import SessionRecord
 from session_middleware.errors import RecordUnreadable
-from session_middleware.stores import _redis_scripts as scripts
-from session_middleware.stores._redis_epoch import KnownEpoch
-from session_middleware.stores._redis_link import Answer, Command, Link
-from session_middleware.stores._redis_sending import Sending, value_of
-from session_middleware.stores._redis_value import (
+from session_middleware.stores.redis import scripts
+from session_middleware.stores.redis.epoch import KnownEpoch
+from session_middleware.stores.redis.link import Answer, Command, Link
+from session_middleware.stores.redis.sending import Sending, value_of
+from session_middleware.stores.redis.value import (
     INSTANT,
     entries_until,
     handles_in,

@@ -21,7 +21,7 @@ from redis.retry import Retry
 
 from session_middleware.errors import StoreUnavailable
 from session_middleware.runtime import mutex, run_sync
-from session_middleware.stores._redis_link import explained, link_to
+from session_middleware.stores.redis.link import explained, link_to
 
 __all__ = ["RedisAnnouncements"]
 

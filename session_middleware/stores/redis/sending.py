@@ -8,8 +8,8 @@ from typing import Any
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from session_middleware.errors import RecordUnreadable
-from session_middleware.stores._redis_link import Answer, Command, Link
-from session_middleware.stores._redis_scripts import Script
+from session_middleware.stores.redis.link import Answer, Command, Link
+from session_middleware.stores.redis.scripts import Script
 
 __all__ = ["Sending", "value_of"]
 

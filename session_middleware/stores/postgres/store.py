@@ -15,11 +15,11 @@ from session_middleware.core.lifetime import Touch
 from session_middleware.core.record import SessionRecord
 from session_middleware.errors import StoreUnavailable
 from session_middleware.runtime import run_sync
-from session_middleware.stores._postgres_address import Address, options_of
-from session_middleware.stores._postgres_calls import Calls
-from session_middleware.stores._postgres_schema import schema_sql
-from session_middleware.stores._postgres_waits import Blocking, OnLoop
 from session_middleware.stores.base import Announcements
+from session_middleware.stores.postgres.address import Address, options_of
+from session_middleware.stores.postgres.calls import Calls
+from session_middleware.stores.postgres.schema import schema_sql
+from session_middleware.stores.postgres.waits import Blocking, OnLoop
 
 __all__ = ["AsyncPostgresStore", "PostgresStore", "create_schema", "schema_sql"]
 
