@@ -38,7 +38,7 @@ def store_from_url(url: str, *, asynchronous: bool = False) -> Store | AsyncStor
         url: `memory://`, `sqlite:///relative.db`, `sqlite:////absolute.db`, `redis://host:6379/0`,
             `redis+cluster://host,other`, `redis+sentinel://host,other/master-name` (`rediss...` for TLS, `valkey...`
             alike) or `postgresql://user:password@host/database`. In these `near_cache=2` after a "?" puts a near cache
-            of so many seconds' lease before the store (`stores/nearcache.py`). What has a meaning in a URL ("?", "#", "%", in a
+            of so many seconds' lease before the store (`stores/nearcache`). What has a meaning in a URL ("?", "#", "%", in a
             password also "@", "/" and ":") is written %3F, %23, %25, %40, %2F, %3A.
         asynchronous: whether the app runs on asyncio. A store across a network is then one whose calls are awaited; the
             others are the same for both.

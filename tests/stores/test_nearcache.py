@@ -16,10 +16,9 @@ import pytest
 
 from session_middleware.core.lifetime import Touch
 from session_middleware.errors import SettingsError
-from session_middleware.stores import nearcache
 from session_middleware.stores.base import AddsOnce, Caches, Caps, EndsBefore, Prunes, Recognises
 from session_middleware.stores.memory import MemoryStore
-from session_middleware.stores.nearcache import AsyncNearCache, NearCache, near_cache
+from session_middleware.stores.nearcache import AsyncNearCache, NearCache, listening, near_cache
 from session_middleware.testing.reference_record import reference_record
 from tests.stores.announcing_store import PATIENCE, AnnouncingStore, AwaitedStore, Line, Monotonic, Plain
 from tests.stores.forked import in_child
@@ -577,7 +576,7 @@ def test_no_thread_to_be_had(
 
     near = make()
     with monkeypatch.context() as patch:
-        patch.setattr("session_middleware.stores.nearcache.beside", none_left)
+        patch.setattr("session_middleware.stores.nearcache.listening.beside", none_left)
         assert near.load(KEY) == RECORD
         assert near.load(KEY) == RECORD
     assert store.lines == []
@@ -775,7 +774,7 @@ def test_what_a_child_begins_with(near: Plain, store: AnnouncingStore, stopped: 
     if stopped:
         near.stop()
         line.wait_closed()
-    nearcache._begin_anew(near.near)
+    listening._begin_anew(near.near)
     assert near.state.entries == 0
     assert not near.state.open
     assert near.near._closed.is_set() is stopped
@@ -833,7 +832,7 @@ def test_a_cache_that_nobody_has_is_let_go(store: AnnouncingStore) -> None:
     assert gone() is None
     if hasattr(os, "fork"):
         assert in_child(lambda: None) == ""
-    nearcache._begin_anew(None)  # what a child does about it
+    listening._begin_anew(None)  # what a child does about it
 
 
 # --- the end ----------------------------------------------------------------------------------------------------------
