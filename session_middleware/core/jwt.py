@@ -14,12 +14,12 @@ that reads with such a library choose ES256, or `JwtKey.from_pem(..., alg="EdDSA
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from session_middleware.core.jwt_key import JwtAlgorithm, JwtKey
-from session_middleware.core.tokens import b64decode, b64encode
+from session_middleware.core.strict_json import parsed_segment
+from session_middleware.core.tokens import b64encode
 from session_middleware.errors import InvalidToken, SettingsError
 
 __all__ = ["JWT_LIMIT", "JWT_TYP", "JwtAlgorithm", "JwtKey", "JwtKeys"]
@@ -40,58 +40,11 @@ _TEXT_CLAIMS: Final = ("iss", "sub", "sid", "jti")
 _MESSAGE: Final = "The session JWT did not verify."
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Build an object, refusing a repeated name: parsers disagree on which one counts (RFC 8725bis, RFC 8259 §4)."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a name occurs twice")
-    return found
-
-
-def _integer(text: str) -> int:
-    """Read an integer of at most 16 digits: more is exact in no other language and slow in this one."""
-    if len(text) > 17:
-        raise ValueError("an integer is too long")
-    return int(text)
-
-
-def _number(text: str) -> float:
-    """Read a number with a fraction or exponent; 1e400 would be infinite."""
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError("a number is too large")
-    return number
-
-
-def _constant(text: str) -> NoReturn:
-    """Refuse NaN and Infinity, which Python reads and JSON does not have (RFC 8259 §6)."""
-    raise ValueError("NaN and Infinity are not JSON")
-
-
-_DECODER: Final = json.JSONDecoder(
-    object_pairs_hook=_object, parse_int=_integer, parse_float=_number, parse_constant=_constant
-)
 _ENCODER: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def _segment(value: Mapping[str, Any]) -> str:
     return b64encode(_ENCODER.encode(dict(value)).encode("utf-8"))
-
-
-def _parsed(segment: str) -> dict[str, Any] | None:
-    """Return the one object a segment can mean: canonical base64url, UTF-8 without BOM, strict JSON; else None.
-
-    None instead of an exception, because a chained JSONDecodeError would carry the token along.
-    """
-    try:
-        raw = b64decode(segment)
-        text = raw.decode("utf-8")  # never json.loads(bytes): it guesses UTF-16 and -32
-        found, end = _DECODER.raw_decode(text)
-        if b"\\u" in raw:
-            _ENCODER.encode(found).encode("utf-8")  # an escaped half of a surrogate pair is no text (RFC 8259 §8.2)
-    except (ValueError, RecursionError):
-        return None
-    return found if type(found) is dict and end == len(text) else None
 
 
 def _is_date(value: object) -> bool:
@@ -216,7 +169,7 @@ class JwtKeys:
             key = self._key_of(header, typ)
         if key is None or not key._verifies(text[: -len(signature) - 1].encode("ascii"), signature):
             raise InvalidToken(_MESSAGE, code="jwt_invalid")
-        claims = _parsed(payload)
+        claims = parsed_segment(payload)
         if claims is None or not _are_for(claims, issuer, audience):
             raise InvalidToken(_MESSAGE, code="jwt_claims")
         if not now < claims["exp"]:  # so that a `now` that is not a number ends it too
@@ -228,7 +181,7 @@ class JwtKeys:
 
     def _key_of(self, header: str, typ: str) -> JwtKey | None:
         """Return the key that a header written by another library may be verified with, None for none."""
-        found = _parsed(header)
+        found = parsed_segment(header)
         if found is None or found.keys() != _HEADER_NAMES or found["typ"] not in (typ, f"application/{typ}"):
             return None
         kid = found["kid"]
