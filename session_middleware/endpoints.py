@@ -7,12 +7,15 @@ cookies (L9), and who answers. None of them is activity (L6); `continue` moves t
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 from urllib.parse import quote
 from uuid import uuid4
 
+from session_middleware import provider_routes
+from session_middleware.authorities.base import SignsOut
+from session_middleware.authorities.routes import Endpoint
 from session_middleware.core import pages
 from session_middleware.core.exchange import Exchange, RequestFacts, RouteRules
 from session_middleware.core.fields import Fields, body_fields, minutes_of, query_fields, text_of
@@ -25,6 +28,7 @@ from session_middleware.core.replies import (
     as_json,
     as_page,
     done,
+    gone_elsewhere,
     key_set,
     problem,
     rfc3339,
@@ -88,11 +92,12 @@ class Endpoints:
         prefix: what the path of each of our endpoints begins with, its last slash included.
     """
 
-    __slots__ = ("engine", "prefix")
+    __slots__ = ("_routes", "engine", "prefix")
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.prefix = engine.settings.endpoint_prefix + "/"
+        self._routes = _with(engine.provider_routes, type(engine.authority).__name__)
 
     def owns(self, path: str) -> bool:
         """Say whether a path, decoded and below the mount, is for us to answer."""
@@ -102,7 +107,7 @@ class Endpoints:
         """Answer a request whose path we own; it opens the exchange and leaves closing it to the adapter."""
         facts = x.facts
         name, id = _named(facts.path[len(self.prefix) :])
-        methods = ROUTES.get(name)
+        methods = self._routes.get(name)
         if methods is None or facts.websocket:
             return problem(facts, 404, "not_found", "There is nothing at this address.")
         route = methods.get("GET" if facts.method == "HEAD" else facts.method)
@@ -135,7 +140,7 @@ class Endpoints:
             return await route.answer(self, call)
         except StoreUnavailable:
             return self.engine.unavailable(x)
-        except _TooLarge:
+        except provider_routes.BodyTooLong:
             return problem(x.facts, 413, "too_large", "The request body is too large.")
 
     # --- the session's state -----------------------------------------------------------------------------------
@@ -188,9 +193,14 @@ class Endpoints:
         if target is None and asked.get("return_to"):
             url, client = text_of(asked, "return_to") or "", text_of(asked, "client_id") or ""
             self.engine.tell("redirect_blocked", call.x, url=url.partition("?")[0][:200], client_id=client[:200])
-        return await self._end_this(call.x, target)
+        return await self._end_this(call.x, target, text_of(asked, "client_id"))
 
-    async def _end_this(self, x: Exchange, target: str | None = None) -> Reply:
+    async def _end_this(self, x: Exchange, target: str | None = None, client: str | None = None) -> Reply:
+        authority = self.engine.authority
+        record = x.record if x.is_active else None
+        elsewhere = None
+        if isinstance(authority, SignsOut):  # asked while there is a record: it may hold what the provider wants to see
+            elsewhere = authority.logout_url(record, target, client)
         kinds = self.engine.settings.clear_site_data
         clear = (("Clear-Site-Data", ", ".join(f'"{kind}"' for kind in kinds)),) if kinds else ()
         try:
@@ -202,6 +212,8 @@ class Endpoints:
             )
             title = "Signed out in this browser only."
             return problem(x.facts, 503, "unavailable", title, detail, (self._retry_after(), *clear))
+        if elsewhere is not None:
+            return gone_elsewhere(x.facts, elsewhere).with_headers(clear)
         return done(x.facts, target or self._url(x, "signed-out")).with_headers(clear)
 
     def _listed(self, asked: Fields) -> str | None:
@@ -267,13 +279,15 @@ class Endpoints:
     def _state(self, x: Exchange) -> Reply:
         deadlines = x.deadlines if x.is_active else None
         silence = deadlines.inactivity if deadlines is not None else None
-        state = {
+        state: dict[str, object] = {
             "authenticated": x.is_active,
             "reason": x.verdict.reason,
             "inactivity_left": None if silence is None else max(0, math.floor(silence - x.now)),
             "absolute_left": None if deadlines is None else max(0, math.floor(deadlines.absolute - x.now)),
             "warn_before": WARN_BEFORE,
         }
+        if x.continue_url is not None:
+            state["continue_url"] = x.continue_url
         return as_json(state)
 
     def _refused(self, x: Exchange) -> Reply:
@@ -286,20 +300,16 @@ class Endpoints:
         return on_this_host(x.facts.mount + self.prefix) + name
 
 
-class _TooLarge(Exception):
-    """The body is beyond BODY_LIMIT."""
-
-
 async def _fields(call: Call) -> Fields | None:
     """Return the fields of the body, None if it is unreadable.
 
     Raises:
-        _TooLarge: it is too long.
+        provider_routes.BodyTooLong: it is too long.
     """
     try:
         body = await call.read_body(BODY_LIMIT)
     except ValueError as fault:
-        raise _TooLarge from fault
+        raise provider_routes.BodyTooLong from fault
     return body_fields(body, call.x.facts.header("content-type"))
 
 
@@ -332,3 +342,27 @@ ROUTES: Final[Mapping[str, Mapping[str, Route]]] = {
     "list/{id}": {"DELETE": Route(Endpoints._end_one, "same_origin", "active")},
     "list/{id}/end": {"POST": Route(Endpoints._end_one, "same_origin", "active")},
 }
+
+
+def _with(more: Sequence[Endpoint], whose: str) -> Mapping[str, Mapping[str, Route]]:
+    """Return every endpoint of ours, and those that the authority brings.
+
+    Raises:
+        SettingsError: it brings one that we have.
+    """
+    routes = {name: dict(methods) for name, methods in ROUTES.items()}
+    for endpoint in more:
+        methods = routes.setdefault(endpoint.path, {})
+        if endpoint.method in methods:
+            raise SettingsError(
+                "authority", whose, f"brings {endpoint.method} {endpoint.path}, which is ours.", "Rename its route."
+            )
+        methods[endpoint.method] = Route(_handled_by(endpoint), endpoint.guard, endpoint.needs, cookies=True)
+    return routes
+
+
+def _handled_by(endpoint: Endpoint) -> Callable[[Endpoints, Call], Awaitable[Reply]]:
+    async def answer(endpoints: Endpoints, call: Call) -> Reply:
+        return await provider_routes.answer(endpoints.engine, call.x, endpoint, call.read_body)
+
+    return answer

@@ -11,10 +11,12 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
-from session_middleware.authorities.base import Alive, Authority
+from session_middleware.adopting import Adopting
+from session_middleware.authorities.base import NOTHING_SHOWN, Alive, Attached, Authority
 from session_middleware.authorities.local import LocalAuthority
+from session_middleware.authorities.routes import Serves
 from session_middleware.core import cookies, lifetime
 from session_middleware.core.credentials import Credentials, Known
 from session_middleware.core.exchange import (
@@ -41,9 +43,10 @@ from session_middleware.events import Hook, SessionEvent, announce
 from session_middleware.issuer import Issuer
 from session_middleware.reach import Reach
 from session_middleware.runtime import Runtime, ThreadRuntime
-from session_middleware.settings import AAL3_OVERALL, Limits, Settings
+from session_middleware.settings import AAL3_OVERALL, DEFAULT_LOGIN_URL, Limits, Settings
 from session_middleware.stores.base import Caps, EndsBefore, Recognises
 from session_middleware.verbs import Verbs
+from session_middleware.vouching import Vouching
 
 __all__ = ["Engine"]
 
@@ -55,7 +58,7 @@ _CLIMBS = re.compile(r"(?:^|[/\\])\.\.(?:[/\\;]|$)")
 _ACTIVE = Verdict.ACTIVE
 
 
-class Engine(Verbs):
+class Engine(Verbs, Adopting):
     """Runs the rules of `core/` over a store and an authority, for one app.
 
     Args:
@@ -103,27 +106,45 @@ class Engine(Verbs):
         self.store: Any = store  # Store | AsyncStore
         self.runtime: Runtime = runtime or ThreadRuntime()
         self.authority: Authority = authority or LocalAuthority()
-        attach = getattr(self.authority, "attach", None)
-        if attach is not None:
-            attach(self.runtime)
-        interval = settings.verify_interval
-        self._verify_interval: float | None = self.authority.verify_interval
-        if self._verify_interval is not None and interval is not None:
-            self._verify_interval = float(interval)  # type: ignore[arg-type]  # a float since Settings checked it
         self._exempt_exact = frozenset(path for path in settings.exempt_paths if not path.endswith("/*"))
         self._exempt_below = tuple(path[:-1] for path in settings.exempt_paths if path.endswith("/*"))
         self._exempts = bool(settings.exempt_paths)
         self._header_transport = settings.transport == "header"
-        self.vary_on = "Cookie, Authorization" if self._header_transport else "Cookie"
+        names = ["Cookie", "Authorization"] if self._header_transport else ["Cookie"]
+        names += [name.title() for name in getattr(self.authority, "headers", ())]
+        self.vary_on = ", ".join(dict.fromkeys(names))
         self.clock = clock
         self.hooks = tuple(on_event)
         self.default_policy = settings.default_policy or default_policy
         self.return_param = settings.return_param or return_param
         self._resolve_login = resolve_login
-        # None where the quiet path is not to be had: it knows sessions by their Cookie header alone.
-        self._holds = store.holds if isinstance(store, Recognises) and not self._header_transport else None
 
         raw_keys = [key for key in settings.secret_keys if isinstance(key, bytes)]  # all are, since Settings checked
+        interval: Any = self.authority.verify_interval  # Any: the setting's is a float since Settings checked it
+        if interval is not None and settings.verify_interval is not None:
+            interval = settings.verify_interval
+        self.vouching = Vouching(
+            self.authority,
+            Attached(
+                self.runtime,
+                clock,
+                lambda purpose: tuple(derive(key, f"authority {purpose}") for key in raw_keys),
+                settings.endpoint_prefix,
+                settings.timing.clock_skew,
+                settings.token_cookie,
+            ),
+            interval=interval,
+            announce=lambda name, detail: self.announce(name, self.clock(), detail=detail),
+        )
+        self._adopts = self.vouching.adopts is not None
+        #: The authority's own routes.
+        self.provider_routes = self.authority.endpoints if isinstance(self.authority, Serves) else ()
+        #: Whether people sign in at the authority's own route rather than at a page of the app's.
+        self.signs_in = settings.login_url == DEFAULT_LOGIN_URL and any(r.path == "login" for r in self.provider_routes)
+        self._adoption_key = derive(raw_keys[0], "adoption")
+        # None where the quiet path is not to be had: it knows sessions by their Cookie header alone.
+        by_cookies = not self._header_transport and not self.vouching.reads_headers
+        self._holds = store.holds if isinstance(store, Recognises) and by_cookies else None
         self._tokens = TokenKeys(raw_keys, settings.token_cookie)
         self._jwts = JwtKeys(settings.jwt_keys or [JwtKey.hs256(derive(key, "session jwt")) for key in raw_keys])
         subject_key = settings.jwt_subject_key or raw_keys[0]
@@ -184,6 +205,8 @@ class Engine(Verbs):
         if not x.authenticated and not self.quiet(x):
             await self.authenticate(x)
         x.protected = policy == "required"
+        if self._adopts and not x.quiet:
+            await self._adopt(x)
         if x.verdict is _ACTIVE:
             # Refused before it is recorded: a refused request is no activity (L6). On an optional route too: a socket of
             # another origin would speak for the user there (ASVS 4.4.2).
@@ -270,6 +293,7 @@ class Engine(Verbs):
         if x.authenticated:
             return
         x.authenticated = True
+        await self.vouching.catch_up(x.now)
         known = self._shown(x)
         if isinstance(known, Verdict):
             x.verdict = known
@@ -316,6 +340,12 @@ class Engine(Verbs):
             self.tell("session_unknown", x)
             return
         x.record = record
+        if judgement.verdict is Verdict.LIFETIME_EXCEEDED and await self._ceiling_moved(x, known, record):
+            record = x.record
+            judgement = self._judgement(x, known, record)
+            x.verdict, x.deadlines = judgement.verdict, judgement.deadlines
+        if x.verdict is Verdict.UNAVAILABLE:
+            return
         if judgement.verdict is not Verdict.ACTIVE:
             await self._refuse_record(x, record, judgement)
             return
@@ -337,7 +367,7 @@ class Engine(Verbs):
         else:
             by_deadline = verdict in (Verdict.INACTIVITY_TIMEOUT, Verdict.LIFETIME_EXCEEDED)
             at = judgement.deadlines.ends_at if by_deadline else x.now
-            await self.end(record.key, verdict.value, at, x.now, record)
+            await self.end(record.key, verdict.value, at, x.now, record, x=x)
             self.tell("session_ended", x, reason=verdict.value)
         await self.clear_framework(x)
 
@@ -352,20 +382,30 @@ class Engine(Verbs):
             x.record = moved
 
     async def _ask_authority(self, x: Exchange, known: Known) -> None:
-        interval = self._verify_interval
-        if interval is None or 0 <= x.now - known.verified_at < interval:  # a clock set back is no reason to trust
+        vouching, record = self.vouching, x.record
+        interval = vouching.interval
+        if interval is None:
             return
-        assert x.record is not None
-        try:
-            vouch = await self.authority.verify(x.record, x.now)
-        except Exception as fault:
-            self.tell("authority_fault", x, fault=type(fault).__name__)
-            x.verdict = Verdict.UNAVAILABLE
+        # A clock set back is no reason to trust; a header of the provider's is not part of what `known` stands for.
+        if not vouching.reads_headers and 0 <= x.now - known.verified_at < interval:
             return
+        assert record is not None
+        shown = vouching.shown(x.facts)
+        at = vouching.vouched_at(record, shown, x.now)
+        if at is not None:
+            known.verified_at = at
+            return
+        vouch = await vouching.verify(record, shown, x.now)
+        x.relay += vouch.relay
         if vouch.alive is Alive.ALIVE:
             known.verified_at = x.now
+            if vouch.login is not None:
+                await self._compare(x, record, vouch.login)
         elif vouch.alive is Alive.UNKNOWN:
             x.verdict = Verdict.UNAVAILABLE
+        elif vouch.alive is Alive.NOT_SHOWN:
+            # The token alone is half of the proof (L24). Nothing has ended: the other half may come with the next request.
+            x.verdict, x.ask_for = Verdict.UNKNOWN, vouch.ask_for
         else:
             await self.revoke(x)
 
@@ -373,7 +413,7 @@ class Engine(Verbs):
         """End the session of this request: the authority, or a bridged login, says that its user is gone (L8)."""
         if x.record is not None:
             x.verdict = Verdict.REVOKED
-            await self.end(x.record.key, "revoked", x.now, x.now, x.record)
+            await self.end(x.record.key, "revoked", x.now, x.now, x.record, tell=False)
             self.tell("session_ended", x, reason="authority")
             await self.clear_framework(x)
 
@@ -384,6 +424,11 @@ class Engine(Verbs):
         assert x.presented is not None
         timing = self.settings.timing
         activity = is_activity(x.facts, x.rules, self.settings.activity)
+        if activity and self.vouching.extension_due(record, x.now):
+            await self.extend_there(x)
+            if x.verdict is not Verdict.ACTIVE or x.record is None:
+                return
+            record = x.record
         if activity or x.rules.sets_cookies:  # our status and list write nothing at all
             current = x.presented.generation == record.generation
             touch = lifetime.touch(record, x.now, x.configured, timing, activity=activity, presented=current)
@@ -419,16 +464,17 @@ class Engine(Verbs):
             or (record.generation > 0 and record.presented_at is None)
             or self._jwt_due(x)
             or record.key in self.reach.unsaved
+            or self.vouching.reads_headers
         ):
             return
         until = lifetime.quiet_until(record, x.deadlines, int(known.jwt_expires), x.configured, self.settings.timing)
-        if self._verify_interval is not None:
-            until = min(until, known.verified_at + self._verify_interval)
+        if self.vouching.interval is not None:
+            until = min(until, known.verified_at + self.vouching.interval)
         if self.settings.limits is not None:
             until = min(until, known.configured_at + self.settings.timing.touch_interval)
         if x.now < until:
             known.quiet = (record, x.deadlines, x.configured, x.now, until)
-            x.quiet = True
+            x.quiet = not x.relay
 
     async def _renew(self, x: Exchange, record: SessionRecord) -> SessionRecord:
         """Give the session its next token; of parallel requests one wins and all get the same successor (L11)."""
@@ -461,15 +507,21 @@ class Engine(Verbs):
     def refusal(self, x: Exchange, reason: str | None) -> Refusal:
         """Say why a request is not served."""
         retry = self.settings.timing.retry_after if x.verdict is Verdict.UNAVAILABLE else None
+        login_url = self.login_url(x.facts)
+        if x.ask_for:
+            reason = "fresh_login"  # who is there is known, and has to prove more
+            login_url += ("&" if "?" in login_url else "?") + urlencode(x.ask_for)
         self.tell("session_refused", x, reason=reason or "anonymous")
-        return Refusal(x.verdict, reason, self.login_url(x.facts), retry)
+        return Refusal(x.verdict, reason, login_url, retry)
 
     def login_url(self, facts: RequestFacts) -> str:
         """Return where this request is to sign in: a path below the mount, a route's URL, or what a callable says."""
         url = self.settings.login_url
         if callable(url):
             return url(facts)
-        if self._resolve_login is not None:
+        if self.signs_in:
+            url = f"{facts.mount}{self.settings.endpoint_prefix}/login"
+        elif self._resolve_login is not None:
             url = self._resolve_login(facts, url)
         elif url.startswith("/"):
             url = facts.mount + url
@@ -527,9 +579,9 @@ class Engine(Verbs):
         x.closed = True
         if x.deletes and x.created is None:
             names = (self.settings.token_cookie, self.settings.jwt_cookie)
-            return [cookies.delete_line(self.settings, name) for name in names]
+            return [*(cookies.delete_line(self.settings, name) for name in names), *x.relay]
         try:
-            return await self._finish(x)
+            return [*await self._finish(x), *x.relay]
         except StoreUnavailable:
             if x.created is not None:  # its cookie never goes out (L25)
                 await self.end_for(x, x.created, "abandoned")
@@ -554,6 +606,7 @@ class Engine(Verbs):
             and x.data is None
             and not x.deletes
             and not x.reissue
+            and not x.relay
             and x.created is None
         )
 
@@ -714,13 +767,28 @@ class Engine(Verbs):
             raise SessionError(f"{type(self.store).__name__} cannot end sessions by date.", code="not_supported")
         await self.reach.write("end_before", instant, now)
 
-    async def _end_now(self, key: bytes, record: SessionRecord | None, reason: str, now: float) -> bool:
+    async def _end_now(
+        self, key: bytes, record: SessionRecord | None, reason: str, now: float, *, tell: bool = True
+    ) -> bool:
         mark = None if record is None or record.ended_at is not None else mark_of(record, now)
         if mark is not None:
             await self.reach.mark(mark)
-        return await self.reach.end_now(key, reason, now)
+        ended = await self.reach.end_now(key, reason, now)
+        if mark is not None and record is not None and tell:
+            await self.vouching.end(record, NOTHING_SHOWN, reason, now)
+        return ended
 
-    async def end(self, key: bytes, reason: str, at: float, now: float, record: SessionRecord | None = None) -> bool:
+    async def end(
+        self,
+        key: bytes,
+        reason: str,
+        at: float,
+        now: float,
+        record: SessionRecord | None = None,
+        *,
+        x: Exchange | None = None,
+        tell: bool = True,
+    ) -> bool:
         """End a session, here at once and in the store as soon as it answers; False: not stored yet (L17).
 
         Args:
@@ -730,12 +798,22 @@ class Engine(Verbs):
             now: the request's.
             record: given where the provider session that it may stand on must not bring it back (L24); not where it
                 goes on as another one, after a login over it or a step-up.
+            x: the exchange, so that the provider's own cookies can be removed with it.
+            tell: whether the provider is told; not where it has told us.
         """
         self.issuer.forget(key)
-        mark = None if record is None else mark_of(record, at)
+        if record is None or (self.settings.silent_sso and reason == Verdict.INACTIVITY_TIMEOUT.value):
+            return await self.reach.end(key, reason, at, now)
+        mark = mark_of(record, at)
         if mark is not None:
             await self.reach.mark(mark)  # before the end: a crash between them leaves a mark too many, not one too few
-        return await self.reach.end(key, reason, at, now)
+        stored = await self.reach.end(key, reason, at, now)
+        if tell:
+            shown = NOTHING_SHOWN if x is None else self.vouching.shown(x.facts)
+            relay = await self.vouching.end(record, shown, reason, now)
+            if x is not None:
+                x.relay += relay
+        return stored
 
     async def end_for(self, x: Exchange, record: SessionRecord, reason: str) -> None:
         """End a live session in the course of a request, and say so."""

@@ -7,7 +7,8 @@ import inspect
 import sys
 import threading
 from asyncio import _get_running_loop  # in its __all__, though for those who write loops
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -19,6 +20,7 @@ __all__ = [
     "LoopRuntime",
     "Mutex",
     "PerThread",
+    "OneFlight",
     "Runtime",
     "ThreadPlaces",
     "ThreadRuntime",
@@ -75,6 +77,10 @@ class Runtime(Protocol):
         """Run blocking work without holding up others."""
         ...
 
+    def within(self, seconds: float) -> AbstractAsyncContextManager[None]:
+        """Return a block that raises TimeoutError after so long; where nothing can suspend it does nothing."""
+        ...
+
 
 class ThreadRuntime:
     """For WSGI: the thread that serves the request also does the blocking work."""
@@ -83,6 +89,10 @@ class ThreadRuntime:
 
     async def in_thread(self, call: Callable[..., T], *args: Any) -> T:  # Any: the arguments of `call`
         return call(*args)
+
+    @asynccontextmanager
+    async def within(self, seconds: float) -> AsyncIterator[None]:
+        yield  # what blocks has its own time limits
 
 
 class LoopRuntime:
@@ -96,6 +106,20 @@ class LoopRuntime:
         import trio  # whoever runs us on trio has it
 
         return await trio.to_thread.run_sync(call, *args)
+
+    @asynccontextmanager
+    async def within(self, seconds: float) -> AsyncIterator[None]:
+        if _on_asyncio():
+            async with asyncio.timeout(seconds):
+                yield
+            return
+        import trio  # whoever runs us on trio has it
+
+        try:
+            with trio.fail_after(seconds):
+                yield
+        except trio.TooSlowError:
+            raise TimeoutError from None
 
 
 def _on_asyncio() -> bool:
@@ -290,3 +314,90 @@ class LoopPlaces:
     def give(self) -> None:
         """Give a place back, on the same loop."""
         self._free[asyncio.get_running_loop()].release()
+
+
+class _Flight:
+    """One call that others wait for."""
+
+    __slots__ = ("answer", "fault", "landed", "loop")
+
+    def __init__(self, loop: object) -> None:
+        self.loop = loop
+        self.answer: Any = None  # Any: the call's
+        self.fault: Exception | None = None
+        if loop is None:
+            self.landed: Any = threading.Event()
+        elif isinstance(loop, asyncio.AbstractEventLoop):
+            self.landed = asyncio.Event()
+        else:
+            import trio  # whoever runs us on trio has it
+
+            self.landed = trio.Event()
+
+
+class OneFlight:
+    """Of several callers with the same key one makes the call; the others wait, and get what it got.
+
+    Within one event loop, or among the threads of a synchronous app. Where the caller that made the call was cancelled,
+    the next one makes it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._flights: dict[tuple[object, Hashable], _Flight] = {}
+
+    async def run(self, runtime: Runtime, key: Hashable, call: Callable[[], Awaitable[T]], seconds: float) -> T:
+        """Return what the call returns, made here or by somebody else.
+
+        Args:
+            runtime: the app's.
+            key: what is asked.
+            call: asks it.
+            seconds: how long to wait for another's call.
+
+        Raises:
+            TimeoutError: another's call took longer.
+            Exception: what the call raised.
+        """
+        loop = this_loop() if runtime.asynchronous else None
+        place = (None if loop is None else id(loop), key)
+        while True:
+            with self._lock:
+                flight = self._flights.get(place)
+                mine = flight is None or flight.loop is not loop  # a loop that is gone may have left its id
+                if mine:
+                    flight = self._flights[place] = _Flight(loop)
+            assert flight is not None
+            if mine:
+                return await self._fly(place, flight, call)
+            if loop is not None:
+                async with runtime.within(seconds):
+                    await flight.landed.wait()
+            elif not flight.landed.wait(seconds):
+                raise TimeoutError
+            if isinstance(flight.fault, _Crashed):
+                continue
+            if flight.fault is not None:
+                raise flight.fault
+            answer: T = flight.answer
+            return answer
+
+    async def _fly(self, place: tuple[object, Hashable], flight: _Flight, call: Callable[[], Awaitable[T]]) -> T:
+        flight.fault = _Crashed()
+        try:
+            flight.answer = await call()
+            flight.fault = None
+        except Exception as fault:
+            flight.fault = fault
+            raise
+        finally:
+            with self._lock:
+                if self._flights.get(place) is flight:
+                    del self._flights[place]
+            flight.landed.set()
+        result: T = flight.answer
+        return result
+
+
+class _Crashed(Exception):
+    """Whoever made the call was cancelled before it had an answer."""

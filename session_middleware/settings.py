@@ -65,6 +65,10 @@ def seconds(name: str, value: object, *, least: float = 0.0, most: float = math.
     return number
 
 
+#: Where people sign in unless told otherwise; an authority with a login route of its own replaces it.
+DEFAULT_LOGIN_URL = "/login"
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """The two clocks of a session (L2).
@@ -160,7 +164,7 @@ class Settings:
     # Who may come in (L21), and where the others are sent (L15).
     default_policy: Policy | None = None
     exempt_paths: Sequence[str] = ()
-    login_url: str | Callable[[Any], str] = "/login"  # Any: core.exchange.RequestFacts
+    login_url: str | Callable[[Any], str] = DEFAULT_LOGIN_URL  # Any: core.exchange.RequestFacts
     return_param: str | None = None
     refusal: Callable[[Any, Any], Any] | None = None  # (RequestFacts, Refusal) -> Reply | None
     endpoint_prefix: str = "/session"
@@ -185,6 +189,7 @@ class Settings:
     on_unavailable: Literal["refuse", "stale"] = "refuse"
     retry_after: Duration = 5
     verify_interval: Duration | None = None
+    silent_sso: bool = False
 
     # Existing logins (L23): an ISO date (YYYY-MM-DD) until which an unlinked framework session is adopted once.
     adopt_existing_until: str | None = None

@@ -41,8 +41,17 @@ class Verbs:
         async def authenticate(self, x: Exchange) -> None: ...
         async def clear_framework(self, x: Exchange) -> None: ...
         async def end(
-            self, key: bytes, reason: str, at: float, now: float, record: SessionRecord | None = None
+            self,
+            key: bytes,
+            reason: str,
+            at: float,
+            now: float,
+            record: SessionRecord | None = None,
+            *,
+            x: Exchange | None = None,
+            tell: bool = True,
         ) -> bool: ...
+        async def extend_there(self, x: Exchange, minutes: float | None = None) -> bool: ...
         async def end_for(self, x: Exchange, record: SessionRecord, reason: str) -> None: ...
         def limits_for(
             self, subject: str, claims: Mapping[str, Any], persistent: bool, fallback: Limits | None = None
@@ -59,7 +68,7 @@ class Verbs:
             detail: Mapping[str, str] = ...,
         ) -> None: ...
 
-    def check_login(self, x: Exchange) -> None:
+    def check_login(self, x: Exchange, *, vouched: bool = False) -> None:
         """Refuse a request in which nobody may log in, before anything is done for it.
 
         Raises:
@@ -71,6 +80,7 @@ class Verbs:
         _can_set_cookie(x, "login")
         if (
             not x.rules.cross_site_login
+            and not vouched
             and is_cross_site(x.facts, self.settings)
             and x.facts.method not in ("GET", "HEAD")
         ):
@@ -98,14 +108,18 @@ class Verbs:
         token_id: bytes | None = None,
         fresh: bool = True,
         provider: ProviderSession | None = None,
+        sealed: str | None = None,
+        handles: Sequence[str] = (),
+        vouched: bool = False,
     ) -> None:
         """Begin a session (L12); see `Session.login` for the arguments.
 
-        Three more are for bridges that adopt a login made elsewhere (L23): when it was made, where that is known (L3);
+        `sealed` and `handles` are an authority's (`ProviderLogin`); `vouched` says that its bound state vouches for the
+        request (L20). Three more are for bridges that adopt a login made elsewhere (L23): when it was made, where that is known (L3);
         the id that the bridge drew for it then, so that one login becomes one session and never a second; and False
         where nobody can say that the user has just proved who they are.
         """
-        self.check_login(x)
+        self.check_login(x, vouched=vouched)
         if not isinstance(subject, str) or not subject:
             raise SettingsError(
                 "subject", subject, "is not a user id.", "Give a non-empty str, for example str(user.id)."
@@ -151,7 +165,8 @@ class Verbs:
                 authority=provider.authority,
                 provider_session=provider.id,
                 ceiling=ceiling,
-                handles=(*record.handles, provider_handle(provider.authority, provider.id)),
+                sealed=sealed,
+                handles=(*record.handles, provider_handle(provider.authority, provider.id), *handles),
             )
         await self._replace_with(x, record, configured)
         x.stepped_from = None  # who proves who they are in full needs no earlier session
@@ -173,7 +188,7 @@ class Verbs:
                 record, record.generation, x.now, configured, self.settings.timing, self.reach.outage
             )
             if found.verdict in (Verdict.INACTIVITY_TIMEOUT, Verdict.LIFETIME_EXCEEDED):
-                await self.end(record.key, found.verdict.value, found.deadlines.ends_at, x.now, record)
+                await self.end(record.key, found.verdict.value, found.deadlines.ends_at, x.now, record, tell=False)
                 self.announce(
                     "session_ended", x.now, record.public_id, record.subject, detail={"reason": found.verdict.value}
                 )
@@ -232,6 +247,7 @@ class Verbs:
             ceiling=standing.ceiling,
             authority=standing.authority,
             provider_session=standing.provider_session,
+            sealed=standing.sealed,
             handles=standing.handles,
             extra=standing.extra,
         )
@@ -344,7 +360,7 @@ class Verbs:
         if x.verdict is Verdict.UNAVAILABLE and x.known is not None:
             standing = x.known.record
         known = {record.key: record for record in (standing, x.created, x.outgoing) if record is not None}
-        stored = [await self.end(key, "logout", x.now, x.now, known.get(key)) for key in keys]
+        stored = [await self.end(key, "logout", x.now, x.now, known.get(key), x=x) for key in keys]
         if ended:
             self.tell("session_ended", x, reason="logout")
         x.verdict, x.record, x.created, x.replaced = Verdict.ANONYMOUS, None, None, ()
@@ -366,12 +382,28 @@ class Verbs:
         record = await self.live(x, "extend")
         if minutes is None:
             return  # blank leaves it unchanged; even a touch would move the deadline of a cut (L2)
+        record = await self._extended_there(x, record, lifetime.checked_minutes(minutes))
         await self._extend(x, lifetime.extend_touch(record, minutes, x.now, x.configured, self.settings.timing))
 
     async def continue_(self, x: Exchange, minutes: float | None) -> None:
         """Do what `POST continue` does (L7)."""
         record = await self.live(x, "continue")
+        lifetime.continue_touch(record, minutes, x.now, x.configured, self.settings.timing)  # refuses bad minutes first
+        record = await self._extended_there(x, record, minutes)
         await self._extend(x, lifetime.continue_touch(record, minutes, x.now, x.configured, self.settings.timing))
+
+    async def _extended_there(self, x: Exchange, record: SessionRecord, minutes: float | None) -> SessionRecord:
+        """Extend the provider's session first, which bounds ours; where it cannot be told, ours may go as far as it is known.
+
+        Raises:
+            SessionError: it is over there.
+        """
+        if record.provider_session is not None:
+            await self.extend_there(x, minutes)
+            if x.verdict is not Verdict.ACTIVE or x.record is None:
+                raise SessionError("The provider's session is over; an ended session stays ended.", code="ended")
+            return x.record
+        return record
 
     async def _extend(self, x: Exchange, touch: Touch) -> None:
         assert x.record is not None

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from session_middleware.authorities.base import Alive, Vouch
+from session_middleware.authorities.base import Alive, Shown, Vouch
 from session_middleware.core.caching import finished
 from session_middleware.core.exchange import Exchange
 from session_middleware.core.jwt import JwtKey
@@ -222,7 +222,7 @@ class Unsure:
     verify_interval: float | None = 0.0
     alive = Alive.ALIVE
 
-    async def verify(self, record: SessionRecord, now: float) -> Vouch:
+    async def verify(self, record: SessionRecord, shown: Shown, now: float) -> Vouch:
         return Vouch(self.alive)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from session_middleware.authorities.base import Alive, Vouch
+from session_middleware.authorities.base import Alive, NOTHING_SHOWN, Vouch
 from session_middleware.authorities.local import LocalAuthority
 from session_middleware.core.exchange import Exchange, RouteRules
 from session_middleware.core.lifetime import Verdict
@@ -224,7 +224,7 @@ class Says:
         self.answer: Alive | Exception = Alive.ALIVE
         self.asked = 0
 
-    async def verify(self, record: Any, now: float) -> Vouch:
+    async def verify(self, record: Any, shown: Any, now: float) -> Vouch:
         self.asked += 1
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -283,7 +283,7 @@ def test_local_authority_hooks() -> None:
         assert house.request().verdict is Verdict.ACTIVE
         house.login("mallory")
         assert house.request().verdict is Verdict.REVOKED
-    assert run_sync(LocalAuthority().verify(House().login().record, 0.0)) == Vouch(Alive.ALIVE)  # type: ignore[arg-type]
+    assert run_sync(LocalAuthority().verify(House().login().record, NOTHING_SHOWN, 0.0)) == Vouch(Alive.ALIVE)  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="not a function"):
         LocalAuthority("yes")  # type: ignore[arg-type]  # that is the point
 

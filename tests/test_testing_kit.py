@@ -14,7 +14,7 @@ from starlette.requests import Request
 
 import session_middleware.testing
 from session_middleware import LocalAuthority, Settings
-from session_middleware.authorities.base import Alive, Authority, Vouch
+from session_middleware.authorities.base import Alive, Authority, Shown, Vouch
 from session_middleware.core.record import SessionRecord
 from session_middleware.errors import SessionNotAttached
 from session_middleware.stores.memory import MemoryStore
@@ -318,7 +318,7 @@ class TestAuthorityContract:
         name = "wrong"
         verify_interval: float | None = 0.0
 
-        async def verify(self, record: SessionRecord, now: float) -> Vouch:
+        async def verify(self, record: SessionRecord, shown: Shown, now: float) -> Vouch:
             return Vouch(Alive.GONE)
 
     def test_silence_taken_for_a_logout(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable
 
-from session_middleware.authorities.base import Alive, Vouch
+from session_middleware.authorities.base import Alive, Attached, Shown, Vouch
 from session_middleware.core.record import SessionRecord
 from session_middleware.errors import SettingsError
 from session_middleware.runtime import Runtime
@@ -41,11 +41,11 @@ class LocalAuthority:
         self._runtime: Runtime | None = None
         self.verify_interval: float | None = None if verify is None else verify_interval
 
-    def attach(self, runtime: Runtime) -> None:
-        """Take note of where blocking hooks are to run; called by the engine."""
-        self._runtime = runtime
+    def attach(self, to: Attached) -> None:
+        """Take note of where blocking hooks are to run."""
+        self._runtime = to.runtime
 
-    async def verify(self, record: SessionRecord, now: float) -> Vouch:
+    async def verify(self, record: SessionRecord, shown: Shown, now: float) -> Vouch:
         if self._verify is None:
             return Vouch(Alive.ALIVE)
         if self._blocking and self._runtime is not None:

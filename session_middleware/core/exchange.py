@@ -168,6 +168,10 @@ class Exchange:
     created: SessionRecord | None = None  # made by login or step_up during this request (L25)
     created_id = b""  # the token id of `created`
     deletes = False  # logout: our cookies are removed
+    relay: tuple[str, ...] = ()  # Set-Cookie values of the provider's, for the browser as they are
+    anew: Any = None  # a ProviderLogin that the shown credential proves and the record does not stand on (L24)
+    ask_for: tuple[tuple[str, str], ...] = ()  # what the login route is to ask of the user (Vouch.ask_for)
+    continue_url: str | None = None  # where only the browser can extend the provider's session
     stale = False  # served from the session JWT alone while the store was down (L17)
     claim_changes: dict[str, Any] | None = None  # Any: JSON values
     data: dict[str, Any] | None = None  # the app's working copy, made when it asks

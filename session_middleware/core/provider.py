@@ -12,7 +12,7 @@ from session_middleware.core.record import SessionRecord, handle_of
 from session_middleware.errors import SettingsError
 from session_middleware.settings import Limits
 
-__all__ = ["ProviderSession", "mark_of", "provider_handle"]
+__all__ = ["ProviderSession", "mark_of", "provider_handle", "provider_mark"]
 
 #: Seconds for which an end is remembered where the provider does not say when its session ends.
 KEPT: Final = 30 * 86_400.0
@@ -80,8 +80,20 @@ def mark_of(record: SessionRecord, at: float) -> SessionRecord | None:
     """
     if record.provider_session is None:
         return None
-    keep_until = max(at, record.ceiling if record.ceiling is not None else at + KEPT)
-    key = _mark_key(record.authority, record.provider_session)
+    return provider_mark(record.authority, record.provider_session, at, record.ceiling)
+
+
+def provider_mark(authority: str, id: str, at: float, ceiling: float | None = None) -> SessionRecord:
+    """Return the mark that the end, at an instant, of what stands on a provider session leaves; see `mark_of`.
+
+    Args:
+        authority: the provider.
+        id: its session's id.
+        at: the instant.
+        ceiling: when the provider's session ends, if that is known: the mark is kept until then.
+    """
+    keep_until = max(at, ceiling if ceiling is not None else at + KEPT)
+    key = _mark_key(authority, id)
     return SessionRecord(
         key=key,
         public_id=key.hex(),

@@ -76,6 +76,7 @@ class SessionRecord:
     provider_session: str | None = None
     stamp: str | None = None  # what the authority compares, e.g. a digest of the password hash
     actor: str | None = None  # who acts as the subject (RFC 8693 §4.1)
+    sealed: str | None = None  # what the authority wants to find again, encrypted by itself: a refresh token
     ended_at: float | None = None
     end_reason: str | None = None
     extra: Mapping[str, Json] = field(default_factory=_nothing)  # fields of a later version, kept as they came
@@ -131,6 +132,7 @@ class SessionRecord:
             ("r", self.provider_session),
             ("m", self.stamp),
             ("w", self.actor),
+            ("z", self.sealed),
         ):
             if value is not None:
                 body[letter] = value  # noqa: PERF403  # a comprehension over this table reads worse
@@ -193,6 +195,7 @@ class SessionRecord:
                 provider_session=_maybe(take("r", None), _text),
                 stamp=_maybe(take("m", None), _text),
                 actor=_maybe(take("w", None), _text),
+                sealed=_maybe(take("z", None), _text),
                 ended_at=None if ended_at is None else _number(ended_at),
                 end_reason=end_reason,
                 extra=fields,

@@ -19,6 +19,7 @@ __all__ = [
     "as_json",
     "as_page",
     "done",
+    "gone_elsewhere",
     "key_set",
     "problem",
     "rfc3339",
@@ -116,6 +117,13 @@ def done(facts: RequestFacts, location: str) -> Reply:
     if is_for_a_person(facts):
         return Reply(303, (("Location", location), EMPTY, *HARDENING, *NEGOTIATED))
     return Reply(204, (*HARDENING, *NEGOTIATED))
+
+
+def gone_elsewhere(facts: RequestFacts, url: str) -> Reply:
+    """Return 303 to the provider's own logout for a person; a script is told where to send its user."""
+    if is_for_a_person(facts):
+        return Reply(303, (("Location", url), EMPTY, *HARDENING, *NEGOTIATED))
+    return as_json({"logout_url": url}).with_headers(NEGOTIATED)
 
 
 def problem(

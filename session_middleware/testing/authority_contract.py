@@ -22,9 +22,10 @@ import inspect
 import pytest
 
 from session_middleware.adapters.wsgi import WSGIFacts
-from session_middleware.authorities.base import Alive, Authority, Vouch
+from session_middleware.authorities.base import NOTHING_SHOWN, Alive, Attached, Authority, Vouch
 from session_middleware.core.lifetime import Verdict
 from session_middleware.core.record import SessionRecord
+from session_middleware.core.tokens import derive
 from session_middleware.engine import Engine
 from session_middleware.runtime import LoopRuntime
 from session_middleware.settings import Settings
@@ -96,7 +97,7 @@ class AuthorityContract:
 
         async def all_of_them() -> list[Vouch]:
             attach(authority)
-            return await asyncio.gather(*(authority.verify(record, record.created_at) for record in asked))
+            return await asyncio.gather(*(authority.verify(record, NOTHING_SHOWN, record.created_at) for record in asked))
 
         answers = asyncio.run(all_of_them())
         assert [vouch.alive for vouch in answers] == [Alive.ALIVE, Alive.GONE] * 20
@@ -130,7 +131,7 @@ def attach(authority: Authority) -> None:
     """Tell an authority where it runs, as the engine does, if it wants to know."""
     tell = getattr(authority, "attach", None)
     if tell is not None:
-        tell(LoopRuntime())
+        tell(Attached(LoopRuntime(), FakeClock(), lambda purpose: (derive(KEY.encode(), purpose),)))
 
 
 def ask(authority: Authority, record: SessionRecord) -> Vouch:
@@ -138,7 +139,7 @@ def ask(authority: Authority, record: SessionRecord) -> Vouch:
 
     async def asked() -> Vouch:
         attach(authority)
-        return await authority.verify(record, record.created_at)
+        return await authority.verify(record, NOTHING_SHOWN, record.created_at)
 
     vouch = asyncio.run(asked())
     assert isinstance(vouch, Vouch)

@@ -1,0 +1,372 @@
+"""Sessions that stand on a provider's credential: begun by it, compared with it, moved and ended with it (L2, L24).
+
+The provider's credential proves; our own session carries limits and claims. Adoption makes ours once and links both; from
+then on a request shows both, and they name the same session of the provider.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from session_middleware.authorities.base import Alive, Extended, NeedsBrowser, NotExtended, ProviderLogin
+from session_middleware.core import lifetime
+from session_middleware.core.credentials import Known
+from session_middleware.core.exchange import Exchange
+from session_middleware.core.lifetime import Judgement, Verdict
+from session_middleware.core.origin import is_cross_site
+from session_middleware.core.provider import ProviderSession, provider_handle, provider_mark
+from session_middleware.core.record import NEVER, SessionRecord
+from session_middleware.core.tokens import ID_BYTES, Presented, key_of, public_id_of
+from session_middleware.errors import SessionError, StoreUnavailable
+from session_middleware.settings import Limits, Settings
+from session_middleware.vouching import Vouching
+
+if TYPE_CHECKING:
+    from session_middleware.authorities.base import Authority
+    from session_middleware.reach import Reach
+
+__all__ = ["Adopting"]
+
+#: Writers who may come before us while a ceiling is written; more in a row is a fault.
+SAVE_TRIES = 20
+
+#: Seconds by which a provider's end may differ from ours without a write: fractions are rounded on the way.
+SAME_INSTANT = 1.0
+
+
+class Adopting:
+    """The part of the engine that knows of provider sessions."""
+
+    if TYPE_CHECKING:
+        settings: Settings
+        authority: Authority
+        reach: Reach
+        vouching: Vouching
+        _adoption_key: bytes
+
+        async def login(
+            self,
+            x: Exchange,
+            subject: str,
+            *,
+            claims: Mapping[str, Any] | None = None,
+            data: Mapping[str, Any] | None = None,
+            factors: Sequence[Mapping[str, Any]] = (),
+            persistent: bool | None = None,
+            minutes: float | None = None,
+            limits: Limits | None = None,
+            stamp: str | None = None,
+            actor: str | None = None,
+            authenticated_at: float | None = None,
+            token_id: bytes | None = None,
+            fresh: bool = True,
+            provider: ProviderSession | None = None,
+            sealed: str | None = None,
+            handles: Sequence[str] = (),
+            vouched: bool = False,
+        ) -> None: ...
+        async def revoke(self, x: Exchange) -> None: ...
+        async def end(
+            self,
+            key: bytes,
+            reason: str,
+            at: float,
+            now: float,
+            record: SessionRecord | None = None,
+            *,
+            x: Exchange | None = None,
+            tell: bool = True,
+        ) -> bool: ...
+        def _end_now(
+            self, key: bytes, record: SessionRecord | None, reason: str, now: float, *, tell: bool = True
+        ) -> Awaitable[bool]: ...
+        def _configured(self, record: SessionRecord, known: Known, now: float) -> Limits: ...
+        def limits_for(
+            self, subject: str, claims: Mapping[str, Any], persistent: bool, fallback: Limits | None = None
+        ) -> Limits: ...
+        def _judgement(self, x: Exchange, known: Known, record: SessionRecord | None) -> Judgement: ...
+        async def _refuse_record(self, x: Exchange, record: SessionRecord, judgement: Judgement) -> None: ...
+        def tell(self, name: str, x: Exchange, **detail: str) -> None: ...
+        def announce(
+            self,
+            name: str,
+            at: float,
+            session: str | None = None,
+            subject: str | None = None,
+            address: str | None = None,
+            detail: Mapping[str, str] = ...,
+        ) -> None: ...
+
+    # --- beginning ---------------------------------------------------------------------------------------------
+
+    async def _adopt(self, x: Exchange) -> None:
+        """Begin a session of ours on the provider's credential, where there is none that stands on it (L24)."""
+        found: ProviderLogin | None = x.anew
+        if (found is None and x.verdict is Verdict.ACTIVE) or x.created is not None:
+            return
+        if x.verdict is Verdict.UNAVAILABLE or not self._may_adopt(x):
+            return
+        shown = self.vouching.shown(x.facts)
+        if found is None:
+            vouch = await self.vouching.adopt(shown, x.now)
+            if vouch is None:
+                return
+            x.relay += vouch.relay
+            x.ask_for = vouch.ask_for
+            if vouch.alive is Alive.UNKNOWN and x.verdict in (Verdict.ANONYMOUS, Verdict.UNKNOWN):
+                x.verdict = Verdict.UNAVAILABLE  # who shows a credential is not sent to sign in by an outage (L17)
+            found = vouch.login
+            if vouch.alive is not Alive.ALIVE or found is None:
+                return
+        try:
+            await self._begin(x, found)
+        except StoreUnavailable:
+            x.verdict = Verdict.UNAVAILABLE
+        except SessionError as fault:
+            # It has ended here, or is at as many places as may be: the event is out, and the login page is next.
+            if fault.code not in ("provider_session_ended", "too_many_sessions"):
+                raise
+            self.vouching.refuse(shown, x.now)
+            x.verdict = x.verdict if x.verdict is not Verdict.ACTIVE else Verdict.REVOKED
+            if fault.code == "provider_session_ended":  # else its login page would say that the user is signed in
+                over = provider_mark(found.provider.authority, found.provider.id, x.now).evolve(
+                    subject=found.subject, authority=found.provider.authority, provider_session=found.provider.id
+                )
+                x.relay += await self.vouching.end(over, shown, "refused", x.now)
+        else:
+            if x.record is not None:
+                self.vouching.vouched(x.record, shown, x.now)
+
+    def _may_adopt(self, x: Exchange) -> bool:
+        """Say whether the response can carry our cookie, and the request was not made by another site (L18, L20)."""
+        facts = x.facts
+        if facts.websocket or facts.method == "OPTIONS" or not x.rules.sets_cookies:
+            return False
+        return facts.method in ("GET", "HEAD") or not is_cross_site(facts, self.settings)
+
+    async def _begin(self, x: Exchange, found: ProviderLogin) -> None:
+        """Begin the session, or join the one that a parallel request has begun for the same proof.
+
+        The token id is derived from what was proved, under a key of ours: so that many requests at once, in several
+        processes, make one session. Nobody without the key can know it, and none is ever used again after its end.
+
+        Raises:
+            SessionError: the provider's session has ended here (L24), or there are too many sessions.
+            StoreUnavailable: the store failed.
+        """
+        old, known = x.record, x.known
+        token_id = self._token_id(found.provider)
+        key = key_of(public_id_of(token_id))
+        held = await self.reach.load(key, anew=True)
+        if held is not None and _stands_on(held, found):
+            await self._join(x, token_id, held)
+            return
+        if x.anew is not None and old is not None and old.ended_at is None:
+            x.verdict = Verdict.ACTIVE  # the login goes over a live session: the same user's claims stay (L12)
+        try:
+            await self.begin_provided(x, found, token_id=None if held is not None else token_id)
+        except StoreUnavailable:
+            held = await self.reach.load(key, anew=True)  # had another process made it in between?
+            if held is None or not _stands_on(held, found):
+                raise
+            x.record, x.known = old, known
+            await self._join(x, token_id, held)
+
+    async def begin_provided(
+        self, x: Exchange, found: ProviderLogin, *, token_id: bytes | None = None, vouched: bool = False
+    ) -> None:
+        """Log in who a provider says is there (L3, L12, L24).
+
+        Args:
+            x: the exchange.
+            found: who, and by what proof.
+            token_id: of the new session; random if None.
+            vouched: whether the authority's bound state vouches for a request that another site made (L20).
+
+        Raises:
+            SessionError: the provider's session has ended here, or there are too many sessions.
+            StoreUnavailable: the store failed.
+        """
+        await self.login(
+            x,
+            found.subject,
+            claims=found.claims,
+            factors=found.factors,
+            provider=found.provider,
+            token_id=token_id,
+            sealed=found.sealed,
+            handles=found.handles,
+            vouched=vouched,
+        )
+
+    def _token_id(self, provider: ProviderSession) -> bytes:
+        proof = f"{provider.authority}\0{provider.id}\0{provider.proven_at!r}"
+        return hmac.digest(self._adoption_key, proof.encode("utf-8", "surrogatepass"), "sha256")[:ID_BYTES]
+
+    async def _join(self, x: Exchange, token_id: bytes, held: SessionRecord) -> None:
+        """Take a session that the same proof has begun already: its cookie goes out once more."""
+        old, presented = x.record, x.presented
+        joined = Presented(token_id, held.public_id, held.key, held.generation, 0)
+        known = Known(joined, None, None)
+        judgement = self._judgement(x, known, held)
+        if judgement.verdict is not Verdict.ACTIVE:
+            await self._refuse_record(x, held, judgement)
+            x.verdict = judgement.verdict
+            return
+        if presented is not None and presented.key != held.key:
+            x.replaced = (*x.replaced, presented.key)
+            x.outgoing = old if old is not None and old.ended_at is None and old.key == presented.key else None
+        x.known, x.presented, x.record = known, joined, held
+        x.verdict, x.deadlines, x.reissue, x.quiet = Verdict.ACTIVE, judgement.deadlines, True, False
+
+    # --- comparing ---------------------------------------------------------------------------------------------
+
+    async def _compare(self, x: Exchange, record: SessionRecord, found: ProviderLogin) -> None:
+        """Hold the session that the credential proves against the one that the record stands on (L24)."""
+        provider = found.provider
+        if record.provider_session is None:
+            return  # the app's own login made it
+        if (provider.authority, provider.id, found.subject) != (
+            record.authority,
+            record.provider_session,
+            record.subject,
+        ):
+            x.verdict, x.anew = Verdict.UNKNOWN, found
+            return
+        # Its clock may be ahead of ours, and then the record holds the moment of the login instead (L1).
+        if provider.proven_at > record.authenticated_at + self.settings.timing.clock_skew + SAME_INSTANT:
+            x.anew = found  # the user proved who they are once more, there: a full authentication (L3, L12)
+            return
+        if found.moves and _differs(record.ceiling, provider.ceiling):
+            await self.move_ceiling(x, provider.ceiling)
+
+    async def _ceiling_moved(self, x: Exchange, known: Known, record: SessionRecord) -> bool:
+        """Where it is the provider's end that has passed, ask whether it still stands; True if it was moved (L2)."""
+        vouching = self.vouching
+        if vouching.adopts is None or record.ended_at is not None or record.ceiling is None:
+            return False
+        if record.authority != self.authority.name or record.provider_session is None:
+            return False
+        if self._judgement(x, known, record.evolve(ceiling=None)).verdict is not Verdict.ACTIVE:
+            return False
+        vouch = await vouching.verify(record, vouching.shown(x.facts), x.now)
+        x.relay += vouch.relay
+        if vouch.alive is Alive.UNKNOWN:
+            x.verdict = Verdict.UNAVAILABLE  # the provider may have moved it, and cannot be asked (L17)
+            return False
+        found = vouch.login
+        if vouch.alive is not Alive.ALIVE or found is None or not found.moves or not _stands_on(record, found):
+            return False
+        if not _differs(record.ceiling, found.provider.ceiling):
+            return False
+        await self.move_ceiling(x, found.provider.ceiling)
+        return True
+
+    async def move_ceiling(self, x: Exchange, until: float | None) -> None:
+        """Write down that the provider's session ends at another instant (L2); later, if the store fails."""
+        record = x.record
+        assert record is not None
+        try:
+            for _ in range(SAVE_TRIES):
+                saved: SessionRecord | None = await self.reach.write("save", record.evolve(ceiling=until))
+                if saved is not None:
+                    x.record = saved
+                    break
+                held = await self.reach.load(record.key, anew=True)
+                if held is None or held.ended_at is not None:
+                    x.verdict = Verdict.REVOKED  # dead wins (L13)
+                    return
+                record = held
+        except StoreUnavailable:
+            x.record = record.evolve(ceiling=until)  # holds for this request, and is found to differ at the next
+        assert x.record is not None
+        x.deadlines = lifetime.deadlines(x.record, x.configured, self.settings.timing)
+        x.quiet = False
+
+    # --- extending ---------------------------------------------------------------------------------------------
+
+    async def extend_there(self, x: Exchange, minutes: float | None = None) -> bool:
+        """Extend the provider's session too (L4, L7); False where the provider could not be asked."""
+        record = x.record
+        assert record is not None
+        extension = await self.vouching.extend(record, self.vouching.shown(x.facts), x.now, minutes)
+        if isinstance(extension, Extended):
+            x.relay += extension.relay
+            if extension.until is not None and _differs(record.ceiling, extension.until):
+                await self.move_ceiling(x, extension.until)
+        elif isinstance(extension, NeedsBrowser):
+            x.continue_url = extension.url
+        elif isinstance(extension, NotExtended) and extension.gone:
+            await self.revoke(x)
+        return extension is not None
+
+    # --- what a provider says by itself ------------------------------------------------------------------------
+
+    async def end_by_provider(
+        self,
+        reason: str,
+        now: float,
+        *,
+        provider_sessions: tuple[str, ...] = (),
+        handles: tuple[str, ...] = (),
+        before: float | None = None,
+        stale: bool = False,
+    ) -> int:
+        """End the sessions that a provider names, or make them prove who they are again; return how many (L24).
+
+        Each provider session leaves a mark, whether one of ours stands on it or not: a login may be on its way.
+
+        Raises:
+            StoreUnavailable: it could not be stored; the provider is to say it again.
+        """
+        name, count, done = self.authority.name, 0, set[bytes]()
+        if not stale:
+            for id in provider_sessions:
+                await self.reach.mark(provider_mark(name, id, now))
+        for handle in (*(provider_handle(name, id) for id in provider_sessions), *handles):
+            for record in await self.reach.read("list", handle, now):
+                if record.key in done or record.ended_at is not None:
+                    continue
+                if before is not None and record.authenticated_at >= before:
+                    continue
+                done.add(record.key)
+                if stale:
+                    count += await self._make_stale(record, now)
+                elif await self._end_now(record.key, record, reason, now, tell=False):
+                    count += 1
+                    self.announce("session_ended", now, record.public_id, record.subject, detail={"reason": reason})
+        if self.reach.unmarked:
+            raise StoreUnavailable("What the provider said could not be stored.")
+        return count
+
+    async def _make_stale(self, record: SessionRecord, now: float) -> bool:
+        """Make a session prove who it is before `fresh_login_required` lets it in again."""
+        for _ in range(SAVE_TRIES):
+            if record.fresh_at == NEVER:
+                return False
+            saved: SessionRecord | None = await self.reach.write("save", record.evolve(fresh_at=NEVER))
+            if saved is not None:
+                self.announce("session_stale", now, record.public_id, record.subject)
+                return True
+            held = await self.reach.load(record.key, anew=True)
+            if held is None or held.ended_at is not None:
+                return False
+            record = held
+        raise StoreUnavailable(f"A session could not be changed: {SAVE_TRIES} other writers came first.")
+
+
+def _stands_on(record: SessionRecord, found: ProviderLogin) -> bool:
+    return (
+        record.ended_at is None
+        and record.subject == found.subject
+        and record.authority == found.provider.authority
+        and record.provider_session == found.provider.id
+    )
+
+
+def _differs(held: float | None, said: float | None) -> bool:
+    if held is None or said is None:
+        return held is not said
+    return abs(held - said) >= SAME_INSTANT

@@ -1,0 +1,252 @@
+"""The authority as one process reaches it: what it may see, when it was asked, what it still has to be told (L8, L17, L24).
+
+One question about one credential is in flight at a time; who asks the same meanwhile gets its answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from session_middleware.authorities.base import (
+    NOTHING_SHOWN,
+    Adopts,
+    Alive,
+    Attached,
+    Authority,
+    EndedThere,
+    Ends,
+    Extended,
+    Extends,
+    NeedsBrowser,
+    NotExtended,
+    Shown,
+    Vouch,
+)
+from session_middleware.core.cookies import find
+from session_middleware.core.exchange import RequestFacts
+from session_middleware.core.record import SessionRecord
+from session_middleware.errors import StoreUnavailable
+from session_middleware.runtime import OneFlight
+
+__all__ = ["Vouching"]
+
+#: Answers that are remembered; the older half goes when there are more.
+REMEMBERED = 16_384
+
+#: Seconds for which a credential that begins no session is not asked about again. Short: the same one may be good a moment
+#: later, since a provider that asks for the password again keeps its token.
+REFUSED_FOR = 2.0
+
+#: Seconds between two attempts to tell a provider of an end, or to extend after a fault.
+RETRY_INTERVAL = 5.0
+
+#: Ends that a provider is still to be told of.
+OWED = 1_000
+
+#: Seconds to wait for an answer that somebody else has asked for.
+PATIENCE = 30.0
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Vouching:
+    """Asks one authority.
+
+    Args:
+        authority: who vouches.
+        to: what it is told of the app.
+        interval: seconds for which an answer holds; None never asks.
+        announce: called with the name of an event and its detail.
+    """
+
+    def __init__(
+        self,
+        authority: Authority,
+        to: Attached,
+        *,
+        interval: float | None,
+        announce: Callable[[str, dict[str, str]], None],
+    ) -> None:
+        self.authority = authority
+        self.interval = interval
+        self.adopts: Adopts | None = authority if isinstance(authority, Adopts) else None
+        self.extends: Extends | None = authority if isinstance(authority, Extends) else None
+        self.ends: Ends | None = authority if isinstance(authority, Ends) else None
+        self.reads_headers = self.adopts is not None and bool(self.adopts.headers)
+        self._runtime = to.runtime
+        self.keys = to.keys
+        self._announce = announce
+        self._flights = OneFlight()
+        self._asked: dict[tuple[bytes, str | None], float] = {}  # (record, credential) -> when it was vouched for
+        self._refused: dict[str, float] = {}  # credential -> when it began no session
+        self._extend_after: dict[bytes, float] = {}  # record -> when a failed extension may be tried again
+        self._owed: dict[bytes, tuple[SessionRecord, Shown, str]] = {}  # ends that the provider has not been told
+        self._told_at = float("-inf")
+        attach = getattr(authority, "attach", None)
+        if attach is not None:
+            attach(to)
+
+    def shown(self, facts: RequestFacts) -> Shown:
+        """Return what the authority may see of a request."""
+        if self.adopts is None:
+            return NOTHING_SHOWN
+        cookies = {}
+        for name in self.adopts.cookies:
+            values = find(facts.cookies, name)
+            if len(values) == 1 and values[0]:
+                cookies[name] = values[0]
+        headers = {name: value for name in self.adopts.headers if (value := facts.header(name))}
+        return Shown(cookies, headers) if cookies or headers else NOTHING_SHOWN
+
+    # --- asking ------------------------------------------------------------------------------------------------
+
+    def vouched_at(self, record: SessionRecord, shown: Shown, now: float) -> float | None:
+        """Return when this credential was last vouched for beside this record, if that still holds."""
+        if self.adopts is None or self.interval is None:
+            return None
+        at = self._asked.get((record.key, self.adopts.credential(shown)))
+        return at if at is not None and 0 <= now - at < self.interval else None
+
+    async def verify(self, record: SessionRecord, shown: Shown, now: float) -> Vouch:
+        """Ask whether a session may live on. A fault is `UNKNOWN` (L17)."""
+        if self.adopts is None:
+            return await self._answer(lambda: self.authority.verify(record, shown, now))
+        credential = self.adopts.credential(shown)
+        vouch = await self._answer(
+            lambda: self._flights.run(
+                self._runtime,
+                ("verify", record.key, credential, record.revision),
+                lambda: self.authority.verify(record, shown, now),
+                PATIENCE,
+            )
+        )
+        key = (record.key, credential)
+        if vouch.alive is Alive.ALIVE:
+            _remember(self._asked, key, now)
+        else:
+            self._asked.pop(key, None)
+        return vouch
+
+    async def adopt(self, shown: Shown, now: float) -> Vouch | None:
+        """Ask whose session a credential is; None where there is nothing to ask. A fault is `UNKNOWN` (L17)."""
+        adopts = self.adopts
+        if adopts is None:
+            return None
+        credential = adopts.credential(shown)
+        if credential is None:
+            return None
+        at = self._refused.get(credential)
+        if at is not None and 0 <= now - at < REFUSED_FOR:
+            return None
+        vouch = await self._answer(
+            lambda: self._flights.run(self._runtime, ("adopt", credential), lambda: adopts.adopt(shown, now), PATIENCE)
+        )
+        if vouch.alive is Alive.GONE:
+            self.refuse(shown, now)
+        return vouch
+
+    def refuse(self, shown: Shown, now: float) -> None:
+        """Take note that a credential begins no session, so that it is not asked about at every request."""
+        credential = None if self.adopts is None else self.adopts.credential(shown)
+        if credential is not None:
+            _remember(self._refused, credential, now)
+
+    def vouched(self, record: SessionRecord, shown: Shown, now: float) -> None:
+        """Take note that a credential has just been vouched for beside a record: it was adopted, or extended."""
+        if self.adopts is not None:
+            _remember(self._asked, (record.key, self.adopts.credential(shown)), now)
+
+    async def _answer(self, ask: Callable[[], Any]) -> Vouch:  # Any: an awaitable Vouch
+        try:
+            vouch: Vouch = await ask()
+        except Exception as fault:
+            self.fault(fault)
+            return Vouch(Alive.UNKNOWN)
+        return vouch
+
+    def fault(self, fault: Exception) -> None:
+        """Say that the authority could not be asked."""
+        # A provider's fault names its kind; what its message says is for the log of whoever raised it.
+        self._announce("authority_fault", {"fault": str(getattr(fault, "kind", type(fault).__name__))})
+
+    # --- telling -----------------------------------------------------------------------------------------------
+
+    def extension_due(self, record: SessionRecord, now: float) -> bool:
+        """Say whether activity is to extend the provider's session now (L4)."""
+        if self.extends is None or record.provider_session is None or record.authority != self.authority.name:
+            return False
+        after = self._extend_after.get(record.key)
+        if after is not None and after - RETRY_INTERVAL <= now < after:
+            return False
+        return self.extends.extension_due(record, now)
+
+    async def extend(
+        self, record: SessionRecord, shown: Shown, now: float, minutes: float | None = None
+    ) -> Extended | NeedsBrowser | NotExtended | None:
+        """Extend the provider's session; None where there is none, or where it cannot be told just now.
+
+        After a fault activity does not try again before `RETRY_INTERVAL` has passed.
+        """
+        extends = self.extends
+        if extends is None or record.provider_session is None or record.authority != self.authority.name:
+            return None
+        try:
+            extension = await self._flights.run(
+                self._runtime,
+                ("extend", record.key, minutes),
+                lambda: extends.extend(record, shown, now, minutes),
+                PATIENCE,
+            )
+        except Exception as fault:
+            self.fault(fault)
+            _remember(self._extend_after, record.key, now + RETRY_INTERVAL)
+            return None
+        if isinstance(extension, Extended):
+            self._extend_after.pop(record.key, None)
+            self.vouched(record, shown, now)
+        else:
+            _remember(self._extend_after, record.key, now + RETRY_INTERVAL)
+        return extension
+
+    async def end(self, record: SessionRecord, shown: Shown, reason: str, now: float) -> tuple[str, ...]:
+        """Tell the provider that a session has ended here; return its Set-Cookie values. Told again where it fails."""
+        if self.ends is None or record.provider_session is None or record.authority != self.authority.name:
+            return ()
+        if len(self._owed) >= OWED:
+            self._owed.pop(next(iter(self._owed)), None)
+        self._owed[record.key] = (record, shown, reason)
+        return await self._tell(record.key, now)
+
+    async def catch_up(self, now: float) -> None:
+        """Tell the provider of ends that it could not be told of."""
+        if self._owed and not 0 <= now - self._told_at < RETRY_INTERVAL:
+            for key in list(self._owed):
+                await self._tell(key, now)
+
+    async def _tell(self, key: bytes, now: float) -> tuple[str, ...]:
+        owed, ends = self._owed.get(key), self.ends
+        if owed is None or ends is None:
+            return ()
+        record, shown, reason = owed
+        self._told_at = now
+        try:
+            told: EndedThere | None = await ends.end(record, shown, reason, now)
+        except Exception as fault:
+            self.fault(fault)
+            return ()
+        self._owed.pop(key, None)
+        return told.relay if told is not None else ()
+
+
+def _remember(place: dict[K, V], key: K, value: V) -> None:
+    if len(place) >= REMEMBERED and key not in place:
+        for old in list(place)[: REMEMBERED // 2]:
+            place.pop(old, None)
+    place[key] = value
+
+
+def unavailable(verb: str) -> StoreUnavailable:
+    """Return the error of a verb that needed the authority while it could not be asked (L17)."""
+    return StoreUnavailable(f"{verb}() needs the authority behind the session, which does not answer.")
