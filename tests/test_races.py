@@ -21,14 +21,15 @@ from session_middleware.core.exchange import RouteRules
 from session_middleware.core.lifetime import Verdict
 from session_middleware.engine import Engine
 from session_middleware.errors import SessionError
-from session_middleware.runtime import LoopRuntime, ThreadRuntime, run_sync
+from session_middleware.runtime import LoopRuntime, ThreadRuntime, is_awaited, run_sync
 from session_middleware.settings import Settings
 from session_middleware.stores.memory import MemoryStore
-from session_middleware.stores.postgres import PostgresStore
-from session_middleware.stores.redis import RedisStore
+from session_middleware.stores.nearcache import near_cache
+from session_middleware.stores.postgres import AsyncPostgresStore, PostgresStore
+from session_middleware.stores.redis import AsyncRedisStore, RedisStore
 from session_middleware.stores.sqlite import SQLiteStore
 from tests.stores.postgres_server import new_schema
-from tests.stores.redis_server import a_prefix, url_of
+from tests.stores.redis_server import a_prefix, url_of, wait_until
 
 from .core.facts import Facts
 
@@ -43,20 +44,26 @@ class Clock:
         return self.now
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis", "postgres"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
-    made: Any
-    if request.param == "memory":
-        made = MemoryStore()
-    elif request.param == "sqlite":
-        made = SQLiteStore(tmp_path / "sessions.db")
-    elif request.param == "postgres":
-        made = PostgresStore.from_url(new_schema())
-    else:
-        made = RedisStore.from_url(url_of("standalone"), prefix=a_prefix())
-    yield made
-    if request.param != "memory":
-        made.close()
+def _redis(kind: str) -> Callable[[Path], Any]:  # Any: a store
+    return lambda folder: RedisStore.from_url(url_of(kind), prefix=a_prefix())
+
+
+def _async_redis(kind: str) -> Callable[[Path], Any]:  # Any: a store
+    return lambda folder: AsyncRedisStore.from_url(url_of(kind), prefix=a_prefix())
+
+
+STORES: dict[str, Callable[[Path], Any]] = {
+    "memory": lambda folder: MemoryStore(),
+    "sqlite": lambda folder: SQLiteStore(folder / "sessions.db"),
+    "redis": _redis("standalone"),
+    "cluster": _redis("cluster"),
+    "sentinel": _redis("sentinel"),
+    "postgres": lambda folder: PostgresStore.from_url(new_schema()),
+    "async-redis": _async_redis("standalone"),
+    "async-cluster": _async_redis("cluster"),
+    "async-sentinel": _async_redis("sentinel"),
+    "async-postgres": lambda folder: AsyncPostgresStore.from_url(new_schema()),
+}
 
 
 Work = Callable[[Engine, Any], Coroutine[Any, Any, Any]]
@@ -79,12 +86,34 @@ def jar_of(lines: list[str]) -> str:
     return "; ".join(line.partition(";")[0] for line in lines)
 
 
-def login(engine: Engine) -> str:
-    _, lines = run_sync(exchange(engine, "", lambda e, x: e.login(x, "alice")))
-    return jar_of(lines)
+def alone(store: Any, clock: Clock, jar: str, work: Work | None = None) -> tuple[Verdict, list[str]]:
+    """Run one request in a process of its own."""
+    if not is_awaited(store):
+        return run_sync(exchange(Engine(SETTINGS, store, runtime=ThreadRuntime(), clock=clock), jar, work))
+
+    async def main() -> tuple[Verdict, list[str]]:
+        try:
+            return await exchange(Engine(SETTINGS, store, runtime=LoopRuntime(), clock=clock), jar, work)
+        finally:
+            await _left(store)
+
+    return asyncio.run(main())
 
 
-def in_threads(store: Any, clock: Clock, jobs: list[tuple[str, Work | None]]) -> list[tuple[Verdict, list[str]]]:
+async def _left(store: Any) -> None:
+    """Close an awaited store's connections of a loop that ends; a near cache before it goes on."""
+    if is_awaited(store):
+        await getattr(store, "store", store).close()
+
+
+def login(store: Any, clock: Clock) -> str:
+    return jar_of(alone(store, clock, "", lambda e, x: e.login(x, "alice"))[1])
+
+
+Jobs = list[tuple[str, Work | None]]
+
+
+def in_threads(store: Any, clock: Clock, jobs: Jobs) -> list[tuple[Verdict, list[str]]]:
     """Run requests in threads of one process that all start together."""
     engine = Engine(SETTINGS, store, runtime=ThreadRuntime(), clock=clock)
     together = threading.Barrier(len(jobs))
@@ -97,17 +126,20 @@ def in_threads(store: Any, clock: Clock, jobs: list[tuple[str, Work | None]]) ->
         return list(pool.map(one, jobs))
 
 
-def on_asyncio(store: Any, clock: Clock, jobs: list[tuple[str, Work | None]]) -> list[tuple[Verdict, list[str]]]:
+def on_asyncio(store: Any, clock: Clock, jobs: Jobs) -> list[tuple[Verdict, list[str]]]:
     """Run requests as tasks of one event loop."""
 
     async def main() -> list[tuple[Verdict, list[str]]]:
         engine = Engine(SETTINGS, store, runtime=LoopRuntime(), clock=clock)
-        return list(await asyncio.gather(*(exchange(engine, *job) for job in jobs)))
+        try:
+            return list(await asyncio.gather(*(exchange(engine, *job) for job in jobs)))
+        finally:
+            await _left(store)
 
     return asyncio.run(main())
 
 
-def on_trio(store: Any, clock: Clock, jobs: list[tuple[str, Work | None]]) -> list[tuple[Verdict, list[str]]]:
+def on_trio(store: Any, clock: Clock, jobs: Jobs) -> list[tuple[Verdict, list[str]]]:
     """Run requests as tasks of trio."""
     results: list[tuple[Verdict, list[str]]] = []
 
@@ -125,30 +157,59 @@ def on_trio(store: Any, clock: Clock, jobs: list[tuple[str, Work | None]]) -> li
     return results
 
 
-def of_several_workers(
-    store: Any, clock: Clock, jobs: list[tuple[str, Work | None]]
-) -> list[tuple[Verdict, list[str]]]:
-    """Run each request in an engine of its own, as workers of a server have."""
+def of_several_workers(store: Any, clock: Clock, jobs: Jobs) -> list[tuple[Verdict, list[str]]]:
+    """Run each request in an engine of its own, as workers of a server have; on a loop of its own where calls are awaited."""
     together = threading.Barrier(len(jobs))
 
     def one(job: tuple[str, Work | None]) -> tuple[Verdict, list[str]]:
-        engine = Engine(SETTINGS, store, runtime=ThreadRuntime(), clock=clock)
         together.wait()
-        return run_sync(exchange(engine, *job))
+        return alone(store, clock, *job)
 
     with ThreadPoolExecutor(len(jobs)) as pool:
         return list(pool.map(one, jobs))
 
 
-RUNNERS = [in_threads, on_asyncio, on_trio, of_several_workers]
+RUNNERS: dict[str, Callable[..., Any]] = {
+    "threads": in_threads,
+    "asyncio": on_asyncio,
+    "trio": on_trio,
+    "workers": of_several_workers,
+}
 
 
-@pytest.mark.parametrize("run", RUNNERS)
-def test_fifty_requests_at_the_renewal_moment(store: Any, run: Any) -> None:
+def races() -> list[Any]:  # Any: what pytest.param returns
+    """Return each store, with a near cache before it too where it takes one, with each runner that it can be used by."""
+    found = []
+    for name in STORES:
+        for near in ("", "near-") if name not in ("memory", "sqlite") else ("",):
+            for runner in ("asyncio", "workers") if name.startswith("async-") else RUNNERS:
+                marks = [pytest.mark.slow] if near or name.endswith(("cluster", "sentinel")) else []
+                found.append(pytest.param((near + name, runner), id=f"{near}{name}-{runner}", marks=marks))
+    return found
+
+
+@pytest.fixture(params=races())
+def race(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Any, Callable[..., Any]]]:
+    """A store, empty, and what runs requests over it at once."""
+    name, runner = request.param
+    store = STORES[name.removeprefix("near-")](tmp_path)
+    if name.startswith("near-"):
+        store = near_cache(store)
+        store._listen_beside()
+        wait_until(lambda: bool(store.state.open), "the near cache")
+    yield store, RUNNERS[runner]
+    if hasattr(store, "stop"):
+        store.stop()
+    if not is_awaited(store) and hasattr(store, "close"):  # an awaited one has left each loop at its end
+        store.close()
+
+
+def test_fifty_requests_at_the_renewal_moment(race: Any) -> None:
     """L11: one successor, everybody served, every token cookie the same; in one process one JWT too (L9)."""
+    store, run = race
     clock = Clock()
-    jar = login(Engine(SETTINGS, store, clock=clock))
-    run_sync(exchange(Engine(SETTINGS, store, clock=clock), jar, lambda e, x: e.extend(x, 120)))
+    jar = login(store, clock)
+    alone(store, clock, jar, lambda e, x: e.extend(x, 120))
     clock.now += 3600  # renewal is due
     answers = run(store, clock, [(jar, None)] * 50)
     assert {verdict for verdict, _ in answers} == {Verdict.ACTIVE}
@@ -160,11 +221,11 @@ def test_fifty_requests_at_the_renewal_moment(store: Any, run: Any) -> None:
         assert len({found["__Host-session_jwt"] for found in cookies if "__Host-session_jwt" in found}) == 1
 
 
-@pytest.mark.parametrize("run", RUNNERS)
-def test_parallel_claims_are_all_kept(store: Any, run: Any) -> None:
+def test_parallel_claims_are_all_kept(race: Any) -> None:
     """L14: writers of different names in parallel lose nothing of each other; a reader in between writes nothing."""
+    store, run = race
     clock = Clock()
-    jar = login(Engine(SETTINGS, store, clock=clock))
+    jar = login(store, clock)
 
     def writer(name: str) -> Work:
         async def work(engine: Engine, x: Any) -> None:
@@ -184,7 +245,7 @@ def test_parallel_claims_are_all_kept(store: Any, run: Any) -> None:
         seen.update(engine.data_of(x))
         seen.update(x.claims)
 
-    run_sync(exchange(Engine(SETTINGS, store, clock=clock), jar, look))
+    alone(store, clock, jar, look)
     assert set(seen) == {f"n{i}" for i in range(8)} | {f"c_n{i}" for i in range(8)}
 
 
@@ -200,38 +261,37 @@ async def _claim(engine: Engine, x: Any) -> None:
     engine.change_claims(x, {"n": 1})
 
 
-@pytest.mark.parametrize("run", RUNNERS)
 @pytest.mark.parametrize("order", list(itertools.permutations(range(4))), ids=str)
-def test_dead_wins(store: Any, run: Any, order: tuple[int, ...]) -> None:
+def test_dead_wins(race: Any, order: tuple[int, ...]) -> None:
     """L13: logout beside renewal, extend and a claims write, in every order of arrival: afterwards it is dead."""
+    store, run = race
     clock = Clock()
-    jar = login(Engine(SETTINGS, store, clock=clock))
-    run_sync(exchange(Engine(SETTINGS, store, clock=clock), jar, lambda e, x: e.extend(x, 120)))
+    jar = login(store, clock)
+    alone(store, clock, jar, lambda e, x: e.extend(x, 120))
     clock.now += 3600  # renewal is due
     works: list[Work | None] = [_logout, None, _extend, _claim]
     answers = run(store, clock, [(jar, works[i]) for i in order])
-    fresh = Engine(SETTINGS, store, clock=clock)
     for token in {jar, *(jar_of(lines) for _, lines in answers)}:
         if "v1." in token:
-            verdict, lines = run_sync(exchange(fresh, token))
+            verdict, lines = alone(store, clock, token)
             assert verdict is Verdict.REVOKED
             assert lines == []
 
 
-@pytest.mark.parametrize("run", RUNNERS)
-def test_parallel_logins_each_get_their_own_session(store: Any, run: Any) -> None:
+def test_parallel_logins_each_get_their_own_session(race: Any) -> None:
     """L12: parallel logins never share an id, and each cookie belongs to its own subject."""
+    store, run = race
     clock = Clock()
 
     def as_subject(name: str) -> Work:
         return lambda engine, x: engine.login(x, name)
 
     answers = run(store, clock, [("", as_subject(f"user-{i}")) for i in range(16)])
-    engine = Engine(SETTINGS, store, clock=clock)
     subjects = []
-    for _, lines in answers:
-        x = engine.begin(Facts(cookies=jar_of(lines)))
-        run_sync(engine.open(x, OPEN))
-        assert x.record is not None
+
+    async def look(engine: Engine, x: Any) -> None:
         subjects.append(x.record.subject)
+
+    for _, lines in answers:
+        alone(store, clock, jar_of(lines), look)
     assert sorted(subjects) == sorted(f"user-{i}" for i in range(16))

@@ -17,11 +17,13 @@ No scenario sleeps or reads a clock of its own.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from session_middleware.runtime import run_sync
 from session_middleware.testing.browser import Answer, Browser, Driver
 from session_middleware.testing.scenario_app import describe, login_arguments
 from session_middleware.testing.scenarios.activity import ActivityScenarios
@@ -87,4 +89,6 @@ class AdapterContract(
         stage.close()
         close = getattr(store, "close", None)
         if close is not None:
-            close()
+            closed = close()
+            if inspect.iscoroutine(closed):  # its loops have ended with their drivers; there is nothing to wait for
+                run_sync(closed)

@@ -12,6 +12,9 @@ __all__ = ["Meanwhile", "StoreDown", "WatchedStore"]
 READS = ("load", "list", "holds", "walk")
 WRITES = ("create", "create_capped", "touch", "save", "renew", "end", "end_before", "add_once", "prune")
 
+#: What a near cache before this store asks of it, which is no call of an app's.
+ANNOUNCING = ("announcements", "check_announces", "read_anew")
+
 #: What another process does meanwhile: yields (method, *arguments) and is sent what the store answers.
 Meanwhile = Callable[[], Generator[tuple[Any, ...], Any, None]]  # Any: the store's methods, by name
 
@@ -41,6 +44,11 @@ class WatchedStore:
             method = getattr(store, name, None)
             if method is not None:
                 setattr(self, name, self._watched(name, method))
+        if hasattr(store, "reload"):  # of a store that caches: a load like any other for whoever counts or interrupts
+            self.reload = self._watched("load", store.reload)
+        for name in ANNOUNCING:
+            if hasattr(store, name):
+                setattr(self, name, getattr(store, name))
 
     @property
     def writes(self) -> int:

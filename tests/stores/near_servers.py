@@ -134,7 +134,7 @@ class Process:
     """
 
     def __init__(self, store: Any, clock: Any, *, lease: float = 1.0, **settings: Any) -> None:
-        self.counted = _Announcing(store)
+        self.counted = WatchedStore(store)
         self.near = NearCache(self.counted, lease=lease)
         self.engine = Engine(
             Settings(secret_keys=[SECRET], **settings), self.near, runtime=ThreadRuntime(), clock=clock
@@ -191,19 +191,7 @@ class Process:
 
     def stop(self) -> None:
         self.near.close()
-
-
-class _Announcing(WatchedStore):
-    """WatchedStore that announces, too."""
-
-    def __init__(self, store: Any) -> None:  # Any: a store
-        super().__init__(store)
-        for name in ("read_anew", "close"):  # powers are looked for on the object itself from Python 3.12 on
-            if hasattr(store, name):
-                setattr(self, name, getattr(store, name))
-
-    def announcements(self) -> Any:  # Any: Announcements
-        return self.store.announcements()
+        self.counted.store.close()
 
 
 @contextlib.contextmanager

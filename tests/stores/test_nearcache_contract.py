@@ -8,10 +8,22 @@ from typing import Any
 import pytest
 
 from session_middleware.__main__ import main
+from session_middleware.stores.base import (
+    AddsOnce,
+    Announces,
+    Caches,
+    Caps,
+    EndsBefore,
+    Prunes,
+    ReadsAhead,
+    Recognises,
+    Walks,
+)
 from session_middleware.stores.nearcache import near_cache
 from session_middleware.stores.postgres import AsyncPostgresStore, PostgresStore
 from session_middleware.stores.redis import AsyncRedisStore, RedisStore
 from session_middleware.testing.store_contract import StoreContract
+from session_middleware.testing.watched_store import WatchedStore
 from tests.stores.postgres_server import new_schema
 from tests.stores.redis_server import a_prefix, url_of, wait_until
 
@@ -73,6 +85,17 @@ class TestNearAsyncPostgres(StoreContract):
     @pytest.fixture
     def make_store(self) -> Callable[[], object]:
         return lambda: opened(AsyncPostgresStore.from_url(new_schema()))
+
+
+@pytest.mark.parametrize("kind", [RedisStore, AsyncRedisStore])
+def test_a_watched_store_keeps_every_power(kind: Any) -> None:
+    """The testing kit's WatchedStore is recognised by each protocol by which the store in it is, near cache or not."""
+    powers = (Caches, Recognises, Announces, ReadsAhead, EndsBefore, AddsOnce, Prunes, Caps, Walks)
+    store = kind.from_url(url_of("standalone"), prefix=a_prefix())
+    for one in (store, near_cache(store)):
+        assert [power for power in powers if isinstance(WatchedStore(one), power)] == [
+            power for power in powers if isinstance(one, power)
+        ]
 
 
 def test_the_commands_take_the_same_url(capsys: pytest.CaptureFixture[str]) -> None:

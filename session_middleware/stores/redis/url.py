@@ -42,6 +42,18 @@ _SENTINEL: Final = ("sentinel_username", "sentinel_password")
 _CONNECTIONS: Final = {"": 100, "cluster": 1000, "sentinel": 1000}
 
 
+def _introduced() -> dict[str, Any]:  # Any: an object of redis-py
+    """Return what a connection says of the driver; else redis-py 7 and later read it from disk at each, on the loop."""
+    try:
+        from redis.driver_info import DriverInfo
+    except ImportError:
+        return {}
+    return {"driver_info": DriverInfo(lib_version=redis.__version__)}
+
+
+_INTRODUCED: Final = _introduced()
+
+
 @dataclass(frozen=True)
 class RedisAddress:
     """Where Redis is, and how to sign in.
@@ -75,6 +87,7 @@ class RedisAddress:
             "socket_connect_timeout": timeout,
             "protocol": 2,
             "retry": retry(NoBackoff(), 0),
+            **_INTRODUCED,
         }
         tls: dict[str, Any] = {name: self.options[name] for name in _TLS if name in self.options}
         signed_in = common | tls | {"username": self.username, "password": self.password}

@@ -1,0 +1,93 @@
+"""The same scenario file over the stores across a network, on real servers, and with a near cache before each."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from session_middleware.stores.nearcache import near_cache
+from session_middleware.stores.postgres import AsyncPostgresStore, PostgresStore
+from session_middleware.stores.redis import AsyncRedisStore, RedisStore
+from session_middleware.testing import AdapterContract
+from session_middleware.testing.browser import Driver
+from tests.stores.postgres_server import new_schema
+from tests.stores.redis_server import a_prefix, url_of, wait_until
+
+pytestmark = pytest.mark.server
+
+MODES = sorted(path.stem.removesuffix("_mode") for path in (Path(__file__).parent / "modes").glob("*_mode.py"))
+
+STORES: dict[str, Callable[[], Any]] = {
+    "redis": lambda: RedisStore.from_url(url_of("standalone"), prefix=a_prefix()),
+    "async-redis": lambda: AsyncRedisStore.from_url(url_of("standalone"), prefix=a_prefix()),
+    "postgres": lambda: PostgresStore.from_url(new_schema()),
+    "async-postgres": lambda: AsyncPostgresStore.from_url(new_schema()),
+}
+
+#: An awaited store is for apps on asyncio.
+ON_ASYNCIO = ("asgi", "django_asgi", "fastapi", "starlette")
+
+
+def ways() -> list[Any]:  # Any: what pytest.param returns
+    """Return every mode with every store it can use; what an ordinary run leaves out is marked slow."""
+    found = []
+    for name in STORES:
+        awaited = name.startswith("async-")
+        ordinary = "asgi" if awaited else "wsgi"
+        for mode in ON_ASYNCIO if awaited else MODES:
+            for near in ("", "near-"):
+                marks = [] if mode == ordinary else [pytest.mark.slow]
+                found.append(pytest.param((mode, name, bool(near)), id=f"{mode}-{near}{name}", marks=marks))
+    return found
+
+
+def opened(store: Any) -> Any:  # Any: a store of either form, and its near cache
+    """Return a near cache that is open from the start."""
+    near = near_cache(store)
+    near._listen_beside()
+    wait_until(lambda: near.state.open, "the near cache")
+    return near
+
+
+@pytest.mark.parametrize("way", ways())
+class TestScenariosFar(AdapterContract):
+    """Every scenario of the contract over the stores that need a server; one mode each in an ordinary run."""
+
+    @pytest.fixture
+    def mode(self, way: tuple[str, str, bool]) -> ModuleType:
+        return importlib.import_module(f"tests.modes.{way[0]}_mode")
+
+    @pytest.fixture
+    def make(self, mode: ModuleType, way: tuple[str, str, bool]) -> Callable[..., Driver]:
+        return _closing(mode.make) if way[1].startswith("async-") else mode.make
+
+    @pytest.fixture
+    def make_store(self, way: tuple[str, str, bool]) -> Callable[[], Any]:
+        _, name, near = way
+        return (lambda: opened(STORES[name]())) if near else STORES[name]
+
+    @pytest.fixture
+    def supports_mount(self, mode: ModuleType) -> bool:
+        return getattr(mode, "SUPPORTS_MOUNT", False)
+
+
+def _closing(make: Callable[..., Any]) -> Callable[..., Any]:  # Any: a driver of ASGI
+    """Have a driver close the store's connections on its own loop, before that ends."""
+
+    def made(settings: Any, store: Any, **options: Any) -> Any:  # Any: as a mode's make
+        driver = make(settings, store, **options)
+        close = driver.close
+
+        def close_both() -> None:
+            driver._run(store.store.close)
+            close()
+
+        driver.close = close_both
+        return driver
+
+    return made
