@@ -78,6 +78,7 @@ class Adopting:
             *,
             x: Exchange | None = None,
             tell: bool = True,
+            unseen: bool = False,
         ) -> bool: ...
         def _end_now(
             self, key: bytes, record: SessionRecord | None, reason: str, now: float, *, tell: bool = True
@@ -324,12 +325,12 @@ class Adopting:
         name, count, done = self.authority.name, 0, set[bytes]()
         if not stale:
             for id in provider_sessions:
-                await self.reach.mark(provider_mark(name, id, now))
+                await self.reach.mark(provider_mark(name, id, now if before is None else min(before, now)))
         for handle in (*(provider_handle(name, id) for id in provider_sessions), *handles):
             for record in await self.reach.read("list", handle, now):
                 if record.key in done or record.ended_at is not None:
                     continue
-                if before is not None and record.authenticated_at >= before:
+                if before is not None and record.authenticated_at > before:
                     continue
                 done.add(record.key)
                 if stale:

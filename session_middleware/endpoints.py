@@ -200,7 +200,10 @@ class Endpoints:
         record = x.record if x.is_active else None
         elsewhere = None
         if isinstance(authority, SignsOut):  # asked while there is a record: it may hold what the provider wants to see
-            elsewhere = authority.logout_url(record, target, client)
+            try:
+                elsewhere = await authority.logout_url(record, target, client)
+            except Exception as fault:  # no reason not to log out here
+                self.engine.vouching.fault(fault)
         kinds = self.engine.settings.clear_site_data
         clear = (("Clear-Site-Data", ", ".join(f'"{kind}"' for kind in kinds)),) if kinds else ()
         try:

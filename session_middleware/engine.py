@@ -132,6 +132,7 @@ class Engine(Verbs, Adopting):
                 settings.endpoint_prefix,
                 settings.timing.clock_skew,
                 settings.token_cookie,
+                settings.silent_sso,
             ),
             interval=interval,
             announce=lambda name, detail: self.announce(name, self.clock(), detail=detail),
@@ -788,6 +789,7 @@ class Engine(Verbs, Adopting):
         *,
         x: Exchange | None = None,
         tell: bool = True,
+        unseen: bool = False,
     ) -> bool:
         """End a session, here at once and in the store as soon as it answers; False: not stored yet (L17).
 
@@ -800,10 +802,11 @@ class Engine(Verbs, Adopting):
                 goes on as another one, after a login over it or a step-up.
             x: the exchange, so that the provider's own cookies can be removed with it.
             tell: whether the provider is told; not where it has told us.
+            unseen: whether the record could not be read, so that what it stands on is found out later.
         """
         self.issuer.forget(key)
         if record is None or (self.settings.silent_sso and reason == Verdict.INACTIVITY_TIMEOUT.value):
-            return await self.reach.end(key, reason, at, now)
+            return await self.reach.end(key, reason, at, now, unseen=unseen)
         mark = mark_of(record, at)
         if mark is not None:
             await self.reach.mark(mark)  # before the end: a crash between them leaves a mark too many, not one too few

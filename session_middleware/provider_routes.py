@@ -143,7 +143,11 @@ async def answer(engine: Engine, x: Exchange, route: Endpoint, read_body: Callab
             before=said.before,
             stale=said.stale,
         )
-        reply = Reply(said.status, (EMPTY, *HARDENING))
+        # Only now: what could not be stored is said again by the provider, and must not be taken for a replay then.
+        if said.once is not None and not await asked.once(*said.once):
+            reply = problem(x.facts, 400, "replayed", "This has been said before.")
+        else:
+            reply = Reply(said.status, (EMPTY, *HARDENING))
     elif isinstance(said, Redirect):
         lines += asked.remember_lines(said)
         reply = _go(said.url)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from session_middleware.core.lifetime import Outage, Touch
+from session_middleware.core.provider import mark_of
 from session_middleware.core.record import SessionRecord
 from session_middleware.errors import RecordUnreadable, StoreUnavailable
 from session_middleware.runtime import Runtime, bind
@@ -74,6 +75,7 @@ class Reach:
         self.unmarked: dict[
             bytes, SessionRecord
         ] = {}  # marks of ends at a provider that the store has not got yet (L24)
+        self.unseen: set[bytes] = set()  # keys in `unended` of which nobody knows on what provider session they stand
         self._retried_at = float("-inf")
         self._faults = 0  # in a row
         self._alone_until = float("-inf")
@@ -196,8 +198,16 @@ class Reach:
         self.unsaved.pop(record.key, None)
         return touched
 
-    async def end(self, key: bytes, reason: str, at: float, now: float) -> bool:
-        """End a session; where that fails this process treats it as ended and retries. False: not stored yet."""
+    async def end(self, key: bytes, reason: str, at: float, now: float, *, unseen: bool = False) -> bool:
+        """End a session; where that fails this process treats it as ended and retries. False: not stored yet.
+
+        Args:
+            key: the record's.
+            reason: why.
+            at: the instant of the end.
+            now: the request's.
+            unseen: whether it is over for good and its record could not be read: once it can be, its mark is left too.
+        """
         keep = now + self._retention
         self._is_over(key)
         self.unsaved.pop(key, None)
@@ -205,6 +215,8 @@ class Reach:
             await self.write("end", key, reason, at, keep)
         except StoreUnavailable:
             self.unended[key] = (reason, at, keep)
+            if unseen:
+                self.unseen.add(key)
             return False
         return True
 
@@ -243,6 +255,15 @@ class Reach:
                 if await self._ask("touch", mark.key, touch) is None:  # else another process was first
                     raise
 
+    async def _mark_unseen(self, key: bytes, at: float) -> None:
+        """Mark the end of a session whose record nobody had read when it was ended: the store was down (L24)."""
+        if key in self.unseen:
+            held: SessionRecord | None = await self._ask("load", key)
+            mark = None if held is None or held.ended_at is not None else mark_of(held, at)
+            if mark is not None:
+                await self._write_mark(mark)
+            self.unseen.discard(key)
+
     async def catch_up(self) -> None:
         """Write what the store has missed, marks and ends first. Each is forgotten only once written, so none is ever undone."""
         self._retried_at = self._clock()
@@ -254,6 +275,7 @@ class Reach:
                     del self.unmarked[key]
             method = "end"
             for key, owed_end in list(self.unended.items()):
+                await self._mark_unseen(key, owed_end[1])
                 await self._call.end(key, *owed_end)
                 self.unended.pop(key, None)
             method = "touch"

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import sys
 import threading
+import time
 from asyncio import _get_running_loop  # in its __all__, though for those who write loops
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -77,6 +78,10 @@ class Runtime(Protocol):
         """Run blocking work without holding up others."""
         ...
 
+    async def pause(self, seconds: float) -> None:
+        """Wait, while others go on."""
+        ...
+
     def within(self, seconds: float) -> AbstractAsyncContextManager[None]:
         """Return a block that raises TimeoutError after so long; where nothing can suspend it does nothing."""
         ...
@@ -89,6 +94,9 @@ class ThreadRuntime:
 
     async def in_thread(self, call: Callable[..., T], *args: Any) -> T:  # Any: the arguments of `call`
         return call(*args)
+
+    async def pause(self, seconds: float) -> None:
+        time.sleep(seconds)  # noqa: ASYNC251  # this thread serves one request, and that is the one that waits
 
     @asynccontextmanager
     async def within(self, seconds: float) -> AsyncIterator[None]:
@@ -106,6 +114,14 @@ class LoopRuntime:
         import trio  # whoever runs us on trio has it
 
         return await trio.to_thread.run_sync(call, *args)
+
+    async def pause(self, seconds: float) -> None:
+        if _on_asyncio():
+            await asyncio.sleep(seconds)
+            return
+        import trio  # whoever runs us on trio has it
+
+        await trio.sleep(seconds)
 
     @asynccontextmanager
     async def within(self, seconds: float) -> AsyncIterator[None]:

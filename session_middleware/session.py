@@ -16,6 +16,7 @@ from session_middleware.core.record import SessionRecord
 from session_middleware.core.tokens import key_of
 from session_middleware.engine import Engine
 from session_middleware.errors import SessionNotAttached
+from session_middleware.provider_tokens import provider_token
 from session_middleware.runtime import LoopRuntime, ThreadRuntime, run_sync
 from session_middleware.settings import Limits, Settings, seconds
 
@@ -308,6 +309,16 @@ class Session(_View):
         """
         self._run(self._engine.extend(self._x, minutes))
 
+    def provider_token(self) -> str:
+        """Return an access token for the APIs of the provider behind this session, refreshed if it is about to end.
+
+        Raises:
+            SessionError: nobody is signed in, the provider gave no token, or gives none any more.
+            StoreUnavailable: the store or the provider does not answer.
+        """
+        token: str = self._run(provider_token(self._engine, self._x))
+        return token
+
     def save(self) -> None:
         """Write changed claims and data now instead of when the response starts (L14)."""
         self._run(self._engine.save(self._x))
@@ -367,6 +378,10 @@ class AsyncSession(_View):
     async def extend(self, minutes: float | None = None) -> None:
         """As `Session.extend`."""
         await self._engine.extend(self._x, minutes)
+
+    async def provider_token(self) -> str:
+        """As `Session.provider_token`."""
+        return await provider_token(self._engine, self._x)
 
     async def save(self) -> None:
         """As `Session.save`."""

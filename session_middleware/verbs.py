@@ -50,6 +50,7 @@ class Verbs:
             *,
             x: Exchange | None = None,
             tell: bool = True,
+            unseen: bool = False,
         ) -> bool: ...
         async def extend_there(self, x: Exchange, minutes: float | None = None) -> bool: ...
         async def end_for(self, x: Exchange, record: SessionRecord, reason: str) -> None: ...
@@ -358,9 +359,10 @@ class Verbs:
         ended = x.is_active
         standing = x.record if ended else None  # a logout of what is over already is no later end of it (L24)
         if x.verdict is Verdict.UNAVAILABLE and x.known is not None:
-            standing = x.known.record
+            standing = x.record or x.known.record  # it may be the authority that is down, and the record read
         known = {record.key: record for record in (standing, x.created, x.outgoing) if record is not None}
-        stored = [await self.end(key, "logout", x.now, x.now, known.get(key), x=x) for key in keys]
+        unseen = x.verdict is Verdict.UNAVAILABLE
+        stored = [await self.end(key, "logout", x.now, x.now, known.get(key), x=x, unseen=unseen) for key in keys]
         if ended:
             self.tell("session_ended", x, reason="logout")
         x.verdict, x.record, x.created, x.replaced = Verdict.ANONYMOUS, None, None, ()

@@ -5,7 +5,7 @@ One question about one credential is in flight at a time; who asks the same mean
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, TypeVar
 
 from session_middleware.authorities.base import (
@@ -26,7 +26,6 @@ from session_middleware.authorities.base import (
 from session_middleware.core.cookies import find
 from session_middleware.core.exchange import RequestFacts
 from session_middleware.core.record import SessionRecord
-from session_middleware.errors import StoreUnavailable
 from session_middleware.runtime import OneFlight
 
 __all__ = ["Vouching"]
@@ -166,6 +165,10 @@ class Vouching:
             return Vouch(Alive.UNKNOWN)
         return vouch
 
+    async def alone(self, key: Hashable, call: Callable[[], Awaitable[V]]) -> V:
+        """Make a call, or wait for the same one that is being made here."""
+        return await self._flights.run(self._runtime, key, call, PATIENCE)
+
     def fault(self, fault: Exception) -> None:
         """Say that the authority could not be asked."""
         # A provider's fault names its kind; what its message says is for the log of whoever raised it.
@@ -245,8 +248,3 @@ def _remember(place: dict[K, V], key: K, value: V) -> None:
         for old in list(place)[: REMEMBERED // 2]:
             place.pop(old, None)
     place[key] = value
-
-
-def unavailable(verb: str) -> StoreUnavailable:
-    """Return the error of a verb that needed the authority while it could not be asked (L17)."""
-    return StoreUnavailable(f"{verb}() needs the authority behind the session, which does not answer.")

@@ -28,8 +28,9 @@ MAY = {
     "engine": {
         *("core", "stores", "authorities", "runtime", "events", "reach", "issuer", "verbs", "vouching", "adopting"),
     },
-    "session": {"engine", "core", "runtime"},
+    "session": {"engine", "core", "runtime", "provider_tokens"},
     "provider_routes": {"engine", "core", "authorities", "stores"},
+    "provider_tokens": {"engine", "core", "authorities", "stores"},
     "endpoints": {"engine", "core", "authorities", "provider_routes"},
     "adapters": {"adapters", "engine", "endpoints", "session", "core", "authorities", "events", "runtime", "stores"},
     "settings": set(),

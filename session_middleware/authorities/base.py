@@ -44,6 +44,8 @@ __all__ = [
     "ProviderLogin",
     "Shown",
     "SignsOut",
+    "Token",
+    "Tokens",
     "Vouch",
 ]
 
@@ -133,6 +135,7 @@ class Attached:
         prefix: the path below which our endpoints lie, mount not included, such as "/session".
         clock_skew: seconds by which clocks may differ (L1).
         token_cookie: the name of our own session cookie.
+        silent_sso: whether the provider's memory may begin a session again after silence (L24).
     """
 
     runtime: Runtime
@@ -141,6 +144,7 @@ class Attached:
     prefix: str = "/session"
     clock_skew: float = 30.0
     token_cookie: str = "__Host-session"  # noqa: S105  # a name
+    silent_sso: bool = False
 
 
 class Authority(Protocol):
@@ -265,12 +269,45 @@ class Lists(Protocol):
 class SignsOut(Protocol):
     """An authority at which only the browser can sign out."""
 
-    def logout_url(self, record: SessionRecord | None, return_to: str | None, client_id: str | None) -> str | None:
-        """Return where the browser goes once our session has ended; None: nowhere.
+    async def logout_url(
+        self, record: SessionRecord | None, return_to: str | None, client_id: str | None
+    ) -> str | None:
+        """Return where the browser goes once our session has ended; None, and where it raises: to our own page.
 
         Args:
             record: the session's as it was, None if there was none.
             return_to: where our own allow list lets the user go afterwards, None for our landing page.
             client_id: the application that asked.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token for calls to the provider's APIs.
+
+    Attributes:
+        access_token: the token.
+        sealed: what the record is to hold from now on, encrypted; None: what it holds.
+    """
+
+    access_token: str = field(repr=False)
+    sealed: str | None = field(default=None, repr=False)
+
+
+@runtime_checkable
+class Tokens(Protocol):
+    """An authority that keeps tokens of the provider in `SessionRecord.sealed`."""
+
+    def current(self, record: SessionRecord, now: float) -> Token | None:
+        """Return the token at hand if it is good for a while yet; asks nobody."""
+        ...
+
+    async def refresh(self, record: SessionRecord, now: float) -> Token:
+        """Get a new one. Called by one request at a time, in all processes: some providers take a refresh token once.
+
+        Raises:
+            SessionError: the provider gives none any more (`code="provider_token"`).
+            Exception: it could not be asked.
         """
         ...

@@ -11,6 +11,7 @@ import json as json_module
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
@@ -149,19 +150,21 @@ class Calls:
     def __repr__(self) -> str:
         return f"<Calls to {self.base_url}>"
 
-    def attach(self, to: Attached) -> None:
-        """Take note of how waiting is done.
+    def attached(self, to: Attached) -> Calls:
+        """Return these calls as one app makes them: one authority may serve several, each in its own way.
 
         Raises:
             SettingsError: the app's own client is of the other form.
         """
-        self._runtime, self._clock = to.runtime, to.clock
-        self._asynchronous = to.runtime.asynchronous
-        if self._own is not None and hasattr(self._own, "aclose") is not self._asynchronous:
-            wanted = "AsyncClient" if self._asynchronous else "Client"
+        calls = copy(self)
+        calls._runtime, calls._clock, calls._asynchronous = to.runtime, to.clock, to.runtime.asynchronous
+        calls._blocking, calls._awaited, calls._lock = None, WeakKeyDictionary(), mutex()
+        if self._own is not None and hasattr(self._own, "aclose") is not calls._asynchronous:
+            wanted = "AsyncClient" if calls._asynchronous else "Client"
             raise SettingsError(
                 "client", type(self._own).__name__, "does not fit this kind of app.", f"Give an httpx2.{wanted}."
             )
+        return calls
 
     async def ask(
         self,

@@ -99,7 +99,9 @@ class End:
         reason: recorded with the end.
         provider_sessions: their ids there. Each leaves a mark, so that a login which is on its way is refused too (L24).
         handles: or texts under which ours are found, as in `ProviderLogin.handles`.
-        before: only those whose user proved who they are before this instant; None: all.
+        before: only those whose user proved who they are until this instant (when the provider said it, `iat`), so that
+            the same said twice does no harm; None: all.
+        once: a key and until when it is kept: the same again is answered with 400, once it has been done (a replay).
         stale: True ends nothing: the sessions are no longer fresh (`fresh_login_required` asks again).
         status: of the answer.
     """
@@ -108,6 +110,7 @@ class End:
     provider_sessions: tuple[str, ...] = ()
     handles: tuple[str, ...] = ()
     before: float | None = None
+    once: tuple[str, float] | None = None
     stale: bool = False
     status: int = 200
 
