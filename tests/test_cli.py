@@ -379,6 +379,8 @@ def test_the_demo_runs_as_a_command_and_stops(option: tuple[str, ...], cookie: s
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        # What a shell starts in the background ignores this signal, and so would everything started from there.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     guard = threading.Timer(30, process.kill)
     guard.start()
