@@ -29,7 +29,8 @@ RULES: Final[dict[str, str]] = {
         "each touch and at each JWT rotation, so that a cut for one user acts within touch_interval and a cut in "
         "the settings at the next request; it does no I/O (what needs a query goes into claims at login). An "
         "authority's ceiling (`session_expiry`, provider `expires_at`) caps both, 30 s early, is taken at login "
-        "and kept across refreshes."
+        "and kept across refreshes; where the provider itself moves the end of its session (it was extended, by "
+        "us or elsewhere), ours follows, and a ceiling that has passed ends nothing before the provider was asked."
     ),
     "L3": (
         "Absolute deadline = `authenticated_at` + absolute_lifetime. `authenticated_at` is when the user last "
