@@ -14,7 +14,7 @@ from starlette.requests import Request
 
 import session_middleware.testing
 from session_middleware import LocalAuthority, Settings
-from session_middleware.authorities.base import Alive, Authority, Shown, Vouch
+from session_middleware.authorities.base import NOTHING_SHOWN, Alive, Authority, Shown, Vouch
 from session_middleware.core.record import SessionRecord
 from session_middleware.errors import SessionNotAttached
 from session_middleware.stores.memory import MemoryStore
@@ -332,7 +332,7 @@ class TestAuthorityContract:
             contract.test_who_is_there_is_let_in,
         ):
             with pytest.raises(AssertionError):
-                promise(wrong, record)
+                promise(wrong, record, lambda _: NOTHING_SHOWN)
 
 
 # --- signed_in -----------------------------------------------------------------------------------------------------------

@@ -18,11 +18,12 @@ from __future__ import annotations
 
 import asyncio  # a test owns the loop that a server owns otherwise
 import inspect
+from collections.abc import Callable
 
 import pytest
 
 from session_middleware.adapters.wsgi import WSGIFacts
-from session_middleware.authorities.base import NOTHING_SHOWN, Alive, Attached, Authority, Vouch
+from session_middleware.authorities.base import NOTHING_SHOWN, Alive, Attached, Authority, Shown, Vouch
 from session_middleware.core.lifetime import Verdict
 from session_middleware.core.record import SessionRecord
 from session_middleware.core.tokens import derive
@@ -36,9 +37,15 @@ from session_middleware.testing.stage import KEY
 
 __all__ = ["AuthorityContract"]
 
+#: What a request shows of the provider's credential for a session.
+Shows = Callable[[SessionRecord], Shown]
+
 
 class AuthorityContract:
-    """Inherit it, override the fixtures `authority`, `gone` and `cut_off`, done; `alive` where the default does not do."""
+    """Inherit it, override the fixtures `authority`, `gone` and `cut_off`, done.
+
+    `alive` too where the default does not do, and `shows` where requests show a credential of the provider's.
+    """
 
     @pytest.fixture
     def authority(self) -> Authority:
@@ -54,6 +61,11 @@ class AuthorityContract:
     def gone(self, alive: SessionRecord) -> SessionRecord:
         """Override: return the record of a session that the authority knows to be over."""
         raise NotImplementedError("Override the fixture gone: return the record of a user who may no longer be here.")
+
+    @pytest.fixture
+    def shows(self) -> Shows:
+        """Override where the provider's own credential comes with requests: what one shows for a record."""
+        return lambda record: NOTHING_SHOWN
 
     @pytest.fixture
     def cut_off(self) -> Authority:
@@ -79,52 +91,59 @@ class AuthorityContract:
 
     # --- what it answers -----------------------------------------------------------------------------------------
 
-    def test_it_vouches_for_who_is_there(self, authority: Authority, alive: SessionRecord) -> None:
-        """A live session is vouched for, each time it is asked about (L8)."""
+    def test_it_vouches_for_who_is_there(self, authority: Authority, alive: SessionRecord, shows: Shows) -> None:
+        """A live session is vouched for, each time it is asked about, and by nobody else's name (L8, L24)."""
         for _ in range(3):
-            assert ask(authority, alive) == Vouch(Alive.ALIVE)
+            vouch = ask(authority, alive, shows(alive))
+            assert vouch.alive is Alive.ALIVE
+            if vouch.login is not None:
+                provider = vouch.login.provider
+                named = (vouch.login.subject, provider.authority, provider.id)
+                assert named == (alive.subject, authority.name, alive.provider_session)
 
-    def test_it_says_who_is_gone(self, authority: Authority, gone: SessionRecord) -> None:
+    def test_it_says_who_is_gone(self, authority: Authority, gone: SessionRecord, shows: Shows) -> None:
         """That a session is over is an answer and no exception, each time (L8)."""
         for _ in range(3):
-            assert ask(authority, gone) == Vouch(Alive.GONE)
+            assert ask(authority, gone, shows(gone)) == Vouch(Alive.GONE)
 
     def test_one_answer_does_not_colour_another(
-        self, authority: Authority, alive: SessionRecord, gone: SessionRecord
+        self, authority: Authority, alive: SessionRecord, gone: SessionRecord, shows: Shows
     ) -> None:
         """Many questions at once get each their own answer."""
         asked = [alive, gone] * 20
 
         async def all_of_them() -> list[Vouch]:
             attach(authority)
-            return await asyncio.gather(*(authority.verify(record, NOTHING_SHOWN, record.created_at) for record in asked))
+            return await asyncio.gather(
+                *(authority.verify(record, shows(record), record.created_at) for record in asked)
+            )
 
         answers = asyncio.run(all_of_them())
         assert [vouch.alive for vouch in answers] == [Alive.ALIVE, Alive.GONE] * 20
 
-    def test_not_knowing_is_no_logout(self, cut_off: Authority, alive: SessionRecord) -> None:
+    def test_not_knowing_is_no_logout(self, cut_off: Authority, alive: SessionRecord, shows: Shows) -> None:
         """Where it cannot find out it raises or says UNKNOWN: never GONE, and never ALIVE on trust (L17)."""
         try:
-            vouch = ask(cut_off, alive)
+            vouch = ask(cut_off, alive, shows(alive))
         except Exception:
             return
         assert vouch.alive is Alive.UNKNOWN
 
     # --- what follows from it --------------------------------------------------------------------------------------
 
-    def test_who_is_gone_stays_out(self, authority: Authority, gone: SessionRecord) -> None:
+    def test_who_is_gone_stays_out(self, authority: Authority, gone: SessionRecord, shows: Shows) -> None:
         """The engine ends the record of a session that is gone, for good (L8, L13)."""
-        assert requests(authority, gone) == ([Verdict.REVOKED] * 2, "revoked")
+        assert requests(authority, gone, shows(gone)) == ([Verdict.REVOKED] * 2, "revoked")
 
-    def test_who_is_there_is_let_in(self, authority: Authority, alive: SessionRecord) -> None:
+    def test_who_is_there_is_let_in(self, authority: Authority, alive: SessionRecord, shows: Shows) -> None:
         """The engine lets a session in that is vouched for, and writes nothing about it (L8)."""
-        assert requests(authority, alive) == ([Verdict.ACTIVE] * 2, None)
+        assert requests(authority, alive, shows(alive)) == ([Verdict.ACTIVE] * 2, None)
 
-    def test_nobody_is_logged_out_by_a_fault(self, cut_off: Authority, alive: SessionRecord) -> None:
+    def test_nobody_is_logged_out_by_a_fault(self, cut_off: Authority, alive: SessionRecord, shows: Shows) -> None:
         """Where it cannot find out, the verdict is UNAVAILABLE and the record lives on (L17)."""
         if cut_off.verify_interval is None:
             pytest.skip("it is never asked")
-        assert requests(cut_off, alive) == ([Verdict.UNAVAILABLE] * 2, None)
+        assert requests(cut_off, alive, shows(alive)) == ([Verdict.UNAVAILABLE] * 2, None)
 
 
 def attach(authority: Authority) -> None:
@@ -134,24 +153,26 @@ def attach(authority: Authority) -> None:
         tell(Attached(LoopRuntime(), FakeClock(), lambda purpose: (derive(KEY.encode(), purpose),)))
 
 
-def ask(authority: Authority, record: SessionRecord) -> Vouch:
+def ask(authority: Authority, record: SessionRecord, shown: Shown) -> Vouch:
     """Ask once, on a loop of its own."""
 
     async def asked() -> Vouch:
         attach(authority)
-        return await authority.verify(record, NOTHING_SHOWN, record.created_at)
+        return await authority.verify(record, shown, record.created_at)
 
     vouch = asyncio.run(asked())
     assert isinstance(vouch, Vouch)
     return vouch
 
 
-def requests(authority: Authority, like: SessionRecord) -> tuple[list[Verdict], str | None]:
+def requests(authority: Authority, like: SessionRecord, shown: Shown) -> tuple[list[Verdict], str | None]:
     """Begin a session like this record and make two requests with it; return their verdicts, and why it ended."""
+    beside = [f"{name}={value}" for name, value in shown.cookies.items()]
+    headers = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in shown.headers.items()}
     store, clock = MemoryStore(), FakeClock(like.created_at)
 
     def facts(cookies: str = "") -> WSGIFacts:
-        return WSGIFacts({"REQUEST_METHOD": "GET", "PATH_INFO": "/", "HTTP_COOKIE": cookies})
+        return WSGIFacts({"REQUEST_METHOD": "GET", "PATH_INFO": "/", "HTTP_COOKIE": cookies, **headers})
 
     async def life() -> tuple[list[Verdict], str | None]:
         engine = Engine(Settings(secret_keys=[KEY]), store, authority=authority, runtime=LoopRuntime(), clock=clock)
@@ -159,8 +180,10 @@ def requests(authority: Authority, like: SessionRecord) -> tuple[list[Verdict], 
         await engine.login(begun, like.subject, claims=like.claims, stamp=like.stamp)
         assert begun.created is not None
         # What a provider's login would have recorded beside it.
-        store.save(begun.created.evolve(authority=like.authority, provider_session=like.provider_session))
-        cookies = "; ".join(line.partition(";")[0] for line in await engine.close(begun))
+        recorded = {name: getattr(like, name) for name in ("authority", "provider_session", "sealed", "ceiling")}
+        store.save(begun.created.evolve(**recorded))
+        ours = [line.partition(";")[0] for line in await engine.close(begun)]
+        cookies = "; ".join([*ours, *beside])
         verdicts = []
         for _ in range(2):
             x = engine.begin(facts(cookies))
