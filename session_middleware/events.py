@@ -21,6 +21,7 @@ LEVELS: Final[dict[str, int]] = {
     "session_ended": logging.INFO,  # detail["reason"]: logout, inactivity_timeout, lifetime_exceeded, revoked, ...
     "session_refused": logging.INFO,
     "adoption_refused": logging.WARNING,  # a provider session that has ended here, or an authentication too old
+    "session_stale": logging.WARNING,  # the provider wants the user to prove who they are again
     "session_limit": logging.WARNING,  # a login refused: the user is signed in at max_sessions places
     "session_unknown": logging.WARNING,  # a token of ours without a record
     "session_tampered": logging.WARNING,

@@ -11,8 +11,10 @@ import json as json_module
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
 from copy import copy
 from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
@@ -112,7 +114,8 @@ class Calls:
         most: connections at once.
         headers: sent with every call; their values are secrets.
         basic: user and password for HTTP Basic.
-        client: an `httpx2.Client` or `AsyncClient` of the app's own, for proxies, certificates and the like.
+        client: an `httpx2.Client` or `AsyncClient` of the app's own, for proxies, certificates and the like; it keeps no
+            cookies from then on.
 
     Raises:
         SettingsError: the URL or a number makes no sense, or httpx2 is not installed.
@@ -164,6 +167,8 @@ class Calls:
             raise SettingsError(
                 "client", type(self._own).__name__, "does not fit this kind of app.", f"Give an httpx2.{wanted}."
             )
+        if self._own is not None:
+            self._own.cookies = _no_cookies()
         return calls
 
     async def ask(
@@ -245,10 +250,18 @@ class Calls:
                     self._runtime.within(self.timeout),
                     self._async_client().stream(method, url, **options) as got,
                 ):
-                    chunks = [chunk async for chunk in _within_size(got.aiter_bytes(), where)]
+                    chunks, size = [], 0
+                    _check_length(got, where)
+                    async with aclosing(got.aiter_bytes()) as arriving:
+                        async for chunk in arriving:
+                            size += len(chunk)
+                            if size > MOST:
+                                raise _too_large(where)
+                            chunks.append(chunk)
                 return _answered(got, chunks, where)
             with self._client().stream(method, url, **options) as got:
                 chunks, size = [], 0
+                _check_length(got, where)
                 for chunk in got.iter_bytes():
                     size += len(chunk)
                     if size > MOST:
@@ -292,6 +305,7 @@ class Calls:
             "headers": self._headers,
             "auth": self._basic,
             "follow_redirects": False,
+            "cookies": _no_cookies(),
             "limits": httpx.Limits(max_connections=self._most, max_keepalive_connections=self._most),
         }
 
@@ -308,13 +322,20 @@ class Calls:
             await held[1].aclose()
 
 
-async def _within_size(chunks: Any, where: str) -> Any:  # Any: asynchronous iterators of bytes
-    size = 0
-    async for chunk in chunks:
-        size += len(chunk)
-        if size > MOST:
-            raise _too_large(where)
-        yield chunk
+def _no_cookies() -> CookieJar:
+    """Return a jar that keeps nothing: a provider's cookies belong to one browser each, and we call for all of them."""
+    return CookieJar(DefaultCookiePolicy(allowed_domains=()))
+
+
+def _check_length(got: Any, where: str) -> None:  # Any: httpx2.Response
+    """Refuse by its length what would not be read to its end.
+
+    Raises:
+        ProviderFault: it is too long.
+    """
+    length = got.headers.get("content-length", "")
+    if length.isdigit() and int(length) > MOST:
+        raise _too_large(where)
 
 
 def _too_large(where: str) -> ProviderFault:
