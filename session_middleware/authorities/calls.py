@@ -137,7 +137,12 @@ class Calls:
             raise SettingsError("timeout", timeout, "is no time limit for a call.", "Give seconds up to 60, such as 3.")
         self.timeout = float(timeout)
         self._most = most
-        self._headers = {"Accept": "application/json", "User-Agent": "session-middleware", **(headers or {})}
+        self._headers = {
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "User-Agent": "session-middleware",
+            **(headers or {}),
+        }
         self._basic = basic
         self._own = client
         self._lock = mutex()
@@ -251,8 +256,8 @@ class Calls:
                     self._async_client().stream(method, url, **options) as got,
                 ):
                     chunks, size = [], 0
-                    _check_length(got, where)
-                    async with aclosing(got.aiter_bytes()) as arriving:
+                    _check(got, where)
+                    async with aclosing(got.aiter_raw()) as arriving:
                         async for chunk in arriving:
                             size += len(chunk)
                             if size > MOST:
@@ -261,8 +266,8 @@ class Calls:
                 return _answered(got, chunks, where)
             with self._client().stream(method, url, **options) as got:
                 chunks, size = [], 0
-                _check_length(got, where)
-                for chunk in got.iter_bytes():
+                _check(got, where)
+                for chunk in got.iter_raw():
                     size += len(chunk)
                     if size > MOST:
                         raise _too_large(where)
@@ -272,8 +277,6 @@ class Calls:
             return _answered(got, chunks, where)
         except (httpx.TimeoutException, TimeoutError):
             raise ProviderFault("timeout", f"{where}: no answer within {self.timeout:g} s.") from None
-        except httpx.DecodingError:
-            raise ProviderFault("garbage", f"{where}: the answer could not be decoded.") from None
         except (httpx.HTTPError, OSError) as fault:
             # Not chained: its request carries our secrets.
             raise ProviderFault("connection", f"{where}: {type(fault).__name__}.") from None
@@ -327,12 +330,14 @@ def _no_cookies() -> CookieJar:
     return CookieJar(DefaultCookiePolicy(allowed_domains=()))
 
 
-def _check_length(got: Any, where: str) -> None:  # Any: httpx2.Response
-    """Refuse by its length what would not be read to its end.
+def _check(got: Any, where: str) -> None:  # Any: httpx2.Response
+    """Refuse by its headers what would not be read to its end, or is compressed though nobody asked for that.
 
     Raises:
-        ProviderFault: it is too long.
+        ProviderFault: it is.
     """
+    if got.headers.get("content-encoding", "identity") != "identity":
+        raise ProviderFault("garbage", f"{where}: the answer is encoded, which was not asked for.")
     length = got.headers.get("content-length", "")
     if length.isdigit() and int(length) > MOST:
         raise _too_large(where)
