@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -161,6 +162,44 @@ def sentinel() -> str:
     with watcher.client() as client:
         wait_until(lambda: bool(client.sentinel_slaves("main")), "the Sentinel")
     return f"redis+sentinel://127.0.0.1:{watcher.port}/main"
+
+
+def behind_a_sentinel() -> tuple[list[Server], str]:
+    """A master, a replica and a Sentinel that puts it in the master's place; returns them in this order, and the URL."""
+    master = Server("--repl-diskless-sync-delay", "0")
+    replica = Server("--replicaof", f"127.0.0.1 {master.port}")
+    with master.client() as client:
+        wait_until(lambda: replicates(client), "the replica")
+    watcher = Server(
+        conf=f"sentinel monitor main 127.0.0.1 {master.port} 1\nsentinel down-after-milliseconds main 1000\n"
+    )
+    with watcher.client() as client:
+        wait_until(lambda: bool(client.sentinel_slaves("main")), "the Sentinel")
+    return [master, replica, watcher], f"redis+sentinel://127.0.0.1:{watcher.port}/main"
+
+
+def in_a_cluster(*more: str) -> tuple[list[Server], str]:
+    """Three masters, then the replica of each, with more options of redis-server; returns them and the URL."""
+    options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1500", "--repl-diskless-sync-delay", "0")
+    servers = [Server(*options, *more) for _ in range(6)]
+    clients: list[Any] = [server.client() for server in servers]
+    bounds = (0, 5461, 10_923, 16_384)
+    for at, client in enumerate(clients):
+        if at < 3:
+            client.execute_command("CLUSTER ADDSLOTSRANGE", bounds[at], bounds[at + 1] - 1)
+        client.execute_command("CLUSTER SET-CONFIG-EPOCH", at + 1)
+        client.execute_command("CLUSTER MEET", "127.0.0.1", servers[0].port)
+    wait_until(lambda: all(len(client.cluster("NODES")) == 6 for client in clients), "the Cluster")
+    for master, replica in zip(clients[:3], clients[3:], strict=True):
+        replica.execute_command("CLUSTER REPLICATE", master.execute_command("CLUSTER MYID"))
+    wait_until(lambda: all(client.cluster("INFO")["cluster_state"] == "ok" for client in clients), "the Cluster")
+    for client in clients:
+        wait_until(lambda client=client: all(len(slot) > 3 for slot in client.cluster("SLOTS")), "the replicas")
+    for client in clients[:3]:
+        wait_until(lambda client=client: bool(client.execute_command("WAIT", 1, 1000)), "the replicas")
+    for client in clients:
+        client.close()
+    return servers, "redis+cluster://" + ",".join(f"127.0.0.1:{server.port}" for server in servers[:3])
 
 
 def url_of(kind: str) -> str:
