@@ -613,7 +613,7 @@ class Engine(Verbs, Adopting):
 
     def vary(self, x: Exchange) -> str:
         """Return what the response depends on: the headers the session was read from, "" if it was not looked at (L18)."""
-        return self.vary_on if x.authenticated else ""
+        return self.vary_on if x.authenticated or x.relay else ""
 
     async def _issue(self, x: Exchange) -> list[str]:
         """Return our cookies, after one more look at the record: none go out once the session has ended (L13)."""

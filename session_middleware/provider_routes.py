@@ -131,7 +131,9 @@ async def answer(engine: Engine, x: Exchange, route: Endpoint, read_body: Callab
         engine.vouching.fault(fault)
         return engine.unavailable(x)
     settings = engine.settings
-    lines: list[str] = [state.forget_line(settings, id) for id in getattr(said, "forget", ())]
+    # Only what came with this request: an id may have come out of a query, and is no text for a header then.
+    there = set(state.remembered_ids(settings, x.facts.cookies))
+    lines = [state.forget_line(settings, id) for id in getattr(said, "forget", ()) if id in there]
     if isinstance(said, Begin):
         reply = await _begin(engine, x, said)
     elif isinstance(said, End):
@@ -147,14 +149,14 @@ async def answer(engine: Engine, x: Exchange, route: Endpoint, read_body: Callab
         if said.once is not None and not await asked.once(*said.once):
             reply = problem(x.facts, 400, "replayed", "This has been said before.")
         else:
-            reply = Reply(said.status, (EMPTY, *HARDENING))
+            reply = _done(said.status)
     elif isinstance(said, Redirect):
-        lines += asked.remember_lines(said)
+        lines += [*asked.remember_lines(said), *said.relay]
         reply = _go(said.url)
     elif isinstance(said, Page):
         reply = _page(said)
     elif isinstance(said, Done):
-        reply = Reply(said.status, (EMPTY, *HARDENING))
+        reply = _done(said.status)
     else:
         reply = _refused(x, said)
     x.relay += tuple(lines)
@@ -171,7 +173,12 @@ async def _begin(engine: Engine, x: Exchange, said: Begin) -> Reply:
         if reply is None:
             raise
         return reply
+    x.relay += said.relay
     return _go(said.to)
+
+
+def _done(status: int) -> Reply:
+    return Reply(status, HARDENING if status == 204 else (EMPTY, *HARDENING))
 
 
 def _go(url: str) -> Reply:
