@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from urllib.parse import parse_qsl, urljoin, urlsplit
 
-import httpx
+import httpx2 as httpx
 
 
 @dataclass(frozen=True)

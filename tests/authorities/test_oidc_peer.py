@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Any
 from urllib.parse import quote_plus, urlencode
 
-import httpx
+import httpx2 as httpx
 import pytest
 from joserfc import jws, jwt
 from joserfc.jwk import KeySet

@@ -1,0 +1,423 @@
+"""OIDCAuthority: sessions begun by signing in at an OpenID provider, and ended when it says so."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final, Literal
+from urllib.parse import urlencode, urlsplit
+
+from session_middleware.authorities.base import (
+    Alive,
+    Attached,
+    ProviderLogin,
+    Shown,
+    Token,
+    Vouch,
+)
+from session_middleware.authorities.oidc.claims import IdToken
+from session_middleware.authorities.oidc.provider import (
+    ClientAuthentication,
+    GrantRefused,
+    Provider,
+    TokenAnswer,
+    checked_authentication,
+)
+from session_middleware.authorities.oidc.pushed import Events, Logouts, subject_handle
+from session_middleware.authorities.oidc.sealing import HeldTokens, open_sealed, seal
+from session_middleware.authorities.oidc.signals import SharedSignals
+from session_middleware.authorities.oidc.signed import ALGORITHMS
+from session_middleware.authorities.oidc.signin import Asking, SignIn
+from session_middleware.authorities.routes import Answer, Ask, Endpoint
+from session_middleware.core.provider import ProviderSession
+from session_middleware.core.record import SessionRecord
+from session_middleware.errors import InvalidToken, SessionError, SettingsError
+
+if TYPE_CHECKING:
+    import httpx2
+
+__all__ = ["OIDCAuthority"]
+
+#: Seconds before its end at which an access token is refreshed: what is handed out is good for a call or two yet.
+REFRESH_BEFORE: Final = 60.0
+
+#: Seconds for which an access token is taken to live where the provider does not say (RFC 6749 §5.1).
+UNSAID_LIFE: Final = 300.0
+
+_ALGORITHMS: Final = ("RS256", "PS256", "ES256", "EdDSA", "Ed25519")
+
+#: What is sent with a sign-in by us, so that nobody sets it beside us.
+_OURS: Final = frozenset(
+    [
+        "client_id",
+        "code_challenge",
+        "code_challenge_method",
+        "max_age",
+        "nonce",
+        "prompt",
+        "redirect_uri",
+        "response_mode",
+        "response_type",
+        "scope",
+        "state",
+        "request",
+        "request_uri",
+    ]
+)
+_PARAMETER: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}", re.ASCII)
+_NAME: Final = re.compile(r"\S(?:.{0,62}\S)?", re.ASCII)
+
+
+class OIDCAuthority:
+    """An OpenID provider behind the sessions of an app: authorization code flow with PKCE (OpenID Connect Core 1.0 §3.1).
+
+    It brings the routes `login`, `callback` and `backchannel-logout` (and `security-events`) below `endpoint_prefix`. The
+    session that begins here has its own limits; the provider's `auth_time` is what its absolute lifetime counts from (L3),
+    `session_expiry` caps it (L2), and a logout that the provider tells ends it at once. The provider is asked nothing while
+    the session lives, so its faults log nobody out.
+
+    Args:
+        issuer: the provider's issuer identifier, as its discovery document says it, slash at the end included.
+        client_id: what the app is called there.
+        client_secret: the app's secret; None for a public client.
+        app_url: where the app is, mount included, such as "https://shop.example". `{app_url}/session/callback` is to be
+            registered as redirect URI, `{app_url}/session/signed-out` as URI after logout, and
+            `{app_url}/session/backchannel-logout` as back-channel logout URI.
+        scope: what is asked for; "openid" is added. With "offline_access" the app gets tokens for APIs by
+            `session.provider_token()`; they are kept in the record, encrypted.
+        claims: names of claims of the ID token that the session keeps.
+        subject: makes our user id of all claims; `sub` by default.
+        max_age: seconds since the user's last proof at the provider that a sign-in accepts; None accepts any that a session
+            may stand on.
+        require_auth_time: refuse an ID token without `auth_time`. Without it a proof counts from the sign-in, and
+            `fresh_login_required` cannot be met; turn it off only for a provider that never says it.
+        response_mode: "query", or "form_post" for a provider that insists (Sign in with Apple).
+        parameters: sent with each sign-in, such as `{"audience": ...}`.
+        passes: parameters of our login route that are passed on, if given: `/session/login?login_hint=...`.
+        authentication: at the token endpoint: "client_secret_basic" (the default with a secret), "client_secret_post", "none".
+        algorithms: by which the provider may sign.
+        keep_id_token: keep it, encrypted, as `id_token_hint` of the logout: providers then ask no question.
+        sign_out_there: end the provider's session too at logout (RP-Initiated Logout 1.0).
+        logout_parameters: sent with the logout.
+        consent_for_offline: send `prompt=consent` where offline_access is asked for (Core §11); some providers, Auth0 among
+            them, need it not.
+        strict_logout_typ: refuse logout tokens whose header does not say `logout+jwt`.
+        signals: where security events come from; None takes none.
+        name: by which records know this authority; made of issuer and client_id by default. Never changes.
+        timeout: seconds for one call to the provider.
+        client: an `httpx2.Client` or `AsyncClient` of the app's own, for proxies, certificates and the like.
+        insecure_dev: accept http for issuer and app beyond this machine.
+
+    Raises:
+        SettingsError: a value makes no sense, or the extra `oidc` is not installed.
+
+    Example:
+        >>> authority = OIDCAuthority("https://id.example", "shop", "a secret", app_url="https://shop.example")
+        >>> authority
+        <OIDCAuthority https://id.example for shop>
+    """
+
+    verify_interval: float | None = None
+
+    def __init__(
+        self,
+        issuer: str,
+        client_id: str,
+        client_secret: str | None = None,
+        *,
+        app_url: str,
+        scope: str = "openid profile email",
+        claims: Collection[str] = ("name", "email"),
+        subject: Callable[[Mapping[str, Any]], str] | None = None,  # Any: JSON values
+        max_age: float | None = None,
+        require_auth_time: bool = True,
+        response_mode: Literal["query", "form_post"] = "query",
+        parameters: Mapping[str, str] | None = None,
+        passes: Collection[str] = ("login_hint", "ui_locales"),
+        authentication: ClientAuthentication | None = None,
+        algorithms: Collection[str] = _ALGORITHMS,
+        keep_id_token: bool = True,
+        sign_out_there: bool = True,
+        logout_parameters: Mapping[str, str] | None = None,
+        consent_for_offline: bool = True,
+        strict_logout_typ: bool = False,
+        signals: SharedSignals | None = None,
+        name: str | None = None,
+        timeout: float = 3.0,
+        client: httpx2.Client | httpx2.AsyncClient | None = None,
+        insecure_dev: bool = False,
+    ) -> None:
+        _installed()
+        if not isinstance(client_id, str) or not client_id:
+            raise SettingsError("client_id", client_id, "is no client id.", "Copy it from the provider.")
+        if client_secret is not None and (not isinstance(client_secret, str) or not client_secret):
+            raise SettingsError("client_secret", "***", "is no secret.", "Copy it from the provider, or leave it out.")
+        self._app_url = _checked_app_url(app_url, insecure_dev)
+        self._provider = Provider(
+            issuer,
+            client_id,
+            client_secret,
+            authentication=checked_authentication(authentication, client_secret),
+            timeout=timeout,
+            client=client,
+            insecure_dev=insecure_dev,
+        )
+        self.name = _checked_name(name, issuer, client_id)
+        self._claims, self._subject = tuple(claims), subject
+        scopes = list(dict.fromkeys(["openid", *scope.split()]))
+        self._offline = "offline_access" in scopes
+        fixed = _checked_parameters("parameters", parameters)
+        self._asking = Asking(
+            scope=" ".join(scopes),
+            form_post=_one_of("response_mode", response_mode, ("query", "form_post")) == "form_post",
+            algorithms=_checked_algorithms(algorithms),
+            max_age=_checked_age(max_age),
+            demands_auth_time=bool(require_auth_time),
+            consents=self._offline and bool(consent_for_offline),
+            parameters=fixed,
+            passes=frozenset(_checked_parameters("passes", dict.fromkeys(passes, ""))),
+        )
+        self._keep_id_token, self._sign_out_there = bool(keep_id_token), bool(sign_out_there)
+        self._logout_parameters = dict(logout_parameters or {})
+        self._strict = bool(strict_logout_typ)
+        self._signals = signals
+        self._to: Attached | None = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._provider.issuer} for {self._provider.client_id}>"
+
+    def attach(self, to: Attached) -> None:
+        """Take note of the app; called by the engine, on a copy of its own where an app has several engines."""
+        self._to = to
+        provider = self._provider = self._provider.attached(to)
+        self._signin = SignIn(provider, self._asking, to, self._app_url, self._accepted)
+        self._logouts = Logouts(
+            self.name,
+            provider.key_source,
+            provider.issuer,
+            provider.client_id,
+            self._asking.algorithms,
+            clock_skew=to.clock_skew,
+            strict=self._strict,
+        )
+        if self._signals is not None:
+            signals = self._signals.attached(to)
+            self._events = Events(
+                self.name,
+                signals.key_source or provider.key_source,
+                signals.issuer or provider.issuer,
+                signals.audience,
+                provider.issuer,
+                self._asking.algorithms,
+                clock_skew=to.clock_skew,
+            )
+
+    # --- routes ------------------------------------------------------------------------------------------------
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """Its routes below `endpoint_prefix`."""
+        routes = [
+            Endpoint("GET", "login", self._login),
+            Endpoint("GET", "callback", self._callback),
+            Endpoint("POST", "backchannel-logout", self._logout_told),
+        ]
+        if self._asking.form_post:
+            routes.append(Endpoint("POST", "callback", self._posted_callback))
+        if self._signals is not None:
+            routes.append(Endpoint("POST", "security-events", self._event_told))
+        return tuple(routes)
+
+    async def _login(self, ask: Ask) -> Answer:
+        return await self._signin.login(ask)
+
+    async def _callback(self, ask: Ask) -> Answer:
+        return await self._signin.callback(ask)
+
+    async def _posted_callback(self, ask: Ask) -> Answer:
+        return await self._signin.posted_callback(ask)
+
+    async def _logout_told(self, ask: Ask) -> Answer:
+        return await self._logouts.take(ask)
+
+    async def _event_told(self, ask: Ask) -> Answer:
+        return await self._events.take(ask)
+
+    # --- what a session stands on ------------------------------------------------------------------------------
+
+    def _accepted(self, found: IdToken, proven_at: float, given: TokenAnswer, now: float) -> ProviderLogin:
+        """Return what our session begins with."""
+        subject = found.subject if self._subject is None else self._subject(found.claims)
+        # Without `sid` a session there cannot be told from the next one of the same user but by when it began.
+        id = found.sid if found.sid is not None else f"{found.subject} {proven_at:.0f}"
+        methods = found.claims.get("amr")
+        named = [method for method in methods if isinstance(method, str)] if isinstance(methods, list) else []
+        return ProviderLogin(
+            subject,
+            ProviderSession(id, proven_at, found.session_expiry, self.name),
+            claims={name: found.claims[name] for name in self._claims if name in found.claims},
+            factors=tuple({"type": method} for method in named) or ({"type": "oidc"},),
+            sealed=self._sealed(given, found, now),
+            handles=(subject_handle(self.name, found.subject),),
+        )
+
+    def _sealed(self, given: TokenAnswer, found: IdToken, now: float) -> str | None:
+        kept = HeldTokens(id_token=given.id_token if self._keep_id_token else None)
+        if self._offline and given.refresh_token is not None:
+            kept = HeldTokens(kept.id_token, given.access_token, _over_at(given, now), given.refresh_token)
+        return seal(kept, self._keys, self.name)
+
+    @property
+    def _keys(self) -> Sequence[bytes]:
+        assert self._to is not None  # the engine attaches before it serves
+        return self._to.keys("provider tokens")
+
+    def _held(self, record: SessionRecord) -> HeldTokens:
+        return open_sealed(record.sealed, self._keys, self.name)
+
+    async def verify(self, record: SessionRecord, shown: Shown, now: float) -> Vouch:
+        """Vouch: what a provider has to say of a session that lives it says by itself."""
+        return Vouch(Alive.ALIVE)
+
+    # --- tokens for APIs ---------------------------------------------------------------------------------------
+
+    def current(self, record: SessionRecord, now: float) -> Token | None:
+        """Return the access token at hand, if it is good for a minute yet."""
+        held = self._held(record)
+        if held.access_token is None or held.expires_at is None or now >= held.expires_at - REFRESH_BEFORE:
+            return None
+        return Token(held.access_token)
+
+    async def refresh(self, record: SessionRecord, now: float) -> Token:
+        """Get a new access token; where the provider rotates, the new refresh token takes the old one's place.
+
+        Raises:
+            SessionError: there is no refresh token, or the provider takes it no more (`code="provider_token"`): the session
+                lives on, and a sign-in gets new ones.
+            ProviderFault: the provider did not answer.
+        """
+        held = self._held(record)
+        if held.refresh_token is None:
+            raise _no_token("There is no refresh token in this session; ask for the scope offline_access.")
+        try:
+            given = await self._provider.refresh(now, held.refresh_token)
+            if given.access_token is None:
+                raise _no_token("The provider gave no access token.")
+            id_token = held.id_token
+            if given.id_token is not None:
+                found = await self._signin.verified(given.id_token, now, nonce=None, access_token=given.access_token)
+                if subject_handle(self.name, found.subject) not in record.handles:  # Core §12.2: the same user
+                    raise _no_token("The provider answered a refresh with another user.")
+                id_token = given.id_token if self._keep_id_token else None
+        except (GrantRefused, InvalidToken) as fault:
+            raise _no_token(f"The provider gives no token for this session any more ({fault}).") from None
+        kept = HeldTokens(id_token, given.access_token, _over_at(given, now), given.refresh_token or held.refresh_token)
+        return Token(given.access_token, seal(kept, self._keys, self.name))
+
+    # --- logout ------------------------------------------------------------------------------------------------
+
+    async def logout_url(
+        self, record: SessionRecord | None, return_to: str | None, client_id: str | None
+    ) -> str | None:
+        """Return where the browser goes to sign out at the provider (RP-Initiated Logout 1.0 §2); None if it cannot.
+
+        Raises:
+            ProviderFault: the provider was never reached from this process, and cannot be now.
+        """
+        if not self._sign_out_there:
+            return None
+        assert self._to is not None  # the engine attaches before it serves
+        endpoint = (await self._provider.metadata(self._to.clock())).end_session_endpoint
+        if endpoint is None:
+            return None
+        asked = {"client_id": self._provider.client_id, **self._logout_parameters}
+        if record is not None and record.authority == self.name:
+            hint = self._held(record).id_token
+            if hint is not None:
+                asked["id_token_hint"] = hint
+            elif record.provider_session is not None:
+                asked["logout_hint"] = record.provider_session
+        asked["post_logout_redirect_uri"] = return_to or f"{self._app_url}{self._to.prefix}/signed-out"
+        return f"{endpoint}{'&' if urlsplit(endpoint).query else '?'}{urlencode(asked)}"
+
+
+def _over_at(given: TokenAnswer, now: float) -> float:
+    return now + (given.lives if given.lives is not None else UNSAID_LIFE)
+
+
+def _no_token(problem: str) -> SessionError:
+    return SessionError(problem, code="provider_token")
+
+
+# --- what was given ----------------------------------------------------------------------------------------------------
+
+
+def _installed() -> None:
+    try:
+        import authlib.oauth2.rfc6749  # noqa: F401
+        import joserfc.jwt  # noqa: F401
+    except ImportError:
+        raise SettingsError(
+            "authority",
+            "an OpenID provider",
+            "needs Authlib and joserfc.",
+            "Install the extra: pip install 'session-middleware[oidc]'.",
+        ) from None
+
+
+def _checked_app_url(url: object, insecure_dev: bool) -> str:
+    """Return where the app is, without a slash at the end."""
+    try:
+        parts = urlsplit(url) if isinstance(url, str) else None
+    except ValueError:
+        parts = None
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise SettingsError("app_url", url, "is no address of an app.", "Give one like https://shop.example.")
+    local = parts.hostname in ("localhost", "127.0.0.1", "::1") or parts.hostname.endswith(".localhost")
+    if parts.scheme == "http" and not local and not insecure_dev:
+        raise SettingsError("app_url", url, "is not encrypted.", "Use https, or insecure_dev=True in a test network.")
+    return str(url).rstrip("/")
+
+
+def _checked_name(name: object, issuer: object, client_id: str) -> str:
+    if name is None:
+        # Of issuer and client: a provider may give each of its clients another `sid`, or the same one to several.
+        return f"oidc-{sha256(f'{issuer} {client_id}'.encode()).hexdigest()[:16]}"
+    if not isinstance(name, str) or _NAME.fullmatch(name) is None:
+        raise SettingsError("name", name, "is no name of an authority.", "Use a short text, 64 characters at most.")
+    return name
+
+
+def _checked_parameters(field: str, given: Mapping[str, str] | None) -> dict[str, str]:
+    found = dict(given or {})
+    for name, value in found.items():
+        if not isinstance(name, str) or _PARAMETER.fullmatch(name) is None or not isinstance(value, str):
+            raise SettingsError(field, name, "is no parameter with a text.", 'Give texts, such as {"audience": "..."}.')
+        if name in _OURS:
+            raise SettingsError(field, name, "is set by the package.", "Use the argument that is there for it.")
+    return found
+
+
+def _checked_algorithms(given: Collection[str]) -> frozenset[str]:
+    found = frozenset([given] if isinstance(given, str) else given)
+    bad = sorted(map(str, found - ALGORITHMS.keys()))
+    if bad or not found:
+        raise SettingsError(
+            "algorithms", ", ".join(bad), "cannot be used here.", f"Choose from {', '.join(sorted(ALGORITHMS))}."
+        )
+    return found
+
+
+def _checked_age(age: object) -> float | None:
+    if age is None:
+        return None
+    if isinstance(age, bool) or not isinstance(age, (int, float)) or not 0 <= age < 1e9:
+        raise SettingsError("max_age", age, "is no age of a sign-in.", "Give seconds, or None for any.")
+    return float(age)
+
+
+def _one_of(field: str, value: str, values: tuple[str, ...]) -> str:
+    if value not in values:
+        raise SettingsError(field, value, "is not known here.", f"Use {' or '.join(map(repr, values))}.")
+    return value

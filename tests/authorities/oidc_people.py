@@ -1,0 +1,86 @@
+"""People who use an application that signs them in at the OpenID provider of the tests: a browser at each."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import httpx2
+
+from session_middleware.authorities.oidc import OIDCAuthority
+from session_middleware.stores.memory import MemoryStore
+from session_middleware.testing.browser import Answer, Browser, Driver
+from session_middleware.testing.stage import Stage
+from tests.authorities.oidc_peer import Application, Peer
+from tests.authorities.oidc_visitor import Arrival, Visitor
+
+#: One synchronous way of running, one on an event loop; the others do nothing of their own here.
+MODES = ["wsgi_mode", "asgi_mode"]
+
+
+def stage_of(mode: str) -> Stage:
+    """Return an empty stage for one way of running an application."""
+    return Stage(importlib.import_module(f"tests.modes.{mode}").make, MemoryStore())
+
+
+def client_for(stage: Stage) -> httpx2.Client | httpx2.AsyncClient:
+    """Return a client that leaves no connection open behind a test, for the way of running that a stage has."""
+    limits = httpx2.Limits(max_keepalive_connections=0)
+    return (httpx2.AsyncClient if "asgi" in stage._make.__module__ else httpx2.Client)(limits=limits, timeout=20)
+
+
+def authority_at(peer: Peer, stage: Stage, application: Application | None = None, **more: Any) -> OIDCAuthority:
+    """Return the authority of an application registered with the provider."""
+    application = application or peer.shop
+    options = {
+        "client": client_for(stage),
+        "app_url": application.origin,
+        "scope": "openid email",
+        "claims": ("email",),
+        "authentication": application.auth_method,
+        "timeout": 20.0,
+    }
+    return OIDCAuthority(peer.issuer, application.id, application.secret, **{**options, **more})
+
+
+class Person:
+    """Somebody with one browser, at an application and at the provider.
+
+    Attributes:
+        app: the browser as the application sees it.
+        there: the same as the provider sees it.
+    """
+
+    def __init__(self, stage: Stage, driver: Driver, visitor: Visitor, application: Application) -> None:
+        self.app = Browser(driver, stage.clock, origin=application.origin)
+        self.there = visitor
+
+    def sign_in(self, path: str = "/me") -> Answer:
+        """Open a page, and do what it takes to see it; returns the last answer."""
+        return self.go_on(self.app.navigate(path))
+
+    def go_on(self, answer: Answer, most: int = 12) -> Answer:
+        """Follow redirects between the application and the provider."""
+        for _ in range(most):
+            location = answer.header("Location")
+            if answer.status != 303 or location is None:
+                return answer
+            parts = urlsplit(location)
+            if parts.netloc and f"{parts.scheme}://{parts.netloc}" != self.app.origin:
+                answer = self.arrive(self.there.visit(location))
+            else:
+                answer = self.app.follow(answer)
+        raise AssertionError(f"led in circles, last to {answer.header('Location')}")
+
+    def to_the_provider(self, path: str = "/session/login") -> str:
+        """Begin a sign-in; return where it leads at the provider."""
+        location = self.app.navigate(path).header("Location")
+        assert location is not None
+        return location
+
+    def arrive(self, arrival: Arrival) -> Answer:
+        """Carry what the provider sent the browser to over to the application."""
+        if arrival.method == "GET":
+            return self.app.navigate(arrival.target, site="cross-site")
+        return self.app.submit(arrival.target, urlencode(arrival.form).encode(), site="cross-site")
