@@ -46,7 +46,8 @@ class ProviderFault(Exception):
 
     Attributes:
         kind: "timeout", "connection", "garbage" (not what its documentation promises), "throttled", "outage" (5xx),
-            "credentials" (ours are refused: the operator's to mend), "left_alone" (not asked, after faults).
+            "credentials" (ours are refused: the operator's to mend), "refused" (what we asked for is: likewise),
+            "left_alone" (not asked, after faults).
         retry_after: seconds, where the provider said so.
     """
 

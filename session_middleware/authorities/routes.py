@@ -83,12 +83,14 @@ class Begin:
         to: a path of this host, mount included.
         again: where to send a user whose provider session may not begin one here (L24): to the provider, for a new proof.
         forget: ids of remembered states that have served.
+        relay: whole Set-Cookie values of the provider's, sent if the session begins.
     """
 
     login: ProviderLogin
     to: str = "/"
     again: str | None = None
     forget: tuple[str, ...] = ()
+    relay: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +125,14 @@ class Redirect:
         url: where.
         remember: states to keep in this browser for `seconds`, by id: signed, in cookies of their own, HttpOnly, Lax.
         forget: ids of states that have served.
+        relay: whole Set-Cookie values of the provider's.
     """
 
     url: str
     remember: Mapping[str, State] = field(default_factory=dict)
     seconds: float = 600.0
     forget: tuple[str, ...] = ()
+    relay: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
