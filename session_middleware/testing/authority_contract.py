@@ -114,9 +114,12 @@ class AuthorityContract:
 
         async def all_of_them() -> list[Vouch]:
             attach(authority)
-            return await asyncio.gather(
-                *(authority.verify(record, shows(record), record.created_at) for record in asked)
-            )
+            try:
+                return await asyncio.gather(
+                    *(authority.verify(record, shows(record), record.created_at) for record in asked)
+                )
+            finally:
+                await detach(authority)
 
         answers = asyncio.run(all_of_them())
         assert [vouch.alive for vouch in answers] == [Alive.ALIVE, Alive.GONE] * 20
@@ -153,12 +156,22 @@ def attach(authority: Authority) -> None:
         tell(Attached(LoopRuntime(), FakeClock(), lambda purpose: (derive(KEY.encode(), purpose),)))
 
 
+async def detach(authority: Authority) -> None:
+    """Let an authority close the connections of this loop, if it has any."""
+    close = getattr(authority, "aclose", None)
+    if close is not None:
+        await close()
+
+
 def ask(authority: Authority, record: SessionRecord, shown: Shown) -> Vouch:
     """Ask once, on a loop of its own."""
 
     async def asked() -> Vouch:
         attach(authority)
-        return await authority.verify(record, shown, record.created_at)
+        try:
+            return await authority.verify(record, shown, record.created_at)
+        finally:
+            await detach(authority)
 
     vouch = asyncio.run(asked())
     assert isinstance(vouch, Vouch)
@@ -189,6 +202,7 @@ def requests(authority: Authority, like: SessionRecord, shown: Shown) -> tuple[l
             x = engine.begin(facts(cookies))
             await engine.open(x)
             verdicts.append(x.verdict)
+        await detach(authority)
         record = store.load(begun.created.key)
         assert record is not None
         return verdicts, record.end_reason

@@ -46,9 +46,9 @@ class World:
 @contextmanager
 def world(**options: Any) -> Iterator[World]:
     """Serve a stand-in with these options while the block runs."""
-    clock = FakeClock()
+    clock = options.setdefault("clock", FakeClock())
     token = options.get("admin_token")
-    kratos = KratosStandIn(clock=clock, **options)
+    kratos = KratosStandIn(**options)
     with (
         served(kratos.public) as public_url,
         served(kratos.admin) as admin_url,

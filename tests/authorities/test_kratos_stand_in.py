@@ -375,6 +375,12 @@ def test_a_program_logs_out_by_token(here: World, alice: Any) -> None:
         here.frontend.perform_native_logout(official.PerformNativeLogoutBody(session_token="ory_st_unknown"))
 
 
+def test_who_was_disabled_may_still_log_out(here: World, alice: Any) -> None:
+    """Logout does not look whether the person was disabled."""
+    here.kratos.disable(alice.identity)
+    assert here.frontend.create_browser_logout_flow(cookie=alice.cookie).logout_token
+
+
 def test_logout_without_a_session(here: World) -> None:
     """The first step of a logout needs a session."""
     with pytest.raises(official.exceptions.UnauthorizedException):

@@ -112,7 +112,7 @@ class PublicListener:
         token = call.parameter("token")
         if not token:
             return self.flows.forward(call, Problem(400, "Please include a token in the URL query."))
-        row = self.world.asking(call)
+        row = self.world.asking(call, identity_loaded=False)
         if row is None:
             return self.flows.forward(call, self.flows.no_session())
         if not hmac.compare_digest(row.logout_token.encode(), token.encode()):
@@ -132,7 +132,7 @@ class PublicListener:
         raise Problem(403, "The session token could not be found, or is malformed.")
 
     def _signed_in(self, call: KratosCall) -> Row:
-        row = self.world.asking(call)
+        row = self.world.asking(call, identity_loaded=False)
         if row is None:
             raise self.flows.no_session()
         return row

@@ -194,12 +194,12 @@ class KratosWorld:
 
     # --- who is asking -------------------------------------------------------------------------------------------
 
-    def asking(self, call: KratosCall) -> Row | None:
-        """Return the live session of a request; None without one."""
+    def asking(self, call: KratosCall, *, identity_loaded: bool = True) -> Row | None:
+        """Return the live session of a request; None without one. Logout does not load the identity, disabled or not."""
         token = self.credential(call)
         for row in self.rows.values():
             if token and hmac.compare_digest(row.token, token):
-                return row if row.is_active(self.now) else None
+                return row if row.is_active(self.now, identity_loaded) else None
         return None
 
     def credential(self, call: KratosCall) -> str:

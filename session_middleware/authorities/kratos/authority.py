@@ -1,0 +1,368 @@
+"""KratosAuthority: sessions that live at Ory Kratos, with the limits of ours on top."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from session_middleware.authorities.base import (
+    Alive,
+    Attached,
+    EndedThere,
+    Extended,
+    Extension,
+    NeedsBrowser,
+    NotExtended,
+    ProviderLogin,
+    Shown,
+    Vouch,
+)
+from session_middleware.authorities.calls import Calls, ProviderFault
+from session_middleware.authorities.kratos.doubt import Doubts
+from session_middleware.authorities.kratos.server import TOKEN_HEADER, Kratos, Whoami
+from session_middleware.authorities.kratos.session import KratosSession
+from session_middleware.authorities.kratos.signin import SignIn
+from session_middleware.authorities.routes import Endpoint
+from session_middleware.core.provider import ProviderSession
+from session_middleware.core.record import SessionRecord
+from session_middleware.errors import SettingsError
+
+if TYPE_CHECKING:
+    import httpx2
+
+__all__ = ["KratosAuthority"]
+
+Claims = Callable[[Mapping[str, Any]], Mapping[str, Any]]  # Any: JSON values
+
+#: Seconds by which a deadline of the provider's falls earlier here (L2).
+EARLY = 30.0
+
+#: An extension that changed nothing came too early; the next attempt waits for this part of what is left.
+WAITING_PART = 0.1
+
+#: Sessions whose next extension is known to be too early; when there are more, all are tried again.
+REMEMBERED = 4096
+
+#: What an end of ours is called where the user, an operator or the security of the session asked for it.
+WANTED_ENDS = frozenset({"logout", "revoked", "replayed"})
+
+
+class KratosAuthority:
+    """Vouches for sessions that live at Ory Kratos.
+
+    Kratos proves who is there, by its cookie or its session token: whoami is asked when a session of ours begins, and then
+    every `verify_interval` seconds. Our session carries what Kratos has not got: an inactivity timeout, an absolute
+    lifetime, claims. A session that ends at Kratos ends here, and one that ends here ends at Kratos.
+
+    Args:
+        public_url: Kratos' public listener as this process reaches it, such as "http://127.0.0.1:4433".
+        app_url: where browsers find this app, mount included, such as "https://shop.example"; Kratos sends them back there,
+            so it belongs into `selfservice.allowed_return_urls`.
+        browser_url: Kratos' public listener as browsers reach it (`serve.public.base_url`); `public_url` by default.
+        admin_url: Kratos' admin listener; None without admin rights. With it activity extends Kratos' session, an end
+            here is known there although no browser takes part, and a whoami that denies a session is checked at once.
+        admin_token: sent to the admin listener as a bearer (an Ory Network API key).
+        cookie_name: `session.cookie.name`; at Ory Network "ory_session_" and the project's slug.
+        api_clients: whether a request may show its session as `X-Session-Token` instead of the cookie.
+        lifespan: `session.lifespan`, in seconds or as a timedelta.
+        extend_when_left: activity extends Kratos' session once less than this is left of it; half of `lifespan` by default.
+            At most `session.earliest_possible_extend`, where that is set: Kratos ignores what comes earlier.
+        shared: whether other apps use the same Kratos sessions. A timeout here then ends ours alone; a logout, a revocation
+            and a replayed token end Kratos' too.
+        claims: makes the claims of our session from Kratos' session, a JSON object; none by default.
+        verify_interval: seconds for which an answer of whoami holds in one process; so long may a session that was ended
+            at Kratos go on here.
+        timeout: seconds for one call.
+        insecure_dev: accepts plain http to other machines: in a network that is yours alone.
+        client: an `httpx2.Client` (or `AsyncClient` in an asynchronous app) of your own, for proxies and certificates.
+
+    Raises:
+        SettingsError: a URL or a time makes no sense, or httpx2 is not installed.
+
+    Example:
+        >>> authority = KratosAuthority(
+        ...     "http://127.0.0.1:4433", app_url="https://shop.example", admin_url="http://127.0.0.1:4434"
+        ... )
+        >>> authority.name, authority.verify_interval
+        ('kratos', 10.0)
+    """
+
+    name = "kratos"
+
+    def __init__(
+        self,
+        public_url: str,
+        *,
+        app_url: str,
+        browser_url: str | None = None,
+        admin_url: str | None = None,
+        admin_token: str | None = None,
+        cookie_name: str = "ory_kratos_session",
+        api_clients: bool = False,
+        lifespan: float | timedelta = 86_400.0,
+        extend_when_left: float | timedelta | None = None,
+        shared: bool = False,
+        claims: Claims | None = None,
+        verify_interval: float = 10.0,
+        timeout: float = 3.0,
+        insecure_dev: bool = False,
+        client: httpx2.Client | httpx2.AsyncClient | None = None,
+    ) -> None:
+        make = partial(Calls, timeout=timeout, insecure_dev=insecure_dev, client=client)
+        public, admin = _named("public_url", make, public_url), None
+        if admin_url is not None:
+            admin = _named("admin_url", partial(make, headers=_token(admin_token)), admin_url)
+        elif admin_token is not None:
+            raise SettingsError("admin_token", "<hidden>", "is of no use without admin_url.", "Give admin_url too.")
+        self._kratos = Kratos(public, admin, _name(cookie_name))
+        self.cookies: tuple[str, ...] = (cookie_name,)
+        self.headers: tuple[str, ...] = (TOKEN_HEADER,) if api_clients else ()
+        self.verify_interval: float | None = _seconds("verify_interval", verify_interval, 0.0)
+        self._lifespan = _seconds("lifespan", lifespan, 4 * EARLY)
+        half = self._lifespan / 2
+        self._extend_when_left = half if extend_when_left is None else _window(extend_when_left, self._lifespan)
+        self._shared, self._claims = shared, claims
+        self._doubts = Doubts()
+        self._too_early: dict[str, float] = {}  # provider session -> when it may be tried again
+        self._sign_in = SignIn(
+            browser_url=_address("browser_url", public_url if browser_url is None else browser_url),
+            app_url=_address("app_url", app_url),
+        )
+
+    def __repr__(self) -> str:
+        return f"<KratosAuthority {'with' if self._kratos.has_admin else 'without'} admin rights>"
+
+    def attach(self, to: Attached) -> None:
+        """Take note of the app; called by the engine."""
+        self._kratos = self._kratos.attached(to)
+        self._sign_in = self._sign_in.attached(to, self.adopt)
+
+    def close(self) -> None:
+        """Close the connections to Kratos, in a synchronous app that ends."""
+        self._kratos.close()
+
+    async def aclose(self) -> None:
+        """Close the connections to Kratos, in an asynchronous app that ends."""
+        await self._kratos.aclose()
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """The route `login`, where people are sent to sign in."""
+        return (Endpoint("GET", "login", self._sign_in.login, needs="look"),)
+
+    # --- vouching ------------------------------------------------------------------------------------------------
+
+    def credential(self, shown: Shown) -> str | None:
+        """Return Kratos' session token if one came, else its cookie: in Kratos' own order."""
+        return shown.headers.get(TOKEN_HEADER) or next(iter(shown.cookies.values()), None)
+
+    async def adopt(self, shown: Shown, now: float) -> Vouch:
+        """Ask whose session the shown credential is. A 401 is asked about once more: nobody's session is at stake yet."""
+        who = await self._kratos.whoami(shown)
+        if _is_denied(who):
+            who = await self._kratos.whoami(shown)
+        return Vouch(Alive.GONE) if _is_denied(who) else self._vouch(who)
+
+    async def verify(self, record: SessionRecord, shown: Shown, now: float) -> Vouch:
+        """Ask whether a session of Kratos' may live on. A 401 of whoami's alone ends nothing (L17).
+
+        Raises:
+            ProviderFault: it could not be found out.
+        """
+        session, credential = record.provider_session, self.credential(shown)
+        if session is None or record.authority != self.name:
+            return Vouch(Alive.ALIVE)
+        if credential is None:
+            return Vouch(Alive.NOT_SHOWN)
+        try:
+            who = await self._kratos.whoami(shown)
+            if _is_denied(who):
+                return await self._denied(session, credential, shown, now)
+        except ProviderFault as fault:
+            if fault.kind != "unconfirmed":
+                self._doubts.clear(session, credential)  # it is not well: what it said before counts for nothing
+            raise
+        self._doubts.clear(session, credential)
+        return self._vouch(who)
+
+    async def _denied(self, session: str, credential: str, shown: Shown, now: float) -> Vouch:
+        """Find out what a 401 of whoami's means: the end, a fault of Kratos' own, or a credential that is no good any more."""
+        kratos = self._kratos
+        if kratos.has_admin:
+            held = await kratos.session(session)
+            if held is None or not held.active:
+                self._doubts.clear(session, credential)
+                return Vouch(Alive.GONE)
+        who = await kratos.whoami(shown)
+        if not _is_denied(who):
+            self._doubts.clear(session, credential)
+            return self._vouch(who)
+        if not self._doubts.is_settled(session, credential, now):
+            raise ProviderFault("unconfirmed", "Kratos' whoami sees no session, which is not confirmed yet.")
+        if not kratos.has_admin and await kratos.denies_session(shown):
+            return Vouch(Alive.GONE)
+        return Vouch(Alive.NOT_SHOWN)  # the session may live, but this credential does not show it
+
+    def _vouch(self, who: Whoami) -> Vouch:
+        if who.lacks_factor:
+            return Vouch(Alive.NOT_SHOWN, relay=who.relay, ask_for=(("aal", "aal2"),))
+        assert who.session is not None
+        return Vouch(Alive.ALIVE, self._login(who.session), who.relay)
+
+    def _login(self, session: KratosSession) -> ProviderLogin:
+        if session.identity is None:
+            raise ProviderFault("garbage", "Kratos' whoami described a session without its identity.")
+        provider = ProviderSession(session.id, session.authenticated_at, session.expires_at, self.name)
+        claims = {} if self._claims is None else self._claims(session.document)
+        return ProviderLogin(session.identity, provider, claims, session.factors, moves=True)
+
+    # --- extending -----------------------------------------------------------------------------------------------
+
+    def extension_due(self, record: SessionRecord, now: float) -> bool:
+        """Say whether activity is to extend Kratos' session: with admin rights, once too little is left of it."""
+        if not self._kratos.has_admin or record.ceiling is None or record.provider_session is None:
+            return False
+        left = record.ceiling - now
+        return left < self._extend_when_left and now >= self._too_early.get(record.provider_session, now)
+
+    async def extend(self, record: SessionRecord, shown: Shown, now: float, minutes: float | None) -> Extension:
+        """Extend Kratos' session by its lifespan, if less is left of it than is wanted.
+
+        Kratos extends what has expired and calls success what it ignored, so whoami is asked before and after; the second
+        answer brings the new cookie too. Without admin rights the user has to prove who they are once more.
+
+        Raises:
+            ProviderFault: it could not be found out.
+        """
+        wanted = self._extend_when_left if minutes is None else minutes * 60.0 + EARLY
+        left = None if record.ceiling is None else record.ceiling - now
+        if record.provider_session is None or left is None or left >= wanted:
+            return NotExtended()
+        if not self._kratos.has_admin:
+            return NeedsBrowser(self._sign_in.renewal_url)
+        id = record.provider_session
+        before = await self._kratos.session(id)
+        if before is None or not before.active:
+            return NotExtended(gone=True)
+        if before.expires_at - now < wanted:
+            await self._kratos.extend(id)
+        who = await self._kratos.whoami(shown)
+        after = who.session
+        if after is None or after.id != id:
+            after = await self._kratos.session(id)
+        if after is None or not after.active:
+            return NotExtended(gone=True)
+        if after.expires_at <= before.expires_at < now + wanted:
+            self._wait(id, now, after.expires_at)
+        return Extended(after.expires_at, who.relay)
+
+    def _wait(self, id: str, now: float, ends_at: float) -> None:
+        if len(self._too_early) >= REMEMBERED and id not in self._too_early:
+            self._too_early.clear()
+        self._too_early[id] = now + max(1.0, (ends_at - now) * WAITING_PART)
+
+    # --- ending --------------------------------------------------------------------------------------------------
+
+    async def end(self, record: SessionRecord, shown: Shown, reason: str, now: float) -> EndedThere | None:
+        """End Kratos' session: as its holder where the request shows it, so that its cookie goes too, else by its id.
+
+        Raises:
+            ProviderFault: it could not be told.
+        """
+        id = record.provider_session
+        if id is None or (self._shared and reason not in WANTED_ENDS):
+            return None
+        if self.credential(shown) is not None:
+            who = await self._kratos.whoami(shown)
+            if (
+                who.session is not None and who.session.id == id
+            ):  # else it is another session that the browser shows now
+                return EndedThere(await self._kratos.log_out(shown))
+        if not self._kratos.has_admin:
+            return None
+        await self._kratos.revoke(id)
+        return EndedThere()
+
+    async def list(self, subject: str, now: float) -> Sequence[ProviderSession]:
+        """Return the user's live sessions at Kratos.
+
+        Raises:
+            SettingsError: there is no `admin_url`.
+            ProviderFault: it could not be found out.
+        """
+        self._needs_admin()
+        listed = await self._kratos.sessions_of(subject)
+        return [ProviderSession(each.id, each.authenticated_at, each.expires_at, self.name) for each in listed]
+
+    async def end_all(self, subject: str, now: float) -> None:
+        """End all of the user's sessions at Kratos.
+
+        Raises:
+            SettingsError: there is no `admin_url`.
+            ProviderFault: it could not be told.
+        """
+        self._needs_admin()
+        await self._kratos.revoke_all(subject)
+
+    def _needs_admin(self) -> None:
+        if not self._kratos.has_admin:
+            raise SettingsError("admin_url", None, "is needed for a user's sessions at Kratos.", "Give admin_url.")
+
+
+def _is_denied(who: Whoami) -> bool:
+    return who.session is None and not who.lacks_factor
+
+
+def _named(field: str, make: Callable[[str], Calls], url: str) -> Calls:
+    """Make calls; what is wrong with the address is said of the argument that it came by."""
+    try:
+        return make(url)
+    except SettingsError as fault:
+        if fault.field != "base_url":
+            raise
+        raise SettingsError(field, fault.value, "is no address to ask Kratos at.", fault.fix) from None
+
+
+def _token(token: str | None) -> Mapping[str, str] | None:
+    if token is None:
+        return None
+    if not isinstance(token, str) or not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise SettingsError(
+            "admin_token", "<hidden>", "is no bearer token.", "Give Kratos' own text, as in ory_pat_..."
+        )
+    return {"Authorization": f"Bearer {token}"}
+
+
+def _name(name: str) -> str:
+    if not isinstance(name, str) or not name or not name.isascii() or set(name) & set(' ()<>@,;:\\"/[]?={}\t'):
+        raise SettingsError("cookie_name", name, "is no name of a cookie.", "Give what session.cookie.name says.")
+    return name
+
+
+def _address(field: str, url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.query and not parts.fragment
+    except (ValueError, AttributeError, TypeError):
+        usable = False
+    if not usable:
+        raise SettingsError(field, url, "is no address for browsers.", "Give one like https://shop.example.")
+    return url.rstrip("/")
+
+
+def _seconds(field: str, value: float | timedelta, least: float) -> float:
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not least <= seconds < 1e10:
+        raise SettingsError(field, value, f"is not at least {least:g} seconds.", "Give seconds or a timedelta.")
+    return float(seconds)
+
+
+def _window(value: float | timedelta, lifespan: float) -> float:
+    window = _seconds("extend_when_left", value, 2 * EARLY)
+    if window > lifespan:
+        fix = f"Give at most lifespan, {lifespan:g}, and at most session.earliest_possible_extend."
+        raise SettingsError("extend_when_left", value, "is longer than Kratos' sessions live.", fix)
+    return window

@@ -1,0 +1,241 @@
+"""Kratos as it is asked: one method for each call, with the answers that its source and tests know.
+
+Every path, parameter and body here is held against Kratos' OpenAPI document by the tests.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from session_middleware.authorities.base import Attached, Shown
+from session_middleware.authorities.calls import Answered, Calls, ProviderFault
+from session_middleware.authorities.kratos.session import KratosSession, read_session
+
+__all__ = ["TOKEN_HEADER", "Kratos", "Whoami"]
+
+#: Where API clients send the session's token.
+TOKEN_HEADER = "x-session-token"  # noqa: S105  # a name
+
+#: Sessions of one user that are listed; Kratos gives no more in one answer.
+MOST_LISTED = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Whoami:
+    """What whoami says of a credential.
+
+    Attributes:
+        session: the live one; None where there is none to be seen.
+        lacks_factor: the session lives, and a second factor has to be proved before Kratos shows it.
+        relay: Kratos' own Set-Cookie values.
+    """
+
+    session: KratosSession | None
+    lacks_factor: bool = False
+    relay: tuple[str, ...] = ()
+
+
+class Kratos:
+    """The two listeners of one Kratos.
+
+    Args:
+        public: calls to the public listener.
+        admin: calls to the admin listener; None without admin rights.
+        cookie_name: `session.cookie.name`.
+    """
+
+    def __init__(self, public: Calls, admin: Calls | None, cookie_name: str) -> None:
+        self._public, self._admin, self._cookie_name = public, admin, cookie_name
+
+    def attached(self, to: Attached) -> Kratos:
+        """Return the same as one app asks it."""
+        admin = None if self._admin is None else self._admin.attached(to)
+        return Kratos(self._public.attached(to), admin, self._cookie_name)
+
+    def close(self) -> None:
+        """Close the connections of a synchronous app."""
+        for calls in (self._public, self._admin):
+            if calls is not None:
+                calls.close()
+
+    async def aclose(self) -> None:
+        """Close the connections of the running loop."""
+        for calls in (self._public, self._admin):
+            if calls is not None:
+                await calls.aclose()
+
+    @property
+    def has_admin(self) -> bool:
+        """Whether the admin listener may be asked."""
+        return self._admin is not None
+
+    # --- the public listener -------------------------------------------------------------------------------------
+
+    async def whoami(self, shown: Shown) -> Whoami:
+        """Ask whose session a credential is. A 401 is no session to be seen, which proves nothing (kratos issue 3250).
+
+        Raises:
+            ProviderFault: there was no usable answer.
+        """
+        answered = await self._public.ask("GET", "/sessions/whoami", headers=self._credential(shown))
+        if answered.status == 200:
+            session = read_session(answered.object())
+            return Whoami(session if session.active else None, relay=answered.set_cookies)
+        if answered.status == 401:
+            return Whoami(None)
+        if answered.status == 403 and _error(answered) == "session_aal2_required":
+            return Whoami(None, lacks_factor=True)
+        raise _unexpected(answered)
+
+    async def denies_session(self, shown: Shown) -> bool:
+        """Ask for a login flow of the second factor, which tells a session that is over from a fault, as whoami does not.
+
+        Without a session Kratos refuses it as `session_aal1_required`; where its database fails it says 500; and for a
+        live session it begins a flow that nobody will finish.
+
+        Raises:
+            ProviderFault: there was no usable answer.
+        """
+        kind = "api" if TOKEN_HEADER in shown.headers else "browser"
+        answered = await self._public.ask(
+            "GET",
+            f"/self-service/login/{kind}",
+            query={"aal": "aal2"},
+            headers=self._credential(shown),
+            safe=False,
+        )
+        if answered.status == 401 and _error(answered) == "session_aal1_required":
+            return True
+        if answered.status in (200, 400):
+            return False
+        raise _unexpected(answered)
+
+    async def log_out(self, shown: Shown) -> tuple[str, ...]:
+        """End the session of a credential as its own holder; return Kratos' Set-Cookie values.
+
+        A browser's takes two steps: Kratos makes a logout token that is bound to the session, and takes it back with the
+        cookie. An API client's takes its token.
+
+        Raises:
+            ProviderFault: there was no usable answer.
+        """
+        if TOKEN_HEADER in shown.headers:
+            token = shown.headers[TOKEN_HEADER]
+            answered = await self._public.ask(
+                "DELETE", "/self-service/logout/api", json={"session_token": token}, safe=True
+            )
+            if answered.status not in (204, 403):  # 403: no such token
+                raise _unexpected(answered)
+            return ()
+        headers = self._credential(shown)
+        begun = await self._public.ask("GET", "/self-service/logout/browser", headers=headers)
+        if begun.status == 401:
+            return ()  # over already
+        logout_token = begun.object().get("logout_token") if begun.status == 200 else None
+        if not isinstance(logout_token, str):
+            raise _unexpected(begun)
+        done = await self._public.ask("GET", "/self-service/logout", query={"token": logout_token}, headers=headers)
+        if done.status not in (204, 401):  # 401: somebody else was first
+            raise _unexpected(done)
+        return done.set_cookies
+
+    def _credential(self, shown: Shown) -> Mapping[str, str]:
+        # Never both: whoami answers 500 to a good token beside a cookie that it cannot read.
+        if TOKEN_HEADER in shown.headers:
+            return {"X-Session-Token": shown.headers[TOKEN_HEADER]}
+        value = shown.cookies.get(self._cookie_name)
+        return {"Cookie": f"{self._cookie_name}={value}"} if value is not None else {}
+
+    # --- the admin listener --------------------------------------------------------------------------------------
+
+    async def session(self, id: str) -> KratosSession | None:
+        """Return a session by its id, alive or not; None: there is no such row.
+
+        Its identity is asked for too: without it Kratos does not look whether the user was disabled.
+
+        Raises:
+            ProviderFault: there was no usable answer.
+        """
+        answered = await self._ask_admin("GET", f"/sessions/{_part(id)}", query={"expand": "identity"})
+        if answered.status == 404:
+            return None
+        if answered.status != 200:
+            raise _unexpected(answered)
+        return read_session(answered.object())
+
+    async def extend(self, id: str) -> None:
+        """Ask for an extension. No answer says whether anything was extended: look again.
+
+        Success may be without effect (too early), and 404 may mean that another request extends it just now.
+
+        Raises:
+            ProviderFault: there was no usable answer.
+        """
+        answered = await self._ask_admin("PATCH", f"/sessions/{_part(id)}/extend")
+        if answered.status not in (200, 204, 404):
+            raise _unexpected(answered)
+
+    async def revoke(self, id: str) -> None:
+        """End a session by its id; it may be over already.
+
+        Raises:
+            ProviderFault: there was no usable answer.
+        """
+        answered = await self._ask_admin("DELETE", f"/sessions/{_part(id)}", safe=True)
+        if answered.status not in (204, 404):
+            raise _unexpected(answered)
+
+    async def sessions_of(self, identity: str) -> Sequence[KratosSession]:
+        """Return the live sessions of a user.
+
+        Raises:
+            ProviderFault: there was no usable answer.
+        """
+        query = {"active": "true", "per_page": str(MOST_LISTED)}
+        answered = await self._ask_admin("GET", f"/identities/{_part(identity)}/sessions", query=query)
+        if answered.status == 404:
+            return ()
+        if answered.status != 200:
+            raise _unexpected(answered)
+        try:
+            listed = json.loads(answered.body)
+        except ValueError:
+            listed = None
+        if not isinstance(listed, list) or not all(isinstance(item, Mapping) for item in listed):
+            raise ProviderFault("garbage", f"Kratos answered {answered.where} without a JSON array of objects.")
+        return tuple(read_session(item) for item in listed)
+
+    async def revoke_all(self, identity: str) -> None:
+        """End every session of a user.
+
+        Raises:
+            ProviderFault: there was no usable answer.
+        """
+        answered = await self._ask_admin("DELETE", f"/identities/{_part(identity)}/sessions", safe=True)
+        if answered.status not in (204, 404):
+            raise _unexpected(answered)
+
+    async def _ask_admin(self, method: Any, path: str, **options: Any) -> Answered:  # Any: as `Calls.ask` takes them
+        assert self._admin is not None
+        answered = await self._admin.ask(method, f"/admin{path}", **options)
+        if answered.status in (401, 403):
+            raise ProviderFault("credentials", f"Kratos refused our admin token for {answered.where}.")
+        return answered
+
+
+def _part(id: str) -> str:
+    return quote(id, safe="")
+
+
+def _error(answered: Answered) -> str | None:
+    error = answered.object().get("error")
+    found = error.get("id") if isinstance(error, Mapping) else None
+    return found if isinstance(found, str) else None
+
+
+def _unexpected(answered: Answered) -> ProviderFault:
+    return ProviderFault("garbage", f"Kratos answered {answered.status} to {answered.where}, which it should not.")

@@ -1,0 +1,129 @@
+"""An app whose sessions live at the Kratos stand-in, on a stage: people sign in there, and both tell the same time."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from session_middleware.authorities.kratos import KratosAuthority
+from session_middleware.core.record import SessionRecord, handle_of
+from session_middleware.stores.memory import MemoryStore
+from session_middleware.testing.browser import Answer, Browser, Driver
+from session_middleware.testing.stage import Stage
+from session_middleware.testing.stand_ins.kratos import KratosCredential, KratosStandIn
+from tests.authorities.kratos_operations import check_calls
+from tests.authorities.kratos_visitor import Visitor
+from tests.authorities.kratos_world import World, world
+
+#: Two are enough where nothing of an adapter's is in play.
+FEW = ["asgi", "wsgi"]
+
+COOKIE = "ory_kratos_session"
+APP = "https://app.example"
+
+
+@dataclass
+class Town:
+    """A stage with a Kratos beside it."""
+
+    stage: Stage
+    here: World
+    made: list[KratosAuthority] = field(default_factory=list)
+
+    @property
+    def kratos(self) -> KratosStandIn:
+        return self.here.kratos
+
+    @property
+    def clock(self) -> Any:
+        return self.stage.clock
+
+    def authority(self, *, admin: bool = True, **options: Any) -> KratosAuthority:
+        """Return an authority that asks the stand-in, with its admin listener or without."""
+        options.setdefault("lifespan", 3600.0)
+        options.setdefault("app_url", APP)
+        if admin:
+            options.setdefault("admin_url", self.here.admin_url)
+        self.made.append(KratosAuthority(self.here.public_url, **options))
+        return self.made[-1]
+
+    def alice(self, **options: Any) -> KratosCredential:
+        """Return what somebody holds who has just signed in at Kratos."""
+        return self.kratos.begin_session(self.kratos.add_identity("alice", "correct horse"), **options)
+
+    def browser(self, held: KratosCredential | None = None, *, driver: Any = None, **options: Any) -> Browser:
+        """Return a browser, with the Kratos cookie of a session if one is given; options are the app's settings."""
+        if driver is None and "authority" not in options:
+            options["authority"] = self.authority()
+        browser = self.stage.visitor(driver, **options)
+        if held is not None:
+            self.show(browser, held)
+        return browser
+
+    def show(self, browser: Browser, held: KratosCredential) -> None:
+        """Give a browser the Kratos cookie of a session."""
+        browser.jar.take([f"{held.cookie}; Path=/; HttpOnly"], browser.origin, "/")
+
+    def at_kratos(self, browser: Browser, answer: Answer, **typed: str) -> Answer:
+        """Follow a redirect to Kratos, fill in its form if there is one, and come back to the app."""
+        location = answer.header("Location") or ""
+        assert location.startswith(self.here.public_url), f"leads elsewhere: {answer.status} {location}"
+        person = Visitor(self.here)
+        person.cookies = {name: browser.jar[name] for name in browser.jar.names if not name.startswith("__Host-")}
+        page = person.open(location)
+        if page.status == 200:
+            page = person.fill_in(page, **typed)
+        for name, value in person.cookies.items():
+            browser.jar.take([f"{name}={value}; Path=/; HttpOnly"], browser.origin, "/")
+        back = page.headers["Location"]
+        assert back.startswith(APP), f"{page.status} {back}"
+        return browser.navigate(back.removeprefix(APP), site="cross-site")
+
+    def record(self, subject: str) -> SessionRecord | None:
+        """Return the one live record of a user."""
+        found = self.stage.store.list(handle_of("subject", subject), self.clock())
+        assert len(found) <= 1
+        return found[0] if found else None
+
+    def paths(self, since: int = 0) -> list[str]:
+        """Return method and path of what Kratos was asked, ids left out."""
+        shown = []
+        for call in self.kratos.calls[since:]:
+            parts = ["{id}" if len(part) == 36 else part for part in call.path.split("/")]
+            shown.append(f"{call.method} {'/'.join(parts)}")
+        return shown
+
+
+@contextmanager
+def town(mode: str, **options: Any) -> Iterator[Town]:
+    """Set a stage of this mode beside a stand-in with these options; what was asked of it fits Kratos' OpenAPI document."""
+    module = importlib.import_module(f"tests.modes.{mode}_mode")
+
+    def make(*args: Any, **more: Any) -> Driver:
+        driver: Any = module.make(*args, **more)
+        close = driver.close
+
+        def close_all() -> None:
+            if hasattr(driver, "_run"):  # its connections are closed on its own loop
+                driver._run(more["authority"].aclose)
+            close()
+
+        driver.close = close_all
+        return driver
+
+    stage = Stage(make, MemoryStore())
+    options = {"lifespan": 3600.0, "allowed_return_urls": [APP], **options}
+    with world(clock=stage.clock, **options) as here:
+        made = Town(stage, here)
+        try:
+            yield made
+        finally:
+            stage.close()
+            for authority in made.made:
+                authority.close()
+        ours = [call for call in made.kratos.calls if call.headers.get("user-agent") == "session-middleware"]
+        assert ours or not made.made, "nothing was asked of Kratos"
+        check_calls(ours)
