@@ -280,6 +280,8 @@ class Adopting:
                     x.verdict = Verdict.REVOKED  # dead wins (L13)
                     return
                 record = held
+            else:
+                x.record = record.evolve(ceiling=until)
         except StoreUnavailable:
             x.record = record.evolve(ceiling=until)  # holds for this request, and is found to differ at the next
         assert x.record is not None

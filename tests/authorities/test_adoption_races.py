@@ -1,0 +1,259 @@
+"""Adoption where others write meanwhile, where bounds are reached, and where a provider answers oddly (L2, L13, L14, L24)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from session_middleware import vouching
+from session_middleware.authorities.base import Alive, NotExtended, ProviderLogin, Shown, Vouch
+from session_middleware.authorities.routes import End
+from session_middleware.core.provider import ProviderSession
+from session_middleware.core.record import SessionRecord, handle_of
+from session_middleware.testing.scenarios.expect import served
+from session_middleware.testing.stage import TOKEN, Stage, login
+
+from .desk import Desk, Stay
+from .front_desk import FrontDesk
+from .test_adoption import FEW, guest, problem, show, stage_of
+from .test_routes import signed_in, told
+
+
+@pytest.fixture(params=FEW, ids=lambda name: name.removesuffix("_mode"))
+def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
+    yield from stage_of(request.param)
+
+
+def only(stage: Stage, subject: str = "alice") -> SessionRecord:
+    [record] = list(stage.store.store.list(handle_of("subject", subject), stage.clock()))
+    found: SessionRecord = record
+    return found
+
+
+def test_two_tabs_come_back_from_the_provider(stage: Stage) -> None:
+    """Both show the new stay beside the old token: one new session, which the second joins; the old one ends (L12)."""
+    desk = Desk()
+    one = guest(stage, desk)
+    served(one.navigate("/me"))
+    stage.clock.advance(100)
+    desk.stays["stay-2"] = Stay("bob", stage.clock())
+    show(one, "stay-2")
+    two = one.twin(stage.app(authority=desk))
+    first, second = served(one.navigate("/me")), served(two.navigate("/me"))
+    assert first["id"] == second["id"]
+    assert one.jar[TOKEN] == two.jar[TOKEN]
+    assert not list(stage.store.store.list(handle_of("subject", "alice"), stage.clock()))
+
+
+def test_the_end_moves_early(stage: Stage) -> None:
+    """A provider's end that moved is followed at the next question, to earlier instants too (L2)."""
+    desk = Desk()
+    browser = guest(stage, desk, ends_at=stage.clock() + 600, inactivity_timeout=None)
+    served(browser.navigate("/me"))
+    for left in (1_200, 300):
+        desk.stays["stay-1"].ends_at = stage.clock() + left
+        assert served(browser.navigate("/me"))["absolute_deadline"] == stage.clock() + left - 30
+
+
+def test_the_end_moves_beside_other_writers(stage: Stage) -> None:
+    """A write of claims in between is kept; an end in between wins; a store that cannot write does not matter yet."""
+    desk = Desk()
+    browser = guest(stage, desk, ends_at=stage.clock() + 600, inactivity_timeout=None)
+    id = served(browser.navigate("/me"))["id"]
+    record = only(stage)
+
+    def claims() -> Any:
+        yield "save", record.evolve(claims={"color": "red"})
+
+    desk.stays["stay-1"].ends_at = stage.clock() + 1_200
+    stage.store.interrupt("save", claims)
+    assert served(browser.navigate("/me"))["claims"] == {"color": "red"}
+    assert only(stage).ceiling == stage.clock() + 1_200
+    desk.stays["stay-1"].ends_at = stage.clock() + 2_400
+    stage.store.go_down(reads=False)
+    assert served(browser.navigate("/me"))["absolute_deadline"] == stage.clock() + 2_370
+    stage.store.come_back()
+    served(browser.navigate("/me"))
+    assert only(stage).ceiling == stage.clock() + 2_400
+    desk.stays["stay-1"].ends_at = stage.clock() + 3_600
+    stage.store.interrupt("save", stage.ends_meanwhile(id))
+    assert served(browser.navigate("/me"))["id"] != id  # that end left no mark, so the stay begins another session
+
+
+def test_writers_without_end(stage: Stage) -> None:
+    """Where others write without end the moved ceiling holds for this request, and is written by a later one."""
+    desk = Desk()
+    browser = guest(stage, desk, ends_at=stage.clock() + 600, inactivity_timeout=None)
+    served(browser.navigate("/me"))
+    desk.stays["stay-1"].ends_at = stage.clock() + 1_200
+
+    def writer() -> Any:
+        yield "save", only(stage).evolve(claims={"n": only(stage).revision})
+
+    for n in range(25):
+        stage.store.interrupt("save", writer, skip=n)
+    assert served(browser.navigate("/me"))["absolute_deadline"] == stage.clock() + 1_170
+
+
+def test_what_is_over_at_the_providers_end(stage: Stage) -> None:
+    """Where the provider's end has passed and it says gone, or does not know it any more, ours ends by age (L2, L16)."""
+    desk = Desk()
+    browser = guest(stage, desk, ends_at=stage.clock() + 600, inactivity_timeout=None)
+    served(browser.navigate("/me"))
+    stage.clock.advance(580)
+    desk.stays["stay-1"].over = True
+    problem(browser.fetch("/me"), "lifetime")
+
+
+def test_silence_that_passed_before_the_providers_end(stage: Stage) -> None:
+    """Both have passed: nobody is asked, the earlier one names the reason (L16)."""
+    desk = Desk()
+    browser = guest(stage, desk, ends_at=stage.clock() + 5_000)
+    served(browser.navigate("/me"))
+    stage.clock.advance(5_000)
+    asked = desk.calls.count("verify")
+    problem(browser.fetch("/me"), "inactivity")
+    assert desk.calls.count("verify") == asked
+
+
+def test_an_absolute_end_that_is_our_own(stage: Stage) -> None:
+    """A ceiling that has not passed is no reason to ask when our own longest lifetime has."""
+    desk = Desk(interval=None)
+    options = {"inactivity_timeout": None, "absolute_lifetime": 600}
+    browser = guest(stage, desk, ends_at=stage.clock() + 610, **options)
+    served(browser.navigate("/me"))
+    stage.clock.advance(605)
+    problem(browser.fetch("/me"), "lifetime")
+
+
+def test_a_provider_session_of_another_authority(stage: Stage) -> None:
+    """A session that the app's own callback made on another provider is not asked about at this one."""
+    desk = Desk()
+    browser = stage.visitor(stage.app(authority=desk, inactivity_timeout=None))
+    other = {"id": "sid", "authenticated_at": stage.clock(), "ends_at": stage.clock() + 600, "authority": "other"}
+    served(login(browser, "alice", provider=other))
+    served(browser.navigate("/me"))
+    assert browser.fetch("/session/continue", "POST").status == 200
+    stage.clock.advance(580)
+    problem(browser.fetch("/me"), "lifetime")
+    assert desk.calls == []
+
+
+def test_an_answer_about_a_session_that_is_the_apps_own(stage: Stage) -> None:
+    """A credential shown beside a session of the app's own login changes nothing about it."""
+
+    class Talkative(Desk):
+        """Says whose credential it is, whatever the record."""
+
+        async def verify(self, record: SessionRecord, shown: Shown, now: float) -> Vouch:
+            return Vouch(Alive.ALIVE, ProviderLogin("bob", ProviderSession("stay-9", now, authority=self.name)))
+
+    browser = stage.signed_in("carol", stage.app(authority=Talkative()))
+    show(browser, "stay-9")
+    assert served(browser.navigate("/me"))["subject"] == "carol"
+
+
+def test_an_extension_that_is_not_wanted(stage: Stage) -> None:
+    """The provider may say no, or not say until when: the session goes on as it is."""
+    desk = Desk()
+    desk.extends_by = 600
+    browser = guest(stage, desk, ends_at=stage.clock() + 600, inactivity_timeout=None)
+    served(browser.navigate("/me"))
+    stage.clock.advance(60)
+    desk.extension = NotExtended()
+    assert served(browser.navigate("/me"))["absolute_deadline"] == stage.clock() + 510
+
+
+def test_continue_while_the_provider_is_down(stage: Stage) -> None:
+    """Ours goes as far as the provider's end is known to be (L17)."""
+    desk = Desk(interval=3_600)
+    browser = guest(stage, desk, ends_at=stage.clock() + 600, inactivity_timeout=900)
+    served(browser.navigate("/me"))
+    desk.fault = RuntimeError("down")
+    answer = browser.fetch("/session/continue", "POST")
+    assert (answer.status, answer.json["absolute_left"]) == (200, 570)
+
+
+def test_claims_that_do_not_fit(stage: Stage) -> None:
+    """What the authority puts into listed claims must fit the cookie; that is the operator's to mend, and is loud (L19)."""
+
+    class Wordy(Desk):
+        """Gives more claims than a cookie holds."""
+
+        async def adopt(self, shown: Shown, now: float) -> Vouch:
+            provider = ProviderSession("stay-1", now, authority=self.name)
+            return Vouch(Alive.ALIVE, ProviderLogin("alice", provider, claims={"room": "x" * 5_000}))
+
+    browser = guest(stage, Wordy(), jwt_claims=("room",))
+    assert browser.fetch("/me").status == 500
+    assert stage.store.calls["create"] == 0
+
+
+def test_what_is_said_twice_in_one_breath(stage: Stage) -> None:
+    """A session found by two of its handles is ended, and counted, once."""
+    desk = FrontDesk()
+    browser = signed_in(stage, desk)
+    desk.end = End("provider", ("stay-1", "stay-1"), handles=(handle_of("desk", "alice"),))
+    assert told(browser).status == 200
+    assert stage.event_names().count("session_ended") == 1
+
+
+def test_a_mark_that_could_not_be_stored(stage: Stage) -> None:
+    """The provider is asked to say it again, since a login that is on its way could not be refused (L24)."""
+    desk = FrontDesk()
+    browser = signed_in(stage, desk)
+    desk.end = End("provider", ("stay-77",))
+    stage.store.go_down(reads=False)
+    assert told(browser).status == 503
+
+
+def test_stale_among_writers_without_end(stage: Stage) -> None:
+    """It gives up with 503, and the provider says it again."""
+    desk = FrontDesk()
+    browser = signed_in(stage, desk)
+    desk.end = End("credential-change", ("stay-1",), stale=True)
+
+    def writer() -> Any:
+        yield "save", only(stage).evolve(claims={"n": only(stage).revision})
+
+    for n in range(25):
+        stage.store.interrupt("save", writer, skip=n)
+    assert told(browser).status == 503
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers, refusals and ends that are owed fill no memory: the older half goes, the oldest end is dropped."""
+    monkeypatch.setattr(vouching, "REMEMBERED", 4)
+    monkeypatch.setattr(vouching, "OWED", 2)
+    for stage in stage_of("wsgi_mode"):
+        desk = Desk(interval=60)
+        driver = stage.app(authority=desk)
+        guests = [guest(stage, desk, f"stay-{n}", f"guest-{n}", driver=driver) for n in range(6)]
+        for browser in guests:
+            served(browser.navigate("/me"))
+        place: dict[int, int] = {}
+        for n in range(100):
+            vouching._remember(place, n, n)
+        assert 2 <= len(place) <= 4
+        assert 99 in place
+        desk.fault = RuntimeError("down")
+        for browser in guests[:4]:
+            assert browser.submit("/sign-out").status == 200
+        desk.fault = None
+        stage.clock.advance(6)
+        served(guests[5].navigate("/me"))
+        assert sum(stay.over for stay in desk.stays.values()) == 2
+
+
+def test_an_error_that_is_none_of_ours(stage: Stage) -> None:
+    """An error of `login` that is not about the provider's session reaches the app's error handling."""
+
+    class Refusing(Desk):
+        """Names a user that is none."""
+
+        async def adopt(self, shown: Shown, now: float) -> Vouch:
+            return Vouch(Alive.ALIVE, ProviderLogin("", ProviderSession("stay-1", now, authority=self.name)))
+
+    assert guest(stage, Refusing()).fetch("/me").status == 500
