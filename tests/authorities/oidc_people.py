@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import httpx2
+import pytest
 
 from session_middleware.authorities.oidc import OIDCAuthority
 from session_middleware.stores.memory import MemoryStore
@@ -84,3 +87,38 @@ class Person:
         if arrival.method == "GET":
             return self.app.navigate(arrival.target, site="cross-site")
         return self.app.submit(arrival.target, urlencode(arrival.form).encode(), site="cross-site")
+
+
+@pytest.fixture(params=MODES)
+def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
+    """A stage whose clock is the provider's, which is real."""
+    stage = stage_of(request.param)
+    stage.clock.set(time.time())
+    yield stage
+    stage.close()
+
+
+@pytest.fixture
+def person(stage: Stage, peer: Peer) -> Iterator[Callable[..., Person]]:
+    """Makes people at an application of their own, or at that of another; `settings` are its, the rest the authority's."""
+    visitors: list[Visitor] = []
+
+    def make(
+        login: str = "alice",
+        *,
+        like: Person | None = None,
+        application: Application | None = None,
+        settings: dict[str, Any] | None = None,
+        **more: Any,
+    ) -> Person:
+        where = application or peer.shop
+        if like is None:
+            driver = stage.app(authority=authority_at(peer, stage, where, **more), **(settings or {}))
+        else:
+            driver = like.app.driver
+        visitors.append(Visitor(peer.issuer, login))
+        return Person(stage, driver, visitors[-1], where)
+
+    yield make
+    for visitor in visitors:
+        visitor.__exit__()

@@ -3,49 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from session_middleware.testing.scenarios.expect import served
 from session_middleware.testing.stage import Stage
-from tests.authorities.oidc_peer import Peer
-from tests.authorities.oidc_people import MODES, Person, authority_at, stage_of
-from tests.authorities.oidc_visitor import Visitor
+from tests.authorities.oidc_people import Person
 
 pytestmark = pytest.mark.server
-
-
-@pytest.fixture(params=MODES)
-def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
-    """A stage whose clock is the provider's, which is real."""
-    stage = stage_of(request.param)
-    stage.clock.set(time.time())
-    yield stage
-    stage.close()
-
-
-@pytest.fixture
-def person(stage: Stage, peer: Peer) -> Iterator[Callable[..., Person]]:
-    """Makes people; `settings` are the application's, the rest the authority's."""
-    visitors: list[Visitor] = []
-
-    def make(
-        login: str = "alice", *, like: Person | None = None, settings: dict[str, Any] | None = None, **more: Any
-    ) -> Person:
-        driver = (
-            stage.app(authority=authority_at(peer, stage, **more), **(settings or {}))
-            if like is None
-            else like.app.driver
-        )
-        visitors.append(Visitor(peer.issuer, login))
-        return Person(stage, driver, visitors[-1], peer.shop)
-
-    yield make
-    for visitor in visitors:
-        visitor.__exit__()
 
 
 def asked_of(url: str) -> dict[str, str]:
