@@ -159,6 +159,8 @@ async def answer(engine: Engine, x: Exchange, route: Endpoint, read_body: Callab
         reply = _done(said.status)
     else:
         reply = _refused(x, said)
+    if isinstance(said, Redirect) or (isinstance(said, Begin) and x.created is not None):
+        x.relay += said.relay
     x.relay += tuple(lines)
     return reply
 

@@ -25,6 +25,7 @@ import pytest
 
 from session_middleware.runtime import run_sync
 from session_middleware.testing.browser import Answer, Browser, Driver
+from session_middleware.testing.clock import FakeClock
 from session_middleware.testing.scenario_app import describe, login_arguments
 from session_middleware.testing.scenarios.activity import ActivityScenarios
 from session_middleware.testing.scenarios.credentials import CredentialScenarios
@@ -41,7 +42,7 @@ from session_middleware.testing.scenarios.providers import ProviderScenarios
 from session_middleware.testing.scenarios.refusal import RefusalScenarios
 from session_middleware.testing.scenarios.renewal import RenewalScenarios
 from session_middleware.testing.scenarios.routes import RouteScenarios
-from session_middleware.testing.stage import Stage
+from session_middleware.testing.stage import Behind, Stage
 
 __all__ = ["AdapterContract", "Answer", "Browser", "Driver", "describe", "login_arguments"]
 
@@ -81,10 +82,20 @@ class AdapterContract(
         return False
 
     @pytest.fixture
-    def stage(self, make: Callable[..., Driver], make_store: Callable[[], Any]) -> Iterator[Stage]:
+    def behind(self) -> Callable[[FakeClock], Behind] | None:
+        """Override: return what makes the provider that people sign in at; None: the app vouches itself."""
+        return None
+
+    @pytest.fixture
+    def stage(
+        self,
+        make: Callable[..., Driver],
+        make_store: Callable[[], Any],
+        behind: Callable[[FakeClock], Behind] | None,
+    ) -> Iterator[Stage]:
         """A clock, a watched store, and what makes apps and browsers."""
         store = make_store()
-        stage = Stage(make, store)
+        stage = Stage(make, store, behind)
         yield stage
         stage.close()
         close = getattr(store, "close", None)

@@ -80,6 +80,10 @@ class Browser:
         jar: the cookies.
         answers: everything received, in order.
         cookie_header: sent in place of what the jar holds, if it is not None.
+        enter: signs a user in at the provider behind the app (`stage.Behind`); None where the app vouches itself.
+        beside: cookies of that provider. Scenarios look at ours: these are sent with each request and kept, and are
+            neither in `jar` nor in the answers that are returned.
+        beside_names: their names.
     """
 
     def __init__(self, driver: Driver, clock: Callable[[], float], *, origin: str = "https://app.example") -> None:
@@ -89,6 +93,9 @@ class Browser:
         self.jar = CookieJar(clock)
         self.answers: list[Answer] = []
         self.cookie_header: str | None = None
+        self.enter: Callable[[str], tuple[dict[str, Any], list[str]]] | None = None  # Any: JSON values
+        self.beside = CookieJar(clock)
+        self.beside_names: tuple[str, ...] = ()
 
     # --- what people do ----------------------------------------------------------------------------------------
 
@@ -162,7 +169,8 @@ class Browser:
     def twin(self, driver: Driver | None = None) -> Browser:
         """Return a browser with a copy of the cookies: a thief, a parallel tab, one that lost the last response."""
         other = Browser(driver or self.driver, self.clock, origin=self.origin)
-        other.jar = self.jar.copy()
+        other.jar, other.enter = self.jar.copy(), self.enter
+        other.beside, other.beside_names = self.beside.copy(), self.beside_names
         return other
 
     # --- one request -------------------------------------------------------------------------------------------
@@ -173,12 +181,20 @@ class Browser:
         path = target.partition("?")[0]
         sent = [("Host", parts.netloc), ("User-Agent", AGENT)]
         cookie = self.jar.header_for(self.origin, path) if self.cookie_header is None else self.cookie_header
+        cookie = "; ".join(part for part in (cookie, self.beside.header_for(self.origin, path)) if part)
         if cookie:
             sent.append(("Cookie", cookie))
         answer = self.driver.request(method, target, [*sent, *headers], body)
+        if self.beside_names:
+            self.beside.take([line for line in answer.set_cookies if self._is_beside(line)], self.origin, path)
+            kept = [pair for pair in answer.headers if pair[0].lower() != "set-cookie" or not self._is_beside(pair[1])]
+            answer = Answer(answer.status, kept, answer.body)
         self.jar.take(answer.set_cookies, self.origin, path)
         self.answers.append(answer)
         return answer
+
+    def _is_beside(self, line: str) -> bool:
+        return line.partition("=")[0].strip() in self.beside_names
 
     def _fetch_metadata(self, site: str, mode: str) -> list[tuple[str, str]]:
         if not self.jar.is_secure(self.origin):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlencode
 
 from session_middleware.core.tokens import key_of
@@ -14,7 +14,7 @@ from session_middleware.testing.browser import Answer, Browser, Driver
 from session_middleware.testing.clock import FakeClock
 from session_middleware.testing.watched_store import Meanwhile, WatchedStore
 
-__all__ = ["JWT", "KEY", "OTHER_KEY", "TOKEN", "Stage"]
+__all__ = ["Behind", "JWT", "KEY", "OTHER_KEY", "TOKEN", "Stage"]
 
 KEY = "scenario key one: 0f6a1b2c3d4e5f60718293a4b5c6d7e8"
 OTHER_KEY = "scenario key two: 9a8b7c6d5e4f30211203f4e5d6c7b8a9"
@@ -33,19 +33,46 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
+class Behind(Protocol):
+    """A provider that people sign in at, to play the scenarios with its authority in place of the local one.
+
+    A login of a scenario stands on a session there, and the browser shows the provider's cookies from then on.
+
+    Attributes:
+        cookies: the names of those cookies.
+    """
+
+    cookies: tuple[str, ...]
+
+    def authority(self) -> Any:  # Any: an Authority
+        """Return a new authority for one app (process). It adopts nothing: a scenario says itself who signs in when."""
+        ...
+
+    def enter(self, subject: str) -> tuple[dict[str, Any], list[str]]:  # Any: JSON values
+        """Sign a user in there; return the fields of the `ProviderSession`, and the Set-Cookie values of the provider."""
+        ...
+
+
 class Stage:
     """Makes apps and browsers for one scenario.
 
     Args:
         make: a mode's factory: `make(settings, store, *, clock, on_event, authority) -> Driver`.
         store: a new, empty store.
+        behind: the provider behind every app that is not given an authority of its own.
 
     Attributes:
         events: every `SessionEvent` of every app, in order.
     """
 
-    def __init__(self, make: Callable[..., Driver], store: Any) -> None:  # Any: a Store or an AsyncStore
+    def __init__(
+        self,
+        make: Callable[..., Driver],
+        store: Any,  # Any: a Store or an AsyncStore
+        behind: Callable[[FakeClock], Behind] | None = None,
+    ) -> None:
         self.clock = FakeClock()
+        self.behind = None if behind is None else behind(self.clock)
         self.store = WatchedStore(store)
         self.events: list[SessionEvent] = []
         self._make = make
@@ -56,6 +83,8 @@ class Stage:
         """Start an app over the common store; a second one is another worker, or another release."""
         more = {"mount": mount} if mount else {}
         settings = Settings(**{**DEFAULTS, **changes})
+        if authority is None and self.behind is not None:
+            authority = self.behind.authority()
         driver = self._make(
             settings, self.store, clock=self.clock, on_event=(self.events.append,), authority=authority, **more
         )
@@ -66,6 +95,8 @@ class Stage:
         """Return the browser of somebody who is not signed in, at an app made with these settings if none is given."""
         browser = Browser(driver or self.app(**options), self.clock)
         self._browsers.append(browser)
+        if self.behind is not None:
+            browser.enter, browser.beside_names = self.behind.enter, self.behind.cookies
         return browser
 
     def signed_in(self, subject: str = "alice", driver: Driver | None = None, **options: Any) -> Browser:
@@ -106,5 +137,10 @@ class Stage:
 def login(browser: Browser, subject: str = "alice", **arguments: Any) -> Answer:
     """Send the login form; claims and limits are written as JSON."""
     query = {"subject": subject}
+    lines: list[str] = []
+    if browser.enter is not None and "provider" not in arguments:
+        arguments["provider"], lines = browser.enter(subject)
     query |= {name: value if isinstance(value, str) else json.dumps(value) for name, value in arguments.items()}
-    return browser.submit(f"/login?{urlencode(query)}", page="/login")
+    answer = browser.submit(f"/login?{urlencode(query)}", page="/login")
+    browser.beside.take(lines, browser.origin, "/")
+    return answer

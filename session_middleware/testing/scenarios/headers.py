@@ -177,6 +177,7 @@ class HeaderScenarios:
         """transport="header": the token is taken from Authorization, and then never from a cookie (L18, L19)."""
         alice = stage.signed_in()
         bare = stage.visitor(transport="header")
+        bare.beside = alice.beside.copy()  # what a provider wants to see beside it
         sent = [("Authorization", f"Session {alice.jar[TOKEN]}")]
         answer = bare.fetch("/me", headers=sent)
         assert served(answer)["subject"] == "alice"

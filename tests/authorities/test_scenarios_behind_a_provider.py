@@ -1,0 +1,69 @@
+"""The whole scenario file with each provider's authority in place of the local one, in every mode."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from session_middleware.stores.memory import MemoryStore
+from session_middleware.testing import AdapterContract, FakeClock
+from session_middleware.testing.browser import Driver
+from session_middleware.testing.stage import Behind
+
+HERE = Path(__file__).parent
+MODES = sorted(path.stem for path in (HERE.parent / "modes").glob("*_mode.py"))
+PROVIDERS = sorted(path.stem for path in (HERE / "behind").glob("[a-z]*.py"))
+#: Played at every run; the others are slow.
+ORDINARY = {("wsgi_mode", "desk"), ("asgi_mode", "desk")}
+
+
+def pairs() -> Iterator[Any]:  # Any: what pytest.param returns
+    for mode in MODES:
+        for provider in PROVIDERS:
+            marks = [] if (mode, provider) in ORDINARY else [pytest.mark.slow]
+            yield pytest.param((mode, provider), marks=marks, id=f"{mode.removesuffix('_mode')}-{provider}")
+
+
+class TestBehindAProvider(AdapterContract):
+    """Every scenario: people sign in at the provider, and each request is vouched for by it."""
+
+    @pytest.fixture(params=pairs())
+    def pair(self, request: pytest.FixtureRequest) -> tuple[str, str]:
+        mode, provider = request.param
+        return mode, provider
+
+    @pytest.fixture
+    def mode(self, pair: tuple[str, str]) -> ModuleType:
+        return importlib.import_module(f"tests.modes.{pair[0]}")
+
+    @pytest.fixture
+    def make(self, mode: ModuleType) -> Callable[..., Driver]:
+        made: Callable[..., Driver] = mode.make
+        return made
+
+    @pytest.fixture
+    def make_store(self) -> Callable[[], Any]:
+        return MemoryStore
+
+    @pytest.fixture
+    def supports_mount(self, mode: ModuleType) -> bool:
+        return getattr(mode, "SUPPORTS_MOUNT", False)
+
+    @pytest.fixture
+    def behind(self, pair: tuple[str, str]) -> Iterator[Callable[[FakeClock], Behind]]:
+        module = importlib.import_module(f"tests.authorities.behind.{pair[1]}")
+        made: list[Any] = []
+
+        def make(clock: FakeClock) -> Behind:
+            made.append(module.make(clock))
+            behind: Behind = made[-1]
+            return behind
+
+        yield make
+        for each in made:
+            each.close()
