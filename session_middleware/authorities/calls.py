@@ -15,6 +15,7 @@ from contextlib import aclosing
 from copy import copy
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
@@ -24,6 +25,8 @@ from session_middleware.errors import SettingsError
 from session_middleware.runtime import mutex, this_loop
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     import httpx2
 
 __all__ = ["Answered", "Calls", "ProviderFault"]
@@ -146,6 +149,7 @@ class Calls:
         }
         self._basic = basic
         self._own = client
+        self._tls: SSLContext | None = None
         self._lock = mutex()
         self._blocking: tuple[int, httpx2.Client] | None = None
         self._awaited: WeakKeyDictionary[Any, tuple[int, httpx2.AsyncClient]] = WeakKeyDictionary()  # Any: a loop
@@ -168,6 +172,10 @@ class Calls:
         calls = copy(self)
         calls._runtime, calls._clock, calls._asynchronous = to.runtime, to.clock, to.runtime.asynchronous
         calls._blocking, calls._awaited, calls._lock = None, WeakKeyDictionary(), mutex()
+        if calls._asynchronous and self._own is None:
+            # Certificates and code are read from disk now, while the app is built, and not on its loop.
+            calls._tls = _library().create_ssl_context()
+            import_module("httpcore2")
         if self._own is not None and hasattr(self._own, "aclose") is not calls._asynchronous:
             wanted = "AsyncClient" if calls._asynchronous else "Client"
             raise SettingsError(
@@ -305,6 +313,7 @@ class Calls:
     def _options(self) -> dict[str, Any]:
         httpx = _library()
         return {
+            "verify": True if self._tls is None else self._tls,
             "timeout": self.timeout,
             "headers": self._headers,
             "auth": self._basic,
@@ -360,6 +369,7 @@ def _seconds(text: str | None) -> float | None:
 
 def _library() -> Any:  # Any: the module
     try:
+        import httpcore2  # noqa: F401  # httpx2 loads it at the first call, and that reads files while the loop waits
         import httpx2
     except ImportError:
         raise SettingsError(
