@@ -154,6 +154,8 @@ def on_trio(store: Any, clock: Clock, jobs: Jobs) -> list[tuple[Verdict, list[st
                 nursery.start_soon(one, job)
 
     trio.run(main)
+    if is_awaited(store):
+        run_sync(_left(store))
     return results
 
 
@@ -182,7 +184,7 @@ def races() -> list[Any]:  # Any: what pytest.param returns
     found = []
     for name in STORES:
         for near in ("", "near-") if name not in ("memory", "sqlite") else ("",):
-            for runner in ("asyncio", "workers") if name.startswith("async-") else RUNNERS:
+            for runner in ("asyncio", "trio", "workers") if name.startswith("async-") else RUNNERS:
                 marks = [pytest.mark.slow] if near or name.endswith(("cluster", "sentinel")) else []
                 found.append(pytest.param((near + name, runner), id=f"{near}{name}-{runner}", marks=marks))
     return found

@@ -29,8 +29,8 @@ STORES: dict[str, Callable[[], Any]] = {
     "async-postgres": lambda: AsyncPostgresStore.from_url(new_schema()),
 }
 
-#: An awaited store is for apps on asyncio.
-ON_ASYNCIO = ("asgi", "django_asgi", "fastapi", "starlette")
+#: An awaited store is for apps on an event loop.
+ON_A_LOOP = ("asgi", "asgi_trio", "django_asgi", "fastapi", "starlette", "starlette_trio")
 
 
 def ways() -> list[Any]:  # Any: what pytest.param returns
@@ -39,7 +39,7 @@ def ways() -> list[Any]:  # Any: what pytest.param returns
     for name in STORES:
         awaited = name.startswith("async-")
         ordinary = "asgi" if awaited else "wsgi"
-        for mode in ON_ASYNCIO if awaited else MODES:
+        for mode in ON_A_LOOP if awaited else MODES:
             for near in ("", "near-"):
                 marks = [] if mode == ordinary else [pytest.mark.slow]
                 found.append(pytest.param((mode, name, bool(near)), id=f"{mode}-{near}{name}", marks=marks))

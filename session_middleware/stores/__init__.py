@@ -11,7 +11,7 @@ from session_middleware.errors import SettingsError
 if TYPE_CHECKING:
     from session_middleware.stores.base import AsyncStore, Store
 
-__all__ = ["masked", "store_from_url", "without_near_cache"]
+__all__ = ["masked", "refuse_control_characters", "store_from_url", "without_near_cache"]
 
 _FORMS: Final = {
     "memory": "memory://",
@@ -46,6 +46,7 @@ def store_from_url(url: str, *, asynchronous: bool = False) -> Store | AsyncStor
     Raises:
         SettingsError: no store is called so, or it cannot be used; passwords are never shown.
     """
+    refuse_control_characters(url)
     scheme, separator, _ = url.partition("://")
     kind = _SAME.get(scheme, scheme)
     if not separator or kind not in _FORMS:
@@ -63,10 +64,29 @@ def store_from_url(url: str, *, asynchronous: bool = False) -> Store | AsyncStor
         return store
     from session_middleware.stores.nearcache import near_cache
 
+    no_lease = _unusable(whole, "near_cache is no number of seconds from 0.1 to 60.", "Write near_cache=2")
     try:
         return near_cache(store, lease=float(lease))
-    except (SettingsError, ValueError):  # of the lease, and the text may be anything
-        raise _unusable(whole, "near_cache is no number of seconds from 0.1 to 60.", "Write near_cache=2") from None
+    except SettingsError as problem:
+        raise no_lease if problem.field == "lease" else problem from None
+    except ValueError:  # the text may be anything
+        raise no_lease from None
+
+
+def refuse_control_characters(url: str) -> None:
+    """See that nothing in a URL is dropped without a word: `urlsplit` leaves out line breaks and tabs (WHATWG URL).
+
+    Raises:
+        SettingsError: there is a line break, a tab or another control character in it.
+    """
+    if any(character < " " or character == "\x7f" for character in url):
+        shown = "".join(character for character in masked(url) if character.isprintable())
+        raise SettingsError(
+            "SESSION_STORE_URL",
+            shown,
+            "has a line break, a tab or another control character in it.",
+            "Take it out (what is read from a file often ends with one); in a password write %0A for a line break.",
+        )
 
 
 def without_near_cache(url: str) -> tuple[str, str | None]:

@@ -67,6 +67,7 @@ __all__ = [
     "AddsOnce",
     "Announcements",
     "Announces",
+    "AnnouncesIf",
     "AsyncStore",
     "Caches",
     "Caps",
@@ -287,6 +288,15 @@ class Announces(Protocol):
 
     def announcements(self) -> Announcements:
         """Open a connection of its own. Every write that begins after this has returned is announced on it."""
+        ...
+
+
+@runtime_checkable
+class AnnouncesIf(Protocol):
+    """A store that announces only where it was set up so; a near cache asks before it relies on it."""
+
+    def check_announces(self) -> None:
+        """Raise SettingsError, with the way out, where `announcements` could never open a connection."""
         ...
 
 

@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from session_middleware.core.lifetime import Touch
-from session_middleware.errors import SettingsError, StoreUnavailable
+from session_middleware.errors import StoreUnavailable
 from session_middleware.runtime import run_sync
 from session_middleware.stores.postgres import AsyncPostgresStore, PostgresStore
 from session_middleware.testing.reference_record import reference_record
@@ -213,10 +213,21 @@ def test_two_loops_share_a_store(url):
     asyncio.run(store.close())
 
 
-def test_trio_is_refused_with_the_way_out(url):
-    """The asynchronous form says on trio that it needs asyncio and which form to take."""
-    with pytest.raises(SettingsError, match="blocking form"):
-        trio.run(AsyncPostgresStore.from_url(url).load, KEY)
+def test_on_trio_the_calls_are_those_of_the_blocking_form(url):
+    """What the URL gives an app on trio works there: calls run in threads, no more at once than connections."""
+    store = AsyncPostgresStore.from_url(url + "&connections=2")
+
+    async def main():
+        await store.check()
+        await store.create(RECORD)
+        async with trio.open_nursery() as nursery:
+            for _ in range(20):
+                nursery.start_soon(store.load, KEY)
+        assert await store.load(KEY) == RECORD
+        assert await store.end(KEY, "logout", 1e9, 9e9)
+
+    trio.run(main)
+    asyncio.run(store.close())
 
 
 def test_a_logout_whose_request_goes_away_is_stored(url, sql):

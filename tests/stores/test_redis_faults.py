@@ -22,6 +22,7 @@ from redis.cluster import LoadBalancingStrategy
 
 from session_middleware.core.lifetime import Touch
 from session_middleware.errors import RecordUnreadable, SettingsError, StoreUnavailable
+from session_middleware.runtime import run_sync
 from session_middleware.stores.redis import AsyncRedisStore, RedisStore
 from session_middleware.testing.reference_record import reference_record
 from tests.stores.redis_server import Server, Wire, a_prefix, free_port, replicates, standalone, url_of, wait_until
@@ -496,14 +497,39 @@ def test_nonsense_is_refused(options: dict[str, Any]) -> None:
             store.from_url("redis://localhost", **options)
 
 
-def test_trio_is_refused() -> None:
-    """The awaited form on trio is an error that names the blocking one."""
+def test_on_trio_the_calls_are_those_of_the_blocking_form(prefix: str) -> None:
+    """What the URL gives an app on trio works there: calls run in threads, and what is told of the store is true."""
+    store = AsyncRedisStore.from_url(standalone().url, prefix=prefix)
 
     async def main() -> None:
-        with pytest.raises(SettingsError, match="RedisStore"):
-            await AsyncRedisStore.from_url(standalone().url).load(KEY)
+        await store.create(RECORD)
+        async with trio.open_nursery() as nursery:
+            for _ in range(20):
+                nursery.start_soon(store.load, KEY)
+        store.read_anew()
+        assert await store.load(KEY) == RECORD
+        assert await store.end(KEY, "logout", AT, RECORD.keep_until)
+        assert not await store.list(RECORD.handles[0], AT)
 
     trio.run(main)
+    assert store.unconfirmed == 0
+    asyncio.run(store.close())
+
+
+def test_on_trio_an_awaited_client_alone_is_refused() -> None:
+    """A store made from an awaited client cannot block; the error says what to give."""
+
+    async def main() -> None:
+        with pytest.raises(SettingsError, match="listening="):
+            await AsyncRedisStore(redis.asyncio.Redis()).load(KEY)
+
+    trio.run(main)
+
+
+def test_without_a_loop_the_awaited_form_is_refused() -> None:
+    """Synchronous code that drives it is told which form to take."""
+    with pytest.raises(SettingsError, match="Use RedisStore"):
+        run_sync(AsyncRedisStore.from_url(standalone().url).load(KEY))
 
 
 def test_each_event_loop_has_its_own_connections(prefix: str) -> None:

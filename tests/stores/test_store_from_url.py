@@ -12,6 +12,8 @@ from session_middleware.runtime import LoopRuntime, ThreadRuntime
 from session_middleware.settings import Settings
 from session_middleware.stores import store_from_url
 from session_middleware.stores.memory import MemoryStore
+from session_middleware.stores.postgres import AsyncPostgresStore, PostgresStore
+from session_middleware.stores.redis import AsyncRedisStore, RedisStore
 from session_middleware.stores.sqlite import SQLiteStore
 from tests.fresh_python import printed_by
 
@@ -87,6 +89,29 @@ def test_anything_else_is_an_error_that_says_what_to_write(url, says):
     with pytest.raises(SettingsError, match="SESSION_STORE_URL") as caught:
         store_from_url(url)
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("character", ["\n", "\r", "\t", "\0", "\x7f"])
+@pytest.mark.parametrize(
+    "url", ["redis://:secret@one{}", "redis://:se{}cret@one", "postgresql://u:secret@one/d{}", "sqlite:///s{}.db"]
+)
+def test_a_control_character_is_an_error(url, character):
+    """A line break is not dropped on the way to the driver, nor sent to it; it is neither shown, nor the password."""
+    url = url.format(character)
+    kinds = {"redis": RedisStore, "postgresql": PostgresStore}
+    makers = [store_from_url, *(kind.from_url for name, kind in kinds.items() if url.startswith(name))]
+    for make in makers:
+        with pytest.raises(SettingsError, match="control character") as caught:
+            make(url)
+        assert character not in str(caught.value)
+        assert "cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_near_cache_before_a_store_that_announces_nothing(asynchronous):
+    """near_cache= and announces=off contradict each other, which is said at once and not in a log."""
+    with pytest.raises(SettingsError, match="Leave announces out"):
+        store_from_url("postgresql://u:secret@one/d?announces=off&near_cache=2", asynchronous=asynchronous)
 
 
 @pytest.mark.parametrize(
@@ -230,9 +255,6 @@ def test_nothing_is_imported_that_is_not_used():
 )
 def test_a_near_cache_before_a_store(url, plain, asynchronous, monkeypatch):
     """near_cache= in the URL of a store that announces puts a cache of that lease before what the rest of it names."""
-    from session_middleware.stores.postgres import AsyncPostgresStore, PostgresStore
-    from session_middleware.stores.redis import AsyncRedisStore, RedisStore
-
     asked = []
     for kind in (RedisStore, AsyncRedisStore, PostgresStore, AsyncPostgresStore):
         real = kind.from_url

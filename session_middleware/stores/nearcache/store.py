@@ -12,7 +12,7 @@ from session_middleware.core.lifetime import Touch
 from session_middleware.core.record import SessionRecord
 from session_middleware.errors import SettingsError
 from session_middleware.runtime import is_awaited
-from session_middleware.stores.base import Announces, AsyncStore, Store
+from session_middleware.stores.base import Announces, AnnouncesIf, AsyncStore, Store
 from session_middleware.stores.nearcache.listening import Listening
 
 __all__ = ["AsyncNearCache", "NearCache", "NearCacheState", "near_cache"]
@@ -74,6 +74,8 @@ class _Held(Listening):
                 "cannot announce changes, so that what is held near could be stale.",
                 "Give a store in Redis or PostgreSQL; MemoryStore and SQLiteStore are near already.",
             )
+        if isinstance(store, AnnouncesIf):
+            store.check_announces()
         if is_awaited(store) is not self._awaited:
             raise SettingsError(
                 "store",

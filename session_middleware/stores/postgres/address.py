@@ -62,8 +62,11 @@ def options_of(url: str) -> tuple[str, dict[str, Any]]:  # Any: arguments of Pos
     """Split a URL into what libpq reads and the options of the store that stand in its query.
 
     Raises:
-        SettingsError: an option has a value that makes no sense.
+        SettingsError: there is a line break in it, or an option has a value that makes no sense.
     """
+    from session_middleware.stores import refuse_control_characters  # it imports us where a URL is of PostgreSQL
+
+    refuse_control_characters(url)
     address, mark, query = url.rpartition("?")  # the last, since libpq takes one in a password as it is
     ours: dict[str, Any] = {}
     theirs = []

@@ -117,11 +117,14 @@ class Calls:
     async def check(self) -> None:
         self.links.finish(await self.links.opened())
 
-    def announcements(self) -> PostgresAnnouncements:
+    def check_announces(self) -> None:
         if not self._announces:
             raise SettingsError(
                 "announces", False, "means that this store tells nobody what it writes.", "Leave announces out."
             )
+
+    def announcements(self) -> PostgresAnnouncements:
+        self.check_announces()
         return PostgresAnnouncements(self.address, self.schema, self._timeout)
 
     async def close(self) -> None:

@@ -15,6 +15,7 @@ from session_middleware.core.lifetime import Touch
 from session_middleware.core.record import SessionRecord
 from session_middleware.errors import StoreUnavailable
 from session_middleware.runtime import run_sync
+from session_middleware.stores._on_trio import OnTrio
 from session_middleware.stores.base import Announcements
 from session_middleware.stores.postgres.address import Address, options_of
 from session_middleware.stores.postgres.calls import Calls
@@ -170,9 +171,17 @@ class PostgresStore:
     def announcements(self) -> Announcements:
         return self._calls.announcements()
 
+    def check_announces(self) -> None:
+        """See that writes are announced.
+
+        Raises:
+            SettingsError: the store was made with `announces=False`.
+        """
+        self._calls.check_announces()
+
 
 class AsyncPostgresStore:
-    """The same for asyncio; see `PostgresStore` for all it promises. On trio take `PostgresStore`.
+    """The same for asyncio; see `PostgresStore` for all it promises. On trio its calls are those of the blocking form, in threads.
 
     Several event loops may share it. A caller that is cancelled gives up its connection, not the statement: a logout
     whose request goes away is still stored.
@@ -203,6 +212,16 @@ class AsyncPostgresStore:
             prepare=prepare,
             announces=announces,
         )
+        self._trio = OnTrio(
+            lambda: PostgresStore(
+                conninfo,
+                schema=schema,
+                connections=connections,
+                timeout=timeout,
+                prepare=prepare,
+                announces=announces,
+            )
+        )
 
     @classmethod
     def from_url(cls, url: str) -> Self:
@@ -223,52 +242,61 @@ class AsyncPostgresStore:
 
     async def check(self) -> None:
         """See that the server can be reached and has our tables; see `PostgresStore.check`."""
-        await self._calls.check()
+        await self._trio.instead_of(self._calls).check()
 
     async def close(self) -> None:
         """Close the idle connections; the next call opens new ones."""
         await self._calls.close()
+        self._trio.close()
 
     async def create(self, record: SessionRecord) -> None:
-        await self._calls.create(record)
+        await self._trio.instead_of(self._calls).create(record)
 
     async def load(self, key: bytes) -> SessionRecord | None:
-        return await self._calls.load(key)
+        return await self._trio.instead_of(self._calls).load(key)
 
     async def touch(self, key: bytes, touch: Touch) -> SessionRecord | None:
-        return await self._calls.touch(key, touch)
+        return await self._trio.instead_of(self._calls).touch(key, touch)
 
     async def save(self, record: SessionRecord) -> SessionRecord | None:
-        return await self._calls.save(record)
+        return await self._trio.instead_of(self._calls).save(record)
 
     async def renew(self, key: bytes, generation: int, to: int, at: float) -> SessionRecord | None:
-        return await self._calls.renew(key, generation, to, at)
+        return await self._trio.instead_of(self._calls).renew(key, generation, to, at)
 
     async def end(self, key: bytes, reason: str, at: float, keep_until: float) -> bool:
-        return await self._calls.end(key, reason, at, keep_until)
+        return await self._trio.instead_of(self._calls).end(key, reason, at, keep_until)
 
     async def list(self, handle: str, now: float) -> Sequence[SessionRecord]:
-        return await self._calls.list(handle, now)
+        return await self._trio.instead_of(self._calls).list(handle, now)
 
     async def create_capped(
         self, record: SessionRecord, handle: str, most: int, evict: bool, now: float, keep_until: float
     ) -> Sequence[SessionRecord] | None:
-        return await self._calls.create_capped(record, handle, most, evict, now, keep_until)
+        return await self._trio.instead_of(self._calls).create_capped(record, handle, most, evict, now, keep_until)
 
     async def end_before(self, instant: float, at: float) -> None:
-        await self._calls.end_before(instant, at)
+        await self._trio.instead_of(self._calls).end_before(instant, at)
 
     async def add_once(self, key: str, until: float, now: float) -> bool:
-        return await self._calls.add_once(key, until, now)
+        return await self._trio.instead_of(self._calls).add_once(key, until, now)
 
     async def prune(self, now: float, limit: int = 1000) -> int:
-        return await self._calls.prune(now, limit)
+        return await self._trio.instead_of(self._calls).prune(now, limit)
 
     async def walk(self, after: bytes | None, limit: int) -> tuple[Sequence[bytes], bytes | None]:
-        return await self._calls.walk(after, limit)
+        return await self._trio.instead_of(self._calls).walk(after, limit)
 
     def announcements(self) -> Announcements:
         return self._calls.announcements()
+
+    def check_announces(self) -> None:
+        """See that writes are announced.
+
+        Raises:
+            SettingsError: the store was made with `announces=False`.
+        """
+        self._calls.check_announces()
 
 
 def create_schema(url: str) -> str:

@@ -35,6 +35,11 @@ _HANDLE: Final = b"h:"
 _ONCE: Final = b"o:"
 EPOCH: Final = b"epoch"
 
+# The class below has a method called list.
+_Commands = list[Command]
+_Records = list[SessionRecord]
+_Names = list[bytes]
+
 _GLOB: Final = re.compile(rb"[\\*?\[\]^-]")
 
 #: Seconds that a key stays beyond what its record asks for.
@@ -78,7 +83,7 @@ class RedisCalls:
     async def create(self, record: SessionRecord) -> None:
         link, value = self._link(), written(record)
         entries = self._entries(record, value)
-        commands: list[Command] = [self._set(record, value)]
+        commands: _Commands = [self._set(record, value)]
         if link.one_place:
             commands += entries
         # The record first: who crashes in between leaves a session whose token nobody has.
@@ -163,7 +168,7 @@ class RedisCalls:
     async def end(self, key: bytes, reason: str, at: float, keep_until: float) -> bool:
         return await self._end(self._link(), key, reason, at, keep_until, whole=False) is not None
 
-    async def listed(self, handle: str, now: float) -> Sequence[SessionRecord]:
+    async def list(self, handle: str, now: float) -> Sequence[SessionRecord]:
         link = self._link()
         await self._epoch.instant(link)
         alive, stale = await self._alive_of(link, handle)
@@ -203,7 +208,7 @@ class RedisCalls:
             with contextlib.suppress(Exception):  # then the marks run out by themselves
                 await self._sending.script(link, scripts.RELEASE, place, record.key, *chosen)
             raise
-        evicted: list[SessionRecord] = []
+        evicted: _Records = []
         for other in chosen[::2]:
             before = await self._end(link, other, "revoked", now, keep_until, whole=True)
             if before is not None:
@@ -261,7 +266,7 @@ class RedisCalls:
         kept = max(record.keep_until - (record.ended_at or record.last_seen_at), 0.0) + _MARGIN
         return ("SET", self._key(record.key), value, "NX", "PX", int(min(kept, 1e11) * 1000))
 
-    def _entries(self, record: SessionRecord, value: bytes, *, besides: str | None = None) -> list[Command]:
+    def _entries(self, record: SessionRecord, value: bytes, *, besides: str | None = None) -> _Commands:
         if record.ended_at is not None:
             return []
         return [self._entry(handle, record, value) for handle in record.handles if handle != besides]
@@ -275,8 +280,8 @@ class RedisCalls:
         """Return the live records of a handle, and the entries that have outlived theirs."""
         flat = await self._sending.script(link, scripts.ENTRIES, self._handle(handle))
         keys, scores = flat[::2], [float(score) for score in flat[1::2]]
-        alive: list[SessionRecord] = []
-        stale: list[bytes] = []
+        alive: _Records = []
+        stale: _Names = []
         values = await link.values([self._key(key) for key in keys])
         for key, score, value in zip(keys, scores, values, strict=True):
             if value is None:

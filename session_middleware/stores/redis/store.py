@@ -15,6 +15,7 @@ from session_middleware.core.lifetime import Touch
 from session_middleware.core.record import SessionRecord
 from session_middleware.errors import SettingsError
 from session_middleware.runtime import mutex, run_sync, running_loop
+from session_middleware.stores._on_trio import OnTrio
 from session_middleware.stores.base import Announcements
 from session_middleware.stores.redis.calls import EPOCH, RECORD, RedisCalls
 from session_middleware.stores.redis.clients import Client, fitting, maker_of
@@ -149,7 +150,7 @@ class RedisStore:
         return run_sync(self._calls.end(key, reason, at, keep_until))
 
     def list(self, handle: str, now: float) -> Sequence[SessionRecord]:
-        return run_sync(self._calls.listed(handle, now))
+        return run_sync(self._calls.list(handle, now))
 
     def create_capped(
         self, record: SessionRecord, handle: str, most: int, evict: bool, now: float, keep_until: float
@@ -199,12 +200,13 @@ class RedisStore:
 class AsyncRedisStore:
     """The same for asyncio: calls are awaited, with connections of its own for each event loop.
 
-    It does not work on trio: use `RedisStore` there, whose calls run in threads.
+    redis-py's awaited client does not work on trio; there the calls are those of `RedisStore`, in threads.
 
     Args:
         client: a client of `redis.asyncio` (`Redis`, also from `Sentinel.master_for`, or `RedisCluster`), which then
             serves one event loop only; or a function that returns one, which is called once in each.
-        listening: a blocking client to the same Redis, or a function that returns one, for `announcements`.
+        listening: a blocking client to the same Redis, or a function that returns one: for `announcements`, and for
+            all calls on trio.
         prefix: as for `RedisStore`.
         lease: as for `RedisStore`.
         replicas: as for `RedisStore`.
@@ -235,6 +237,11 @@ class AsyncRedisStore:
         self._prefix, self._lease = _checked(prefix, lease, replicas, replica_wait), lease
         self._calls = RedisCalls(
             self._linked, prefix=self._prefix, lease=lease, replicas=replicas, replica_wait=replica_wait
+        )
+        self._trio = OnTrio(
+            lambda: RedisStore(
+                self._blocking(), prefix=prefix, lease=lease, replicas=replicas, replica_wait=replica_wait
+            )
         )
 
     @classmethod
@@ -269,52 +276,56 @@ class AsyncRedisStore:
         held = None if loop is None else self._links.pop(loop, None)
         if held is not None:
             await held[1].close()
+        self._trio.close()
 
     @property
     def unconfirmed(self) -> int:
         """How many durable writes of this process no replica confirmed in time."""
-        return self._calls.unconfirmed
+        other = self._trio.store
+        return self._calls.unconfirmed + (0 if other is None else other.unconfirmed)
 
     # --- the store's promises: see base.py ------------------------------------------------------------------------
 
     async def create(self, record: SessionRecord) -> None:
-        await self._calls.create(record)
+        await self._trio.instead_of(self._calls).create(record)
 
     async def load(self, key: bytes) -> SessionRecord | None:
-        return await self._calls.load(key)
+        return await self._trio.instead_of(self._calls).load(key)
 
     async def touch(self, key: bytes, touch: Touch) -> SessionRecord | None:
-        return await self._calls.touch(key, touch)
+        return await self._trio.instead_of(self._calls).touch(key, touch)
 
     async def save(self, record: SessionRecord) -> SessionRecord | None:
-        return await self._calls.save(record)
+        return await self._trio.instead_of(self._calls).save(record)
 
     async def renew(self, key: bytes, generation: int, to: int, at: float) -> SessionRecord | None:
-        return await self._calls.renew(key, generation, to, at)
+        return await self._trio.instead_of(self._calls).renew(key, generation, to, at)
 
     async def end(self, key: bytes, reason: str, at: float, keep_until: float) -> bool:
-        return await self._calls.end(key, reason, at, keep_until)
+        return await self._trio.instead_of(self._calls).end(key, reason, at, keep_until)
 
     async def list(self, handle: str, now: float) -> Sequence[SessionRecord]:
-        return await self._calls.listed(handle, now)
+        return await self._trio.instead_of(self._calls).list(handle, now)
 
     async def create_capped(
         self, record: SessionRecord, handle: str, most: int, evict: bool, now: float, keep_until: float
     ) -> Sequence[SessionRecord] | None:
-        return await self._calls.create_capped(record, handle, most, evict, now, keep_until)
+        return await self._trio.instead_of(self._calls).create_capped(record, handle, most, evict, now, keep_until)
 
     async def end_before(self, instant: float, at: float) -> None:
-        await self._calls.end_before(instant, at)
+        await self._trio.instead_of(self._calls).end_before(instant, at)
 
     async def add_once(self, key: str, until: float, now: float) -> bool:
-        return await self._calls.add_once(key, until, now)
+        return await self._trio.instead_of(self._calls).add_once(key, until, now)
 
     def read_anew(self) -> None:
         """Ask for the instant of `end_before` again; see `RedisStore.read_anew`."""
         self._calls.read_anew()
+        if self._trio.store is not None:
+            self._trio.store.read_anew()
 
     async def walk(self, after: bytes | None, limit: int) -> tuple[Sequence[bytes], bytes | None]:
-        return await self._calls.walk(after, limit)
+        return await self._trio.instead_of(self._calls).walk(after, limit)
 
     def announcements(self) -> Announcements:
         """Open a blocking connection of its own to each master, on which Redis says which keys are written.
@@ -322,20 +333,32 @@ class AsyncRedisStore:
         Raises:
             SettingsError: the store was made from a client, without `listening`.
         """
-        if self._listen is None:
-            raise SettingsError(
-                "listening",
-                None,
-                "announcements are received on a blocking connection, and this store was given an awaited client only.",
-                "Use AsyncRedisStore.from_url(url), or give listening=redis.Redis(...) to the same server.",
-            )
         try:
-            client = fitting(self._listen(), awaited=False)
+            client = fitting(self._blocking()(), awaited=False)
         except redis.RedisError as problem:
             raise explained(problem) from problem
         return _listening(client, self._prefix, self._lease, owned=self._listens_on_its_own)
 
+    def check_announces(self) -> None:
+        """See that there is what `announcements` needs.
+
+        Raises:
+            SettingsError: the store was made from a client, without `listening`.
+        """
+        self._blocking()
+
     # --- how ------------------------------------------------------------------------------------------------------
+
+    def _blocking(self) -> Callable[[], Client]:
+        if self._listen is None:
+            raise SettingsError(
+                "listening",
+                None,
+                "announcements are received on a blocking connection, as every call is made on trio, and this store was "
+                "given an awaited client only.",
+                "Use AsyncRedisStore.from_url(url), or give listening=redis.Redis(...) to the same server.",
+            )
+        return self._listen
 
     def _linked(self) -> Link:
         loop = running_loop()
@@ -343,8 +366,8 @@ class AsyncRedisStore:
             raise SettingsError(
                 "store",
                 type(self).__name__,
-                "works on asyncio only, since redis-py does.",
-                "On trio use RedisStore: its calls run in threads there.",
+                "is awaited, and no event loop runs here.",
+                "Use RedisStore in synchronous code.",
             )
         held = self._links.get(loop)
         if held is not None and held[0] == os.getpid():

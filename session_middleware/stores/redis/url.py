@@ -131,6 +131,9 @@ def address_of(url: str) -> RedisAddress:
     Raises:
         SettingsError: it cannot be read; passwords are never shown.
     """
+    from session_middleware.stores import refuse_control_characters  # it imports us where a URL is of Redis
+
+    refuse_control_characters(url)
     scheme, _, _ = url.partition("://")
     kind = _SCHEME.fullmatch(scheme)
     if kind is None or "://" not in url:
