@@ -15,7 +15,6 @@ from contextlib import aclosing
 from copy import copy
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
@@ -173,9 +172,8 @@ class Calls:
         calls._runtime, calls._clock, calls._asynchronous = to.runtime, to.clock, to.runtime.asynchronous
         calls._blocking, calls._awaited, calls._lock = None, WeakKeyDictionary(), mutex()
         if calls._asynchronous and self._own is None:
-            # Certificates and code are read from disk now, while the app is built, and not on its loop.
+            # Certificates are read from disk now, while the app is built, and not on its loop.
             calls._tls = _library().create_ssl_context()
-            import_module("httpcore2")
         if self._own is not None and hasattr(self._own, "aclose") is not calls._asynchronous:
             wanted = "AsyncClient" if calls._asynchronous else "Client"
             raise SettingsError(

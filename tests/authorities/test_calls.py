@@ -21,6 +21,7 @@ from session_middleware.authorities.calls import Answered, Calls, ProviderFault
 from session_middleware.runtime import LoopRuntime, Runtime, ThreadRuntime, run_sync
 from session_middleware.testing import FakeClock
 from session_middleware.testing.stand_ins._serving import served
+from tests.fresh_python import printed_by
 
 SECRET = "not-to-be-seen"
 
@@ -348,3 +349,31 @@ def test_connections_are_kept(provider: tuple[Provider, str], form: str) -> None
     ask(attached(Calls(url), form), form, "GET", "/x", times=10)
     assert len({seen["REMOTE_PORT"] for seen in app.seen if "REMOTE_PORT" in seen}) <= 1
     assert len(app.seen) == 10
+
+
+FIRST_CALL = """
+import asyncio, ssl, sys, time
+from session_middleware.authorities.base import Attached
+from session_middleware.authorities.calls import Calls, ProviderFault
+from session_middleware.runtime import LoopRuntime
+
+calls = Calls("http://127.0.0.1:9").attached(Attached(LoopRuntime(), time.time, lambda purpose: (b"key",)))
+before, read = set(sys.modules), []
+ssl.SSLContext.load_verify_locations = lambda *args, **options: read.append(args)
+
+async def first():
+    try:
+        await calls.ask("GET", "/x")
+    except ProviderFault as fault:
+        print(fault.kind, len(read), *sorted({name.partition(".")[0] for name in set(sys.modules) - before}))
+    await calls.aclose()
+
+asyncio.run(first())
+"""
+
+
+def test_the_first_call_of_a_process_does_not_wait_for_the_disk() -> None:
+    """Certificates and libraries are read while the app is built: on the loop every request would wait for them."""
+    kind, certificates, *loaded = printed_by(FIRST_CALL).split()
+    assert (kind, certificates) == ("connection", "0")
+    assert not {"httpcore2", "httpx2", "trio"} & set(loaded)
