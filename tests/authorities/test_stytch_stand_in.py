@@ -368,6 +368,13 @@ class TestB2B:
         globex = b2b_project.add_organization("globex")
         refused(404, "member_not_found", b2b.sessions.get, globex, alice)
 
+    def test_a_member_alone(self, b2b_project: StytchStandIn, b2b: stytch.B2BClient) -> None:
+        """A member is found without naming the organization."""
+        acme = b2b_project.add_organization("acme")
+        alice = b2b_project.add_member(acme)
+        assert b2b.organizations.members.dangerously_get(alice).organization.organization_id == acme
+        refused(404, "member_not_found", b2b.organizations.members.dangerously_get, "member-test-nobody")
+
     def test_the_client_reads_the_jwt(self) -> None:
         """The client's own local check finds member, organization and slug in a JWT."""
         real = StytchStandIn(b2b=True)

@@ -20,6 +20,9 @@ Person = TypeVar("Person", User, Member)
 #: Factors that are no second one.
 FIRST_FACTORS: Final = frozenset({"magic_link", "password", "sso", "oauth", "email_otp"})
 
+#: Where a member is looked up without naming the organization; Stytch calls that dangerous.
+MEMBER: Final = "organizations/members/dangerously_get/"
+
 #: Nanoseconds for which an intermediate session token holds.
 INTERMEDIATE: Final = 600 * 10**9
 
@@ -84,6 +87,8 @@ class Api:
             if unquote(name.removeprefix("sessions/jwks/")) != self._project_id:
                 raise _unknown("project")
             return {"keys": self._keys.jwks()}
+        if method == "GET" and self._b2b and name.startswith(MEMBER):
+            return self._described({"member_id": unquote(name.removeprefix(MEMBER))})
         if not path.startswith("/v1/") or (method, name) not in self._calls:
             raise Problem(404, "route_not_found", "The requested route could not be found.")
         return self._calls[method, name](fields)
@@ -134,6 +139,11 @@ class Api:
         return {"user_id": user.id, **self._shown(session)}
 
     # --- B2B ------------------------------------------------------------------------------------------------------
+
+    def _described(self, fields: Fields) -> dict[str, Any]:
+        member = self._person(fields, "member")
+        assert isinstance(member, Member)  # a B2B project has no others
+        return {"member_id": member.id, **_described(member)}
 
     def _revoke_member(self, fields: Fields) -> dict[str, Any]:
         """End one session, or all of a member."""

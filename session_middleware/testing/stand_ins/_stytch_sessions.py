@@ -150,6 +150,14 @@ class Sessions:
             raise Problem(400, "invalid_session_token", "The session_token is not valid.")
         return self._living(next((found for found in self._all.values() if found.token == token), None))
 
+    def show(self, session: Session, factor: Factor) -> None:
+        """Take note that a factor was shown now; one of the same type keeps its beginning."""
+        shown = factor_of(factor, self._clock())
+        for held in session.factors:
+            if held["type"] == shown["type"]:
+                shown["created_at"] = held["created_at"]
+        session.factors = [held for held in session.factors if held["type"] != shown["type"]] + [shown]
+
     def revoke(self, fields: Mapping[str, Any], id_field: str) -> None:
         """End the session of an id, token or JWT.
 

@@ -65,7 +65,7 @@ class StytchStandIn:
     Attributes:
         calls: every call of the API that came, answered or not, the first one first; clear it as you like.
         clock_offset: seconds by which its clock is ahead of `clock`.
-        project_id, secret: as given.
+        project_id, secret, b2b: as given.
 
     Example:
         >>> stytch = StytchStandIn()
@@ -88,7 +88,7 @@ class StytchStandIn:
         self.calls: list[Call] = []
         self.clock_offset = 0.0
         self._clock = clock
-        self._b2b = b2b
+        self.b2b = b2b
         self._lock = threading.RLock()
         self._faults = Faults()
         self._keys = SigningKeys()
@@ -97,7 +97,7 @@ class StytchStandIn:
         self._basic = "Basic " + b64encode(f"{project_id}:{secret}".encode()).decode()
 
     def __repr__(self) -> str:
-        return f"StytchStandIn({self.project_id!r}, b2b={self._b2b!r})"
+        return f"StytchStandIn({self.project_id!r}, b2b={self.b2b!r})"
 
     def _now(self) -> int:
         """Return the time in nanoseconds, never a whole second: times of the API have nine digits after it."""
@@ -168,6 +168,25 @@ class StytchStandIn:
         """
         with self._lock:
             return self._credentials(self._session(token))
+
+    def extend_session(self, token: str, minutes: int) -> None:
+        """Have a session end so many minutes from now, as the browser's script does on request.
+
+        Raises:
+            ValueError: no session of this token lives.
+        """
+        with self._lock:
+            self._session(token)
+            self._sessions.authenticate({"session_token": token}, minutes, None)
+
+    def add_factor(self, token: str, factor: Factor) -> None:
+        """Show a factor on a session that lives: a new one, or one that was shown before and is now shown again.
+
+        Raises:
+            ValueError: no session of this token lives.
+        """
+        with self._lock:
+            self._sessions.show(self._session(token), factor)
 
     def end_session(self, token: str) -> None:
         """End a session behind the app's back, as an operator does in the dashboard.
