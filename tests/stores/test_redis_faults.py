@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
-import ipaddress
 import multiprocessing
 import os
 import signal
@@ -12,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,7 +22,7 @@ from session_middleware.errors import RecordUnreadable, SettingsError, StoreUnav
 from session_middleware.runtime import run_sync
 from session_middleware.stores.redis import AsyncRedisStore, RedisStore
 from session_middleware.testing.reference_record import reference_record
-from tests.stores.redis_server import Server, Wire, a_prefix, free_port, replicates, standalone, url_of, wait_until
+from tests.stores.redis_server import Server, Wire, a_prefix, replicates, standalone, url_of, wait_until
 
 RECORD = reference_record(0)
 KEY = RECORD.key
@@ -375,7 +372,7 @@ def test_a_replica_that_is_gone_is_waited_for_once(server: Server) -> None:
         assert store.unconfirmed == 1
 
 
-# --- accounts and TLS -------------------------------------------------------------------------------------------------
+# --- accounts ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("account", [":hunter2@", "app:hunter2@", "app:@"])
@@ -406,62 +403,6 @@ def test_an_account_with_too_few_rights_is_told_which(server: Server) -> None:
         assert store.load(KEY) is None
         with pytest.raises(StoreUnavailable, match="EVALSHA"):
             store.touch(KEY, TOUCH)
-
-
-def test_tls_to_a_port_without_it_is_named(server: Server) -> None:
-    """rediss:// to a plain port is an error about TLS that never shows the password."""
-    with RedisStore.from_url(f"rediss://:hunter2@127.0.0.1:{server.port}/0", timeout=1.0) as store:
-        with pytest.raises(StoreUnavailable, match="TLS") as caught:
-            store.load(KEY)
-        assert "hunter2" not in f"{caught.value!r}{caught.value.__cause__!r}"
-
-
-def _certificate(folder: Path) -> tuple[Path, Path]:
-    """Write a certificate of 127.0.0.1 that is its own authority, and its key."""
-    x509 = pytest.importorskip("cryptography.x509")
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "redis")])
-    now = datetime.datetime.now(datetime.UTC)
-    built = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "cert.pem").write_bytes(built.public_bytes(serialization.Encoding.PEM))
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return folder / "cert.pem", folder / "key.pem"
-
-
-def test_tls_is_spoken_and_a_stranger_s_certificate_refused(tmp_path: Path) -> None:
-    """With the authority named the store works, announcements too; without it the error says what to name."""
-    certificate, key = _certificate(tmp_path)
-    port = free_port()
-    server = Server(
-        *("--tls-port", str(port), "--tls-auth-clients", "no", "--tls-cert-file", str(certificate)),
-        *("--tls-key-file", str(key), "--tls-ca-cert-file", str(certificate)),
-    )
-    with RedisStore.from_url(f"rediss://:@127.0.0.1:{port}/0?ssl_ca_certs={certificate}") as store:
-        listener = store.announcements()
-        store.create(RECORD)
-        assert store.load(KEY) == RECORD
-        assert listener.receive(5.0)[0] == [KEY]
-        listener.close()
-    with RedisStore.from_url(f"rediss://:hunter2@127.0.0.1:{port}/0") as store:
-        with pytest.raises(StoreUnavailable, match="ssl_ca_certs") as caught:
-            store.load(KEY)
-        assert "hunter2" not in f"{caught.value!r}{caught.value.__cause__!r}"
-    server.remove()
 
 
 # --- clients ----------------------------------------------------------------------------------------------------------

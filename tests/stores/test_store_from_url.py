@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 
 import pytest
 
@@ -75,6 +76,8 @@ def test_four_slashes_are_absolute(tmp_path):
         ("redis://one?max_connections=-1", "no positive number"),
         ("redis://one?ssl_ca_certs=/ca.pem", "does not have"),
         ("redis://one?sentinel_password=x", "does not have"),
+        ("rediss://one?ssl_ca_certs=/no/where/ca.pem", "ssl_ca_certs that is not there"),
+        ("rediss+cluster://one?ssl_keyfile=/no/where/key.pem", "ssl_keyfile that is not there"),
         ("redis://one?near_cache=", "Write near_cache=2"),
         ("redis://one?near_cache=on", "Write near_cache=2"),
         ("redis://one?near_cache=nan", "Write near_cache=2"),
@@ -169,15 +172,20 @@ def test_a_redis_url_is_read(url, due, asynchronous):
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-def test_what_stands_after_the_question_mark_is_used(asynchronous):
+def test_what_stands_after_the_question_mark_is_used(asynchronous, tmp_path):
     """Every option of the URL reaches the store, the pool or the connection."""
-    url = "rediss://db?prefix=shop:&timeout=0.5&max_connections=7&ssl_ca_certs=/ca&ssl_certfile=/c&ssl_keyfile=/k"
+    files = [str(tmp_path / name) for name in ("ca", "cert", "key")]
+    for file in files:
+        Path(file).touch()
+    ca, certificate, key = files
+    url = "rediss://db?prefix=shop:&timeout=0.5&max_connections=7"
+    url += f"&ssl_ca_certs={ca}&ssl_certfile={certificate}&ssl_keyfile={key}"
     store = store_from_url(url, asynchronous=asynchronous)
     pool = store._make().connection_pool
     assert store._prefix == b"shop:"
     assert (pool.max_connections, pool.timeout, pool.connection_kwargs["socket_timeout"]) == (7, 0.5, 0.5)
     found = [pool.connection_kwargs[name] for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")]
-    assert found == ["/ca", "/c", "/k"]
+    assert found == files
     assert pool.connection_class.__name__ == "SSLConnection"
 
 

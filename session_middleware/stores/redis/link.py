@@ -14,17 +14,14 @@ import redis.asyncio
 from redis.asyncio.cluster import PipelineCommand
 from redis.exceptions import (
     AskError,
-    AuthenticationError,
-    ConnectionError,
     MovedError,
-    NoPermissionError,
     RedisError,
     ResponseError,
-    TimeoutError,
     TryAgainError,
 )
 
 from session_middleware.errors import StoreUnavailable
+from session_middleware.stores.redis.faults import FAULTS, Complaints
 
 __all__ = ["ClusterLink", "DirectLink", "Link", "link_to"]
 
@@ -89,15 +86,18 @@ class DirectLink:
         self._client = client
         self._awaits = isinstance(client, redis.asyncio.Redis)
         self._tls = "SSL" in client.connection_pool.connection_class.__name__
+        self._complaints = Complaints()
         self._replicas = 0
         self._replicas_due = -1.0
 
     async def one(self, *command: Any) -> Answer:  # Any: as Command
         try:
             answer = self._client.execute_command(*command)
-            return await answer if self._awaits else answer
-        except RedisError as problem:
-            raise explained(problem, tls=self._tls) from problem
+            answer = await answer if self._awaits else answer
+            self._complaints.are_over()
+            return answer
+        except FAULTS as problem:
+            raise self._complaints.about(problem, tls=self._tls) from problem
 
     async def together(self, key: bytes, commands: Sequence[Command]) -> list[Answer]:
         pipeline = self._client.pipeline(transaction=False)
@@ -106,8 +106,8 @@ class DirectLink:
         try:
             answers = pipeline.execute(raise_on_error=False)
             return list(await answers if self._awaits else answers)
-        except RedisError as problem:
-            raise explained(problem, tls=self._tls) from problem
+        except FAULTS as problem:
+            raise self._complaints.about(problem, tls=self._tls) from problem
 
     async def values(self, keys: Sequence[bytes]) -> list[Answer]:
         return await self.together(b"", [("GET", key) for key in keys]) if keys else []
@@ -149,6 +149,7 @@ class ClusterLink:
     def __init__(self, client: Any) -> None:  # Any: redis.RedisCluster or redis.asyncio.RedisCluster
         self._client = client
         self._awaits = isinstance(client, redis.asyncio.RedisCluster)
+        self._complaints = Complaints()
 
     async def one(self, *command: Any) -> Answer:  # Any: as Command
         try:
@@ -157,15 +158,17 @@ class ClusterLink:
                 # close connections that others are using.
                 await self._client.initialize()
             answer = self._client.execute_command(*command)
-            return await answer if self._awaits else answer
-        except RedisError as problem:
-            raise explained(problem) from problem
+            answer = await answer if self._awaits else answer
+            self._complaints.are_over()
+            return answer
+        except FAULTS as problem:
+            raise self._complaints.about(problem) from problem
 
     async def together(self, key: bytes, commands: Sequence[Command]) -> list[Answer]:
         try:
             answers = await self._on_node(await self._node(key), commands)
-        except RedisError as problem:
-            raise explained(problem) from problem
+        except FAULTS as problem:
+            raise self._complaints.about(problem) from problem
         for at, answer in enumerate(answers):
             # The slot has moved: nothing was done, and the client that finds the new place sends one command at a time.
             # A WAIT sent to the old place has then waited for nothing; the replicas of the new one get the write a
@@ -185,8 +188,8 @@ class ClusterLink:
                 pipeline.execute_command("GET", key)
             answers = pipeline.execute(raise_on_error=False)
             return list(await answers if self._awaits else answers)
-        except RedisError as problem:
-            raise explained(problem) from problem
+        except FAULTS as problem:
+            raise self._complaints.about(problem) from problem
 
     async def scan(self, pattern: bytes, after: bytes | None, limit: int) -> tuple[list[bytes], bytes | None]:
         try:
@@ -199,8 +202,8 @@ class ClusterLink:
                     "The masters of the Redis Cluster have changed while its keys were read. Begin again."
                 )
             (answer,) = await self._on_node(masters[name], [("SCAN", cursor, "MATCH", pattern, "COUNT", limit)])
-        except RedisError as problem:
-            raise explained(problem) from problem
+        except FAULTS as problem:
+            raise self._complaints.about(problem) from problem
         if isinstance(answer, Exception):
             raise answer
         following, names = answer
@@ -214,8 +217,8 @@ class ClusterLink:
             if self._awaits:
                 await self._client.initialize()
             return int(self._client.get_node_from_key(key, replica=True) is not None)
-        except RedisError as problem:
-            raise explained(problem) from problem
+        except FAULTS as problem:
+            raise self._complaints.about(problem) from problem
 
     def doubt_replicas(self) -> None:
         """Nothing to do: the client learns of another layout when a node is gone."""
@@ -247,32 +250,3 @@ class ClusterLink:
             return await self.one(*command)
         except RedisError as problem:
             return problem
-
-
-def explained(problem: RedisError, *, tls: bool = False) -> Exception:
-    """Return a fault of Redis as it is, or with the fix where an operator's settings are wrong; never with a secret."""
-    text = str(problem)
-    if tls and isinstance(problem, TimeoutError) and "connecting" in text:
-        # A server that does not speak TLS waits for the rest of what it takes for a command.
-        return StoreUnavailable(
-            "Redis did not answer in TLS in time. Check that the port of the store's URL speaks it."
-        )
-    if isinstance(problem, AuthenticationError):
-        return StoreUnavailable(
-            f"Redis refused to sign us in ({_code(problem)}). Check user and password of the store's URL or client."
-        )
-    if isinstance(problem, NoPermissionError):
-        return StoreUnavailable(
-            f"The account at Redis may not do this ({_code(problem)}). Allow it the store's keys and the commands GET, "
-            "SET, EVAL, EVALSHA, WAIT, INFO and CLIENT."
-        )
-    if isinstance(problem, ConnectionError) and ("SSL" in text or "certificate" in text):
-        return StoreUnavailable(
-            f"TLS with Redis failed ({type(problem.__cause__ or problem).__name__}). Check that the port speaks TLS, that "
-            "ssl_ca_certs names the authority that signed its certificate, and that the host is the certificate's."
-        )
-    return problem
-
-
-def _code(problem: RedisError) -> str:
-    return type(problem).__name__

@@ -16,12 +16,13 @@ from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError, RedisError, ResponseError
+from redis.exceptions import ConnectionError, ResponseError
 from redis.retry import Retry
 
 from session_middleware.errors import StoreUnavailable
 from session_middleware.runtime import mutex, run_sync
-from session_middleware.stores.redis.link import explained, link_to
+from session_middleware.stores.redis.faults import FAULTS, explained
+from session_middleware.stores.redis.link import link_to
 
 __all__ = ["RedisAnnouncements"]
 
@@ -79,7 +80,7 @@ class RedisAnnouncements:
                     f"This Redis does not announce changes ({problem}). It takes Redis 6 or later, or Valkey, and an "
                     "account that may use CLIENT and SUBSCRIBE."
                 ) from problem
-            if isinstance(problem, RedisError):
+            if isinstance(problem, FAULTS):
                 raise explained(problem) from problem
             raise
 

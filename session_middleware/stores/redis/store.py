@@ -8,9 +8,6 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Final
 
-import redis
-import redis.asyncio
-
 from session_middleware.core.lifetime import Touch
 from session_middleware.core.record import SessionRecord
 from session_middleware.errors import SettingsError
@@ -19,7 +16,8 @@ from session_middleware.stores._on_trio import OnTrio
 from session_middleware.stores.base import Announcements
 from session_middleware.stores.redis.calls import EPOCH, RECORD, RedisCalls
 from session_middleware.stores.redis.clients import Client, fitting, maker_of
-from session_middleware.stores.redis.link import Link, explained, link_to
+from session_middleware.stores.redis.faults import FAULTS, Complaints, explained
+from session_middleware.stores.redis.link import Link, link_to
 from session_middleware.stores.redis.listener import RedisAnnouncements
 from session_middleware.stores.redis.url import address_of
 
@@ -81,6 +79,7 @@ class RedisStore:
         self._make = maker_of(client, awaited=False)
         self._given = None if callable(client) else client
         self._link: Link | None = None
+        self._complaints = Complaints()
         self._settling = mutex()
         self._prefix, self._lease = _checked(prefix, lease, replicas, replica_wait), lease
         self._calls = RedisCalls(
@@ -193,8 +192,8 @@ class RedisStore:
     def _made(self) -> Client:
         try:
             return fitting(self._make(), awaited=False)
-        except redis.RedisError as problem:
-            raise explained(problem) from problem
+        except FAULTS as problem:  # a blocking client of a Cluster connects when it is made
+            raise self._complaints.about(problem) from problem
 
 
 class AsyncRedisStore:
@@ -335,7 +334,7 @@ class AsyncRedisStore:
         """
         try:
             client = fitting(self._blocking()(), awaited=False)
-        except redis.RedisError as problem:
+        except FAULTS as problem:
             raise explained(problem) from problem
         return _listening(client, self._prefix, self._lease, owned=self._listens_on_its_own)
 

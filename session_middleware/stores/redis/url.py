@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -199,6 +200,10 @@ def _options(url: str, query: str, *, tls: bool, sentinel: bool) -> dict[str, st
             raise _wrong(url, f"has a {name} that is no positive number.", "Write timeout=2 and max_connections=100.")
         if not text:
             raise _wrong(url, f"has an option {name!r} without a value.", f"Write {name}=..., or leave it out.")
+        if name in _TLS and not Path(text).is_file():
+            raise _wrong(
+                url, f"names a file in {name} that is not there.", "Write its whole path; it is read by the app."
+            )
     return options
 
 

@@ -1,0 +1,122 @@
+"""What goes wrong with Redis, in words that name the way out and never a secret."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+import redis.asyncio.sentinel
+import redis.sentinel
+from redis.exceptions import (
+    AuthenticationError,
+    ConnectionError,
+    NoPermissionError,
+    RedisClusterException,
+    RedisError,
+    TimeoutError,
+)
+
+from session_middleware.errors import StoreUnavailable
+
+__all__ = ["FAULTS", "Complaints", "Fault", "explained"]
+
+#: What redis-py raises; one of them is no RedisError.
+Fault = RedisError | RedisClusterException
+FAULTS: Final = (RedisError, RedisClusterException)
+
+_NO_MASTER: Final = (redis.sentinel.MasterNotFoundError, redis.asyncio.sentinel.MasterNotFoundError)
+
+
+_log: Final = logging.getLogger("session_middleware")
+
+#: A server that does not speak TLS waits for the rest of what it takes for a command.
+_SILENT_IN_TLS: Final = "did not answer in TLS in time. Check that the port of the store's URL speaks it."
+
+_NOT_TRUSTED: Final = (
+    "TLS with {} failed ({}). Check that the port speaks TLS, that ssl_ca_certs names the authority that signed its "
+    "certificate, and that the host is the certificate's."
+)
+
+
+def explained(problem: Fault, *, tls: bool = False) -> Exception:
+    """Return a fault of Redis as it is, or with the fix where an operator's settings are wrong; never with a secret.
+
+    Args:
+        problem: what redis-py raised.
+        tls: whether the connection was to speak TLS, where its text does not tell.
+    """
+    text = str(problem)
+    if isinstance(problem, _NO_MASTER):
+        return _no_master(text)
+    if isinstance(problem, RedisClusterException):
+        return _no_node(text) if "cannot be connected" in text else problem
+    if tls and isinstance(problem, TimeoutError) and "connecting" in text:
+        return StoreUnavailable(f"Redis {_SILENT_IN_TLS}")
+    if isinstance(problem, AuthenticationError):
+        return StoreUnavailable(
+            f"Redis refused to sign us in ({_code(problem)}). Check user and password of the store's URL or client."
+        )
+    if isinstance(problem, NoPermissionError):
+        return StoreUnavailable(
+            f"The account at Redis may not do this ({_code(problem)}). Allow it the store's keys and the commands GET, "
+            "SET, EVAL, EVALSHA, WAIT, INFO and CLIENT."
+        )
+    if isinstance(problem, ConnectionError) and _is_of_tls(text):
+        return StoreUnavailable(_NOT_TRUSTED.format("Redis", type(problem.__cause__ or problem).__name__))
+    return problem
+
+
+def _no_master(text: str) -> StoreUnavailable:
+    """Return what to say where no Sentinel named a master; redis-py's text shows how it was asked, and that is long."""
+    name, _, reasons = text.removeprefix("No master found for ").partition(" : ")
+    if not reasons:
+        return StoreUnavailable(
+            f"The Sentinels know no master called {name} that is up. Check the name after the last '/' of the store's URL; "
+            "`redis-cli -p 26379 SENTINEL MASTERS` lists those they know."
+        )
+    if "SSLConnection" in reasons and "Timeout" in reasons:
+        return StoreUnavailable(f"A Sentinel {_SILENT_IN_TLS}")
+    return StoreUnavailable(
+        "No Sentinel could be asked for the master. Check that they run, the hosts and ports of the store's URL, their own "
+        "account (sentinel_username, sentinel_password), and TLS: rediss+sentinel:// if they speak it, and then ssl_ca_certs "
+        "for the authority that signed their certificate."
+    )
+
+
+def _no_node(text: str) -> StoreUnavailable:
+    """Return what to say where no node of a Cluster let us in."""
+    if _is_of_tls(text):
+        return StoreUnavailable(_NOT_TRUSTED.format("the Redis Cluster", "certificate"))
+    reason = text.partition("reachable node: ")[2] or "no reason given"
+    return StoreUnavailable(
+        f"No node of the Redis Cluster could be reached ({reason.rstrip('.')}). Check that they run, the hosts, ports and "
+        "password of the store's URL, and whether they speak TLS (rediss+cluster://)."
+    )
+
+
+def _is_of_tls(text: str) -> bool:
+    return "[SSL" in text or "certificate" in text
+
+
+def _code(problem: Fault) -> str:
+    return type(problem).__name__
+
+
+class Complaints:
+    """Says once what an operator has to put right: a request only learns that there is a fault."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def about(self, problem: Fault, *, tls: bool = False) -> Exception:
+        """Return the fault as `explained`; where that names a fix, it is logged, unless it was just before."""
+        found = explained(problem, tls=tls)
+        if isinstance(found, StoreUnavailable) and str(found) != self._last:
+            self._last = str(found)
+            _log.error("%s", found)
+        return found
+
+    def are_over(self) -> None:
+        """Forget what was said, since all is well."""
+        if self._last:
+            self._last = ""
