@@ -104,6 +104,21 @@ class PostgresServer:
             else:
                 return
 
+    def give(self, file: Path, name: str) -> None:
+        """Copy a file into its data folder, as its own and for its eyes only."""
+        path = self.folder / "data" / name
+        shutil.copyfile(file, path)
+        path.chmod(0o600)
+        if self._options:
+            os.chown(path, self._options["user"], self._options["group"])
+
+    def configure(self, *lines: str) -> None:
+        """Add lines to postgresql.conf and start anew."""
+        self.stop()
+        with (self.folder / "data" / "postgresql.conf").open("a") as settings:
+            settings.write("\n".join(lines) + "\n")
+        self.start()
+
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """Stop it: SIGINT ends all connections at once, SIGQUIT is a crash."""
         if self._process is not None:

@@ -18,6 +18,8 @@ __all__ = ["fault_of", "unreachable"]
 _HINTS: Final = (
     ("password", "Check the user and the password in SESSION_STORE_URL."),
     ("does not support SSL", "Give the server a certificate, or write sslmode=prefer if the network is yours alone."),
+    ("does not match host name", "Connect by a name that the server's certificate has."),
+    ("invalid", "Correct it in SESSION_STORE_URL."),
     ("certificate", "Name the authority that signed the server's certificate: sslrootcert=/path/ca.pem."),
     ("no encryption", "The server takes encrypted connections only: write sslmode=require, or better verify-full."),
     ("pg_hba.conf", "Let this user and address in: a line in the server's pg_hba.conf."),
@@ -29,7 +31,7 @@ _HINT: Final = "Check that the server runs, and host and port in SESSION_STORE_U
 
 def unreachable(address: Address, problem: psycopg.Error) -> StoreUnavailable:
     """Return what to say where libpq could not connect."""
-    text = address.without_secrets(str(problem))
+    text = address.without_secrets(str(problem)).rstrip(".")
     hint = next((hint for word, hint in _HINTS if word in text), _HINT)
     return StoreUnavailable(f"No connection to {address.shown}: {text}. {hint}")
 
