@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from session_middleware.errors import SettingsError
 from session_middleware.settings import COOKIE_MAX_AGE, Settings
 
-__all__ = ["check_size", "delete_line", "find", "max_age", "set_line"]
+__all__ = ["check_size", "delete_line", "find", "last_of_each", "max_age", "set_line"]
 
 #: Browsers drop a cookie whose name and value are longer (RFC 6265bis §5.6; ASVS 3.3.5).
 SIZE_LIMIT = 4096
@@ -70,3 +71,22 @@ def set_line(settings: Settings, name: str, value: str, age: int | None) -> str:
 def delete_line(settings: Settings, name: str) -> str:
     """Return the Set-Cookie value that removes a cookie: same name and attributes (RFC 6265bis §4.1.1)."""
     return f"{name}=; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT{_attributes(settings)}"
+
+
+def last_of_each(lines: Iterable[str]) -> list[str]:
+    """Return Set-Cookie values without those that a later one for the same cookie replaces (L18, RFC 6265bis §4.1.1).
+
+    A provider that is asked twice in the course of a request may write its cookies twice. Cookies of one name that
+    differ in Domain or Path are different ones.
+    """
+    kept: dict[tuple[str, ...], str] = {}
+    for line in lines:
+        pair, *attributes = line.split(";")
+        where = (part.strip().lower() for part in attributes)
+        cookie = (
+            pair.partition("=")[0].strip(),
+            *sorted(part for part in where if part.startswith(("domain=", "path="))),
+        )
+        kept.pop(cookie, None)
+        kept[cookie] = line
+    return list(kept.values())
