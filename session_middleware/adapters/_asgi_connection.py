@@ -14,7 +14,7 @@ from session_middleware.engine import Engine
 from session_middleware.errors import SessionError, StoreUnavailable
 from session_middleware.runtime import this_thread
 
-__all__ = ["KEY", "ASGIApp", "Connection", "Gate", "Message", "Receive", "Scope", "Send"]
+__all__ = ["KEY", "ASGIApp", "Connection", "Gate", "Message", "Receive", "Scope", "Send", "drop"]
 
 Scope = MutableMapping[str, Any]  # Any: ASGI puts anything there
 Message = MutableMapping[str, Any]
@@ -159,7 +159,7 @@ class Connection:
 
     async def instead(self, reply: Reply) -> None:
         """Answer with a reply of ours; nothing that the app sends goes out any more."""
-        send, self._send, self.started = self._send, _drop, True
+        send, self._send, self.started = self._send, drop, True
         await self.gate.reply(self.x, reply, self.scope, None, send)
 
 
@@ -170,7 +170,7 @@ def _below(path: str, mount: str) -> str:
     return path or "/"
 
 
-async def _drop(message: Message) -> None:
+async def drop(message: Message) -> None:
     """Stand for the server's `send` where the app's answer must not go out."""
 
 

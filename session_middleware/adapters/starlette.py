@@ -17,7 +17,7 @@ from starlette.requests import HTTPConnection
 from starlette.routing import NoMatchFound, Router
 
 from session_middleware.adapters import asgi
-from session_middleware.adapters._asgi_connection import KEY, ASGIApp, Connection, Gate, Receive, Scope, Send
+from session_middleware.adapters._asgi_connection import KEY, ASGIApp, Connection, Gate, Receive, Scope, Send, drop
 from session_middleware.adapters._asgi_thread import refuse_in_thread, session_in_thread
 from session_middleware.adapters._starlette_report import report
 from session_middleware.adapters._starlette_routes import gate_default, place_gates, router_behind
@@ -111,7 +111,9 @@ class SessionLifetimeMiddleware:
                 raise
         finally:
             x.facts = gate.over
-            connection.scope = _NO_SCOPE  # like `gate.over`: no circle is left to the garbage collector
+            # Like `gate.over`: no circle is left to the garbage collector. The server's `send` belongs to an object that
+            # holds the scope, and with it this connection.
+            connection.scope, connection._send = _NO_SCOPE, drop
 
     def _look_at(self, app: object) -> None:
         """Look at the app once it is whole, when it starts or is first asked: its routes and its other middlewares."""

@@ -203,6 +203,17 @@ async def application(scope: Scope, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
 
+class _Sending:
+    """What takes a response; as with real servers, the object that `send` belongs to holds the scope."""
+
+    def __init__(self, scope: Scope, received: list[dict[str, Any]]) -> None:
+        self.scope, self.received = scope, received
+
+    async def send(self, message: dict[str, Any]) -> None:
+        _lint(self.received, message)
+        self.received.append(message)
+
+
 class ASGIDriver:
     """Calls an ASGI app as a server does, on a loop of its own, where nothing may block.
 
@@ -237,12 +248,8 @@ class ASGIDriver:
                 await _forever()  # a server says "disconnect" once the client has gone, and ours waits for its answer
             return waiting.pop()
 
-        async def send(message: dict[str, Any]) -> None:
-            _lint(received, message)
-            received.append(message)
-
         try:
-            await self.app(scope, receive, send)
+            await self.app(scope, receive, _Sending(scope, received).send)
         except AssertionError:
             raise  # the linter's judgement, not the app's
         except Exception:

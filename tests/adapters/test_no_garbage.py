@@ -1,0 +1,41 @@
+"""A request leaves nothing to the garbage collector: circles would have it run, and cost more than all that we do."""
+
+from __future__ import annotations
+
+import gc
+from collections import Counter
+
+import pytest
+
+from tests.authorities.test_adoption import MODES, stage_of
+
+REQUESTS = 20
+
+#: In WSGI the environ holds the request object of whoever wraps it, which holds the environ (werkzeug's does likewise),
+#: and nobody is told when a request is over; there a circle of few objects is what it costs.
+OF_THE_ENVIRON = {"session_middleware.adapters.wsgi.WSGIFacts", "session_middleware.adapters._flask_gate._Start"}
+
+
+@pytest.mark.parametrize("target", ["/me", "/open", "/exempt", "/session/status"])
+@pytest.mark.parametrize("mode", MODES, ids=lambda name: name.removesuffix("_mode"))
+def test_a_request_leaves_no_circle_of_ours(mode: str, target: str) -> None:
+    """Whatever server and framework keep, no object of this package is in a circle once the request is over."""
+    for stage in stage_of(mode):
+        browser = stage.signed_in()
+        for _ in range(5):
+            browser.fetch(target)
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(REQUESTS):
+                browser.fetch(target)
+            gc.set_debug(gc.DEBUG_SAVEALL)
+            gc.collect()
+            left = Counter(f"{type(thing).__module__}.{type(thing).__name__}" for thing in gc.garbage)
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+            gc.enable()
+            gc.collect()
+        ours = {name: count for name, count in left.items() if name.startswith("session_middleware.adapters")}
+        assert not ours.keys() - (OF_THE_ENVIRON if mode in ("wsgi_mode", "flask_mode") else set())
