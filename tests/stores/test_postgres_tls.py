@@ -41,7 +41,7 @@ def server(files: dict[str, Path]) -> Iterator[PostgresServer]:
     made.remove()
 
 
-@pytest.mark.parametrize(("n", "query"), enumerate(["sslmode=require", "sslmode=verify-full&sslrootcert={trusted}"]))
+@pytest.mark.parametrize(("n", "query"), [(0, "sslmode=require"), (1, "sslmode=verify-full&sslrootcert={trusted}")])
 def test_tls_is_spoken(server: PostgresServer, files: dict[str, Path], n: int, query: str) -> None:
     """Encrypted without a look at the certificate, or with its authority named, both forms work, announcements too."""
     record = reference_record(n)
