@@ -16,6 +16,7 @@ from session_middleware.authorities.base import (
     Token,
     Vouch,
 )
+from session_middleware.authorities.calls import ProviderFault
 from session_middleware.authorities.oidc.claims import IdToken
 from session_middleware.authorities.oidc.provider import (
     ClientAuthentication,
@@ -304,16 +305,27 @@ class OIDCAuthority:
             given = await self._provider.refresh(now, held.refresh_token)
             if given.access_token is None:
                 raise _no_token("The provider gave no access token.")
-            id_token = held.id_token
-            if given.id_token is not None:
-                found = await self._signin.verified(given.id_token, now, nonce=None, access_token=given.access_token)
-                if subject_handle(self.name, found.subject) not in record.handles:  # Core §12.2: the same user
-                    raise _no_token("The provider answered a refresh with another user.")
-                id_token = given.id_token if self._keep_id_token else None
+            id_token = await self._same_user(record, given, now) or held.id_token
         except (GrantRefused, InvalidToken) as fault:
             raise _no_token(f"The provider gives no token for this session any more ({fault}).") from None
         kept = HeldTokens(id_token, given.access_token, _over_at(given, now), given.refresh_token or held.refresh_token)
         return Token(given.access_token, seal(kept, self._keys, self.name))
+
+    async def _same_user(self, record: SessionRecord, given: TokenAnswer, now: float) -> str | None:
+        """Return the ID token of a refresh if there is one to keep; it must be about the same user (Core §12.2).
+
+        Where its key cannot be fetched just now it is passed over: the refresh token has been used up, and what came for it
+        came from the provider itself, over TLS (Core §3.1.3.7 no. 6).
+        """
+        if given.id_token is None:
+            return None
+        try:
+            found = await self._signin.verified(given.id_token, now, nonce=None, access_token=given.access_token)
+        except (ProviderFault, TimeoutError):
+            return None
+        if subject_handle(self.name, found.subject) not in record.handles:
+            raise _no_token("The provider answered a refresh with another user.")
+        return given.id_token if self._keep_id_token else None
 
     # --- logout ------------------------------------------------------------------------------------------------
 

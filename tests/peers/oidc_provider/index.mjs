@@ -34,7 +34,7 @@ const provider = new Provider(given.issuer, {
     revocation: { enabled: true },
   },
   ttl: {
-    AccessToken: 600,
+    AccessToken: 90,
     AuthorizationCode: 60,
     Grant: 86400,
     IdToken: 600,
