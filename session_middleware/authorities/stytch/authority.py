@@ -23,9 +23,10 @@ from session_middleware.authorities.routes import Endpoint
 from session_middleware.authorities.stytch.api import Authenticated, Exchanged, NoSession, StytchApi
 from session_middleware.authorities.stytch.cookies import StytchCookies, digest
 from session_middleware.authorities.stytch.jwt import ReadJwt, SessionJwts
-from session_middleware.authorities.stytch.options import Options
+from session_middleware.authorities.stytch.options import SHORTEST, Options
 from session_middleware.authorities.stytch.organizations import Organizations
 from session_middleware.authorities.stytch.session import B2B, CONSUMER, StytchSession
+from session_middleware.core.lifetime import CEILING_MARGIN
 from session_middleware.core.provider import ProviderSession
 from session_middleware.core.record import SessionRecord
 from session_middleware.errors import InvalidToken
@@ -235,11 +236,14 @@ class StytchAuthority:
     # --- extending ----------------------------------------------------------------------------------------------
 
     def extension_due(self, record: SessionRecord, now: float) -> bool:
-        """Say whether activity moves Stytch's end by `extend_interval` or more; it never makes it earlier."""
-        minutes = self._minutes(record, now)
+        """Say whether activity is to move Stytch's end: by `extend_interval` or more, or as far as our own; never back."""
+        minutes = self._options.session_duration_minutes
         if minutes is None or record.ceiling is None:
             return False
-        return now + minutes * 60.0 - record.ceiling >= self._options.extend_interval
+        until, ours = now + minutes * 60.0, _our_end(record)
+        if until > ours:
+            return record.ceiling < ours  # once, whatever the interval: ours is to be reached
+        return until - record.ceiling >= self._options.extend_interval
 
     async def extend(self, record: SessionRecord, shown: Shown, now: float, minutes: float | None) -> Extension:
         """Have Stytch's session end `session_duration_minutes`, or exactly these minutes, from now."""
@@ -254,12 +258,10 @@ class StytchAuthority:
         return NotExtended(gone=found is NoSession.NOT_FOUND)
 
     def _minutes(self, record: SessionRecord, now: float) -> int | None:
-        """Return by how much activity extends: no further than our own absolute deadline makes sense."""
-        minutes, lifetime = self._options.session_duration_minutes, record.limits.absolute_lifetime
-        if minutes is None or lifetime is None:
-            return minutes
-        left = math.ceil((record.authenticated_at + lifetime - now) / 60.0) + 1  # a minute more: ours ends first
-        return max(5, min(minutes, left))
+        """Return by how much activity extends: what is configured, but not far beyond our own end."""
+        minutes = self._options.session_duration_minutes
+        left = _our_end(record) - now
+        return minutes if minutes is None or left > minutes * 60.0 else max(SHORTEST, math.ceil(left / 60.0))
 
     # --- ending and listing -------------------------------------------------------------------------------------
 
@@ -318,3 +320,9 @@ class StytchAuthority:
         """Close the connections of the running loop."""
         for calls in self._attached:
             await calls.aclose()
+
+
+def _our_end(record: SessionRecord) -> float:
+    """Return until when Stytch's session has to live for ours to reach its absolute deadline, 30 s early as it ends (L2)."""
+    lifetime = record.limits.absolute_lifetime
+    return math.inf if lifetime is None else record.authenticated_at + lifetime + CEILING_MARGIN

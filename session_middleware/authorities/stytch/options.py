@@ -13,7 +13,7 @@ from session_middleware.errors import SettingsError
 if TYPE_CHECKING:
     import httpx2
 
-__all__ = ["Options"]
+__all__ = ["SHORTEST", "Options"]
 
 TEST: Final = "https://test.stytch.com"
 LIVE: Final = "https://api.stytch.com"
