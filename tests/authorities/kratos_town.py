@@ -124,6 +124,4 @@ def town(mode: str, **options: Any) -> Iterator[Town]:
             stage.close()
             for authority in made.made:
                 authority.close()
-        ours = [call for call in made.kratos.calls if call.headers.get("user-agent") == "session-middleware"]
-        assert ours or not made.made, "nothing was asked of Kratos"
-        check_calls(ours)
+        check_calls([call for call in made.kratos.calls if call.headers.get("user-agent") == "session-middleware"])

@@ -267,7 +267,9 @@ class KratosAuthority:
     # --- ending --------------------------------------------------------------------------------------------------
 
     async def end(self, record: SessionRecord, shown: Shown, reason: str, now: float) -> EndedThere | None:
-        """End Kratos' session: as its holder where the request shows it, so that its cookie goes too, else by its id.
+        """End Kratos' session: at a logout as its holder, so that its cookie goes too, else by its id.
+
+        A late refusal must not delete the cookie of a login made meanwhile (L26).
 
         Raises:
             ProviderFault: it could not be told.
@@ -275,12 +277,11 @@ class KratosAuthority:
         id = record.provider_session
         if id is None or (self._shared and reason not in WANTED_ENDS):
             return None
-        if self.credential(shown) is not None:
+        if self.credential(shown) is not None and (reason == "logout" or not self._kratos.has_admin):
             who = await self._kratos.whoami(shown)
-            if (
-                who.session is not None and who.session.id == id
-            ):  # else it is another session that the browser shows now
-                return EndedThere(await self._kratos.log_out(shown))
+            if who.session is not None and who.session.id == id:  # else it is another session that the browser shows now
+                relay = await self._kratos.log_out(shown)
+                return EndedThere(relay if reason == "logout" else ())
         if not self._kratos.has_admin:
             return None
         await self._kratos.revoke(id)
