@@ -16,7 +16,7 @@ from session_middleware.stores.memory import MemoryStore
 from session_middleware.testing.browser import Answer, Browser, Driver
 from session_middleware.testing.stage import Stage
 from tests.authorities.oidc_peer import Application, Peer
-from tests.authorities.oidc_visitor import Arrival, Visitor
+from tests.authorities.oidc_visitor import Arrival, PageForm, Visitor
 
 #: One synchronous way of running, one on an event loop; the others do nothing of their own here.
 MODES = ["wsgi_mode", "asgi_mode"]
@@ -86,7 +86,14 @@ class Person:
         """Carry what the provider sent the browser to over to the application."""
         if arrival.method == "GET":
             return self.app.navigate(arrival.target, site="cross-site")
-        return self.app.submit(arrival.target, urlencode(arrival.form).encode(), site="cross-site")
+        # A browser sends no Lax cookie with a form that another site's page posts (RFC 6265bis §5.6.3).
+        self.app.cookie_header = ""
+        answer = self.app.submit(arrival.target, urlencode(arrival.form).encode(), site="cross-site")
+        self.app.cookie_header = None
+        form = PageForm(answer.body.decode())
+        if answer.status != 200 or form.action is None:
+            return answer
+        return self.app.submit(form.action, urlencode(form.fields).encode(), page="/session/callback")
 
 
 @pytest.fixture(params=MODES)

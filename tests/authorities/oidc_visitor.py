@@ -77,7 +77,7 @@ class Visitor:
         raise AssertionError(f"{url} leads in circles")
 
     def _filled_in(self, answer: httpx.Response) -> Arrival:
-        form = _Form(answer.text)
+        form = PageForm(answer.text)
         assert form.action is not None, f"no form in the answer {answer.status_code}: {answer.text[-2000:]}"
         fields = dict(form.fields)
         if "xsrf" in fields:
@@ -93,7 +93,7 @@ class Visitor:
         return Arrival("POST", urljoin(str(answer.url), form.action), fields)
 
 
-class _Form(HTMLParser):
+class PageForm(HTMLParser):
     """The first form of a page: where it leads and what it holds."""
 
     def __init__(self, page: str) -> None:
