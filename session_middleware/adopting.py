@@ -243,6 +243,30 @@ class Adopting:
         if found.moves and _differs(record.ceiling, provider.ceiling):
             await self.move_ceiling(x, provider.ceiling)
 
+    async def proves_anew(self, x: Exchange, within: float) -> bool:
+        """Ask the provider whether the user has proved who they are a moment ago; True: the session is fresh by that.
+
+        An answer that still holds may be older than the proof, where that leaves the credential as it was.
+        """
+        record, vouching = x.record, self.vouching
+        if record is None or vouching.adopts is None or x.created is not None:
+            return False
+        if record.provider_session is None or record.authority != self.authority.name:
+            return False
+        shown = vouching.shown(x.facts)
+        if vouching.asked_at(record, shown) == x.now:
+            return False
+        vouch = await vouching.verify(record, shown, x.now)
+        x.relay += vouch.relay
+        if vouch.alive is Alive.UNKNOWN:
+            x.verdict = Verdict.UNAVAILABLE
+        elif vouch.alive is Alive.GONE:
+            await self.revoke(x)
+        elif vouch.login is not None:
+            await self._compare(x, record, vouch.login)
+            await self._adopt(x)
+        return lifetime.is_fresh(x.record, within, x.now, self.settings.timing) if x.is_active and x.record else False
+
     async def _ceiling_moved(self, x: Exchange, known: Known, record: SessionRecord) -> bool:
         """Where it is the provider's end that has passed, ask whether it still stands; True if it was moved (L2)."""
         vouching = self.vouching
@@ -250,7 +274,9 @@ class Adopting:
             return False
         if record.authority != self.authority.name or record.provider_session is None:
             return False
-        if self._judgement(x, known, record.evolve(ceiling=None)).verdict is not Verdict.ACTIVE:
+        freed = lifetime.freed(record, None, x.configured, self.settings.timing)
+        without = (record if freed is None else freed.applied(record)).evolve(ceiling=None)
+        if self._judgement(x, known, without).verdict is not Verdict.ACTIVE:
             return False
         vouch = await vouching.verify(record, vouching.shown(x.facts), x.now)
         x.relay += vouch.relay
@@ -269,6 +295,7 @@ class Adopting:
         """Write down that the provider's session ends at another instant (L2); later, if the store fails."""
         record = x.record
         assert record is not None
+        freed = lifetime.freed(record, until, x.configured, self.settings.timing)
         try:
             for _ in range(SAVE_TRIES):
                 saved: SessionRecord | None = await self.reach.write("save", record.evolve(ceiling=until))
@@ -285,6 +312,12 @@ class Adopting:
         except StoreUnavailable:
             x.record = record.evolve(ceiling=until)  # holds for this request, and is found to differ at the next
         assert x.record is not None
+        if freed is not None:
+            touched = await self.reach.touch(x.record, freed)
+            if touched is None:
+                x.verdict = Verdict.REVOKED
+                return
+            x.record = touched
         x.deadlines = lifetime.deadlines(x.record, x.configured, self.settings.timing)
         x.quiet = False
 

@@ -213,8 +213,9 @@ class Engine(Verbs, Adopting):
             # another origin would speak for the user there (ASVS 4.4.2).
             if x.facts.websocket and is_foreign(x.facts, self.settings):
                 return self.refusal(x, "signed_out")
-            if rules.fresh_within is not None and not self.is_fresh(x, rules.fresh_within):
-                return self.refusal(x, "fresh_login")
+            within = rules.fresh_within
+            if within is not None and not (self.is_fresh(x, within) or await self.proves_anew(x, within)):
+                return self.refusal(x, "fresh_login" if x.verdict is _ACTIVE else x.verdict.reason)
             if x.created is None and not x.quiet:
                 await self._record_activity(x)
         if x.verdict is _ACTIVE:

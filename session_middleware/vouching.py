@@ -103,10 +103,14 @@ class Vouching:
 
     def vouched_at(self, record: SessionRecord, shown: Shown, now: float) -> float | None:
         """Return when this credential was last vouched for beside this record, if that still holds."""
-        if self.adopts is None or self.interval is None:
+        if self.interval is None:
             return None
-        at = self._asked.get((record.key, self.adopts.credential(shown)))
+        at = self.asked_at(record, shown)
         return at if at is not None and 0 <= now - at < self.interval else None
+
+    def asked_at(self, record: SessionRecord, shown: Shown) -> float | None:
+        """Return when this credential was last vouched for beside this record, whether that still holds or not."""
+        return None if self.adopts is None else self._asked.get((record.key, self.adopts.credential(shown)))
 
     async def verify(self, record: SessionRecord, shown: Shown, now: float) -> Vouch:
         """Ask whether a session may live on. A fault is `UNKNOWN` (L17)."""

@@ -27,6 +27,7 @@ __all__ = [
     "deadlines",
     "extend_touch",
     "first_deadlines",
+    "freed",
     "is_fresh",
     "judge",
     "jwt_due",
@@ -304,6 +305,28 @@ def touch(
         presented_generation=record.generation if first else None,
         presented_at=now if first else None,
     )
+
+
+def freed(record: SessionRecord, until: float | None, configured: Limits, timing: Timing) -> Touch | None:
+    """Return the write that gives back the silence which the provider's old end had cut off, None if it cut none (L2, L5).
+
+    A session never ends earlier than inactivity_timeout after its last activity, so where the provider's session lives
+    longer than it said, the deadline that was recorded no later than its old end moves too.
+
+    Args:
+        record: a live record, with the old ceiling.
+        until: the new ceiling; None: there is none.
+        configured: as for `judge`.
+        timing: for ended_retention.
+    """
+    recorded, silence = record.inactivity_deadline, record.limits.capped(configured).inactivity_timeout
+    if record.ceiling is None or recorded is None or silence is None or recorded < record.ceiling - CEILING_MARGIN:
+        return None
+    absolute = deadlines(record.evolve(ceiling=until), configured, timing).absolute
+    deadline = min(record.last_seen_at + silence, absolute)
+    if deadline <= recorded:
+        return None
+    return Touch(record.last_seen_at, deadline, keep_until(deadline, absolute, timing))
 
 
 def checked_minutes(minutes: object, most: float = EXTEND_MAX_MINUTES) -> float:

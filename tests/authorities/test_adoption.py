@@ -221,6 +221,33 @@ def test_a_new_proof_on_the_same_stay(everywhere: Stage) -> None:
     assert everywhere.store.calls["create"] == creates
 
 
+def test_a_new_proof_within_the_interval(stage: Stage) -> None:
+    """A token that stays the same after a new proof is asked about anew where freshness matters, and there alone (L8)."""
+    desk = Desk(interval=60)
+    browser = guest(stage, desk)
+    served(browser.navigate("/me"))
+    stage.clock.advance(600)
+    served(browser.navigate("/me"))
+    stage.clock.advance(5)
+    asked = len(desk.calls)
+    assert browser.fetch("/fresh").json["reason"] == "fresh_login"
+    stage.clock.advance(5)
+    desk.stays["stay-1"].proven_at = stage.clock()
+    served(browser.navigate("/me"))
+    assert len(desk.calls) == asked + 1
+    assert served(browser.fetch("/fresh"))["fresh"]
+    served(browser.fetch("/fresh"))
+    assert len(desk.calls) == asked + 2
+    stage.clock.advance(600)
+    served(browser.navigate("/me"))
+    stage.clock.advance(5)
+    desk.fault = RuntimeError("down")
+    assert browser.fetch("/fresh").status == 503
+    desk.fault = None
+    desk.stays["stay-1"].over = True
+    assert browser.fetch("/fresh").json["reason"] == "signed_out"
+
+
 def test_a_provider_whose_clock_is_ahead(stage: Stage) -> None:
     """Thirty seconds ahead is no new proof at each request, and nobody is logged out by it (L1)."""
     desk = Desk()

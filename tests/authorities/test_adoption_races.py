@@ -57,6 +57,32 @@ def test_the_end_moves_early(stage: Stage) -> None:
         assert served(browser.navigate("/me"))["absolute_deadline"] == stage.clock() + left - 30
 
 
+@pytest.mark.parametrize("seen", [False, True], ids=["only then", "in between"])
+def test_the_end_that_had_cut_the_silence(stage: Stage, seen: bool) -> None:
+    """Where the provider's session lives longer, nobody ends earlier than inactivity_timeout after their last activity (L5)."""
+    desk = Desk()
+    browser = guest(stage, desk, ends_at=stage.clock() + 600, inactivity_timeout=900)
+    assert served(browser.navigate("/me"))["inactivity_deadline"] == stage.clock() + 570
+    stage.clock.advance(1)
+    desk.stays["stay-1"].ends_at = stage.clock() + 5_000
+    if seen:
+        served(browser.fetch("/poll"))
+    stage.clock.advance(719)
+    assert served(browser.fetch("/poll"))["inactivity_deadline"] == stage.clock() + 180
+    stage.clock.advance(180)
+    problem(browser.fetch("/poll"), "inactivity")
+
+
+def test_an_end_while_the_silence_is_given_back(stage: Stage) -> None:
+    """Dead wins there too (L13)."""
+    desk = Desk()
+    browser = guest(stage, desk, ends_at=stage.clock() + 600, inactivity_timeout=900)
+    id = served(browser.navigate("/me"))["id"]
+    desk.stays["stay-1"].ends_at = stage.clock() + 5_000
+    stage.store.interrupt("touch", stage.ends_meanwhile(id))
+    assert served(browser.fetch("/poll"))["id"] != id  # that end left no mark, so the stay begins another session
+
+
 def test_the_end_moves_beside_other_writers(stage: Stage) -> None:
     """A write of claims in between is kept; an end in between wins; a store that cannot write does not matter yet."""
     desk = Desk()
