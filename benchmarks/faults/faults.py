@@ -23,7 +23,7 @@ class Fault:
         place: makes the servers.
         begin: what goes wrong.
         end: what puts it right; None where nobody does, and the servers are left to themselves.
-        seconds: how long it lasts.
+        seconds: how long it lasts; how long users are watched, where nobody ends it.
     """
 
     name: str
@@ -34,12 +34,11 @@ class Fault:
     seconds: float = 6.0
 
 
-def _slow(place: Any) -> None:
-    place.proxy.delay = 2.0  # as long as the stores wait by default
+def _late(seconds: float) -> Act:
+    def late(place: Any) -> None:
+        place.proxy.delay = seconds
 
-
-def _quick(place: Any) -> None:
-    place.proxy.delay = 0.0
+    return late
 
 
 def _cut(place: Any) -> None:
@@ -55,11 +54,13 @@ def _of_a_server(kind: str, place: Callable[[], Any], full: str) -> list[Fault]:
     return [
         Fault(f"{kind}-killed", "killed, started again", place, lambda it: it.kill(), lambda it: it.start(), 3),
         Fault(f"{kind}-frozen", "frozen (SIGSTOP)", place, lambda it: it.freeze(), lambda it: it.thaw()),
-        Fault(f"{kind}-slow", "every answer 2 s late", place, _slow, _quick),
+        Fault(f"{kind}-late", "every answer 1 s late", place, _late(1.0), _late(0.0)),
+        # As slow as the stores wait by default (2 s), and a little more, so that it is not a matter of luck.
+        Fault(f"{kind}-slow", "every answer 2.2 s late", place, _late(2.2), _late(0.0)),
         Fault(f"{kind}-half-open", "line cut half-open", place, _cut, _mend),
         Fault(f"{kind}-full", full, place, lambda it: it.fill(), lambda it: it.drain()),
         Fault(f"{kind}-read-only", "read-only", place, lambda it: it.read_only(), lambda it: it.writable()),
-        Fault(f"{kind}-flushed", "all data deleted", place, lambda it: it.flush(), None, 0),
+        Fault(f"{kind}-flushed", "all data deleted", place, lambda it: it.flush(), None, 3),
     ]
 
 

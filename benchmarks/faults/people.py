@@ -84,11 +84,14 @@ class Person:
         self._line = Line(port)
         self._ledger = ledger
         self._serial = itertools.count()
+        self._disappointed = False  # by the last answer; whoever reads that it does not work waits a moment
         self.visits: list[Visit] = []
 
     def live(self, over: threading.Event) -> None:
         """Sign in, look, sign out, until it is over."""
         while not over.wait(self._chance.uniform(0.01, 0.05)):
+            if self._disappointed and over.wait(self._chance.uniform(0.1, 0.5)):
+                break
             what = self._chance.random()
             if not self.visits or (what < 0.1 and len(self.visits) < _BROWSERS):
                 self._sign_in()
@@ -96,11 +99,16 @@ class Person:
                 self._sign_out(self.visits.pop(self._chance.randrange(len(self.visits))))
             else:
                 self.look(self._chance.choice(self.visits))
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; it is opened again where it is needed."""
         self._line.close()
 
     def look(self, visit: Visit) -> None:
         """Open the page."""
         answer, body, changes = self._line.ask("page", "GET", "/me", visit.cookies)
+        self._disappointed = answer.is_bad
         deletes = None in changes.values()
         if not self._ledger.page(visit, answer, body, deletes):
             with contextlib.suppress(ValueError):
@@ -110,6 +118,7 @@ class Person:
     def _sign_in(self) -> None:
         subject = f"user-{self._number}-{next(self._serial)}"
         answer, _, changes = self._line.ask("login", "POST", f"/login?subject={subject}", {})
+        self._disappointed = answer.is_bad
         given = {name: value for name, value in changes.items() if value is not None}
         self._ledger.login(answer, bool(given))
         if answer.status == 200:
@@ -117,6 +126,7 @@ class Person:
 
     def _sign_out(self, visit: Visit) -> None:
         answer, _, _ = self._line.ask("logout", "POST", "/logout", visit.cookies)
+        self._disappointed = answer.is_bad
         self._ledger.logout(visit, answer)
 
 
@@ -175,6 +185,7 @@ def audit(crowd: list[Person], port: int, ledger: Ledger) -> tuple[int, int]:
         for visit in list(person.visits):
             person.look(visit)
             looked += 1
+        person.close()
     line = Line(port)
     for copy in list(ledger.ended):
         answer = line.ask("thief", "GET", "/me", copy.visit.cookies)[0]

@@ -47,6 +47,8 @@ class Proxy:
 
     def close(self) -> None:
         """Close everything."""
+        with contextlib.suppress(OSError):
+            self._listening.shutdown(socket.SHUT_RDWR)  # wakes who waits for the next client, as closing would not
         self._listening.close()
         self._close_all()
 

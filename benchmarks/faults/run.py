@@ -88,12 +88,13 @@ def look_at(fault: Fault, way: Way, *, crowd: int = 12, warm: float = 3.0, secon
         lease = way.near
         url = place.url + (f"?near_cache={lease:g}" if lease is not None else "")
         ledger = Ledger(lease=lease or 0.0)
+        lasted = fault.seconds if seconds is None else seconds
         with served(way.kind, url) as port, people(crowd, port, ledger) as (everybody, stop):
             time.sleep(warm)
             bad_before = ledger.last_bad()
             fault.begin(place)
             ledger.forgets, ledger.fault_at = place.forgets, time.monotonic()
-            time.sleep(fault.seconds if seconds is None else seconds)
+            time.sleep(lasted)
             if fault.end is not None:
                 fault.end(place)
             ended_at = time.monotonic() if fault.end is not None else ledger.fault_at
@@ -106,7 +107,7 @@ def look_at(fault: Fault, way: Way, *, crowd: int = 12, warm: float = 3.0, secon
             audited = audit(everybody, port, ledger)
         if bad_before > float("-inf"):
             raise RuntimeError(f"{fault.name}, {way.title}: requests failed before there was a fault")
-        until = max(ended_at, last_bad) + 0.001
+        until = max(ended_at, last_bad, ledger.fault_at + lasted) + 0.001
         kinds = {"page": ("page",), "login": ("login",), "logout": ("logout",), "public": ("public",)}
         return Outcome(
             fault,
