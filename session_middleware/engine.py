@@ -295,7 +295,8 @@ class Engine(Verbs, Adopting):
         if x.authenticated:
             return
         x.authenticated = True
-        await self.vouching.catch_up(x.now)
+        if self.vouching.owes:
+            await self.vouching.catch_up(x.now)
         known = self._shown(x)
         if isinstance(known, Verdict):
             x.verdict = known

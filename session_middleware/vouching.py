@@ -81,7 +81,7 @@ class Vouching:
         self._asked: dict[tuple[bytes, str | None], float] = {}  # (record, credential) -> when it was vouched for
         self._refused: dict[str, float] = {}  # credential -> when it began no session
         self._extend_after: dict[bytes, float] = {}  # record -> when a failed extension may be tried again
-        self._owed: dict[bytes, tuple[SessionRecord, Shown, str]] = {}  # ends that the provider has not been told
+        self.owes: dict[bytes, tuple[SessionRecord, Shown, str]] = {}  # ends that the provider has not been told
         self._told_at = float("-inf")
         attach = getattr(authority, "attach", None)
         if attach is not None:
@@ -221,19 +221,19 @@ class Vouching:
         """Tell the provider that a session has ended here; return its Set-Cookie values. Told again where it fails."""
         if self.ends is None or record.provider_session is None or record.authority != self.authority.name:
             return ()
-        if len(self._owed) >= OWED:
-            self._owed.pop(next(iter(self._owed)), None)
-        self._owed[record.key] = (record, shown, reason)
+        if len(self.owes) >= OWED:
+            self.owes.pop(next(iter(self.owes)), None)
+        self.owes[record.key] = (record, shown, reason)
         return await self._tell(record.key, now)
 
     async def catch_up(self, now: float) -> None:
         """Tell the provider of ends that it could not be told of."""
-        if self._owed and not 0 <= now - self._told_at < RETRY_INTERVAL:
-            for key in list(self._owed):
+        if self.owes and not 0 <= now - self._told_at < RETRY_INTERVAL:
+            for key in list(self.owes):
                 await self._tell(key, now)
 
     async def _tell(self, key: bytes, now: float) -> tuple[str, ...]:
-        owed, ends = self._owed.get(key), self.ends
+        owed, ends = self.owes.get(key), self.ends
         if owed is None or ends is None:
             return ()
         record, shown, reason = owed
@@ -243,7 +243,7 @@ class Vouching:
         except Exception as fault:
             self.fault(fault)
             return ()
-        self._owed.pop(key, None)
+        self.owes.pop(key, None)
         return told.relay if told is not None else ()
 
 
