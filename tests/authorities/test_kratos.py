@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -221,3 +224,21 @@ def test_it_shows_no_secret() -> None:
     """The admin token is not in a repr."""
     authority = KratosAuthority(**GOOD, admin_url="http://127.0.0.1:4434", admin_token="ory_pat_secret")
     assert "ory_pat" not in f"{authority!r} {authority._kratos!r} {vars(authority._kratos)!r}"
+
+
+def test_every_argument_is_documented() -> None:
+    """docs/kratos.md has a row for each argument, with the default that it has."""
+    text = (Path(__file__).parent.parent.parent / "docs" / "kratos.md").read_text("utf-8")
+    table = text.partition("| `KratosAuthority` |")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| (`[^|]+`) \|([^|]*)\|", table, re.MULTILINE)
+    said = {name.strip("` "): default.strip() for names, default in rows for name in names.split(",")}
+    known = {
+        parameter.name: parameter.default
+        for parameter in list(inspect.signature(KratosAuthority.__init__).parameters.values())[1:]
+    }
+    assert set(said) == set(known)
+    assert (known["lifespan"], known["verify_interval"], known["timeout"]) == (86_400.0, 10.0, 3.0)
+    assert (said["lifespan"], said["verify_interval"], said["timeout"]) == ("24 hours", "10 s", "3 s")
+    assert {name for name, default in known.items() if default is False} == {
+        name for name, default in said.items() if default == "no"
+    }

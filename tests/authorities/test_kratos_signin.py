@@ -164,6 +164,20 @@ def test_without_the_reason_kratos_memory_is_no_way_round(place: Town) -> None:
     served(place.at_kratos(again, answer, password="correct horse"))
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_proof_that_is_older_than_a_session_may_get(place: Town, shared: bool) -> None:
+    """Whoever proved who they are longer ago than the absolute lifetime is asked again, and does not go round in circles."""
+    alice = place.alice()
+    authority = place.authority(shared=shared)
+    browser = place.browser(alice, authority=authority, absolute_lifetime=1800, inactivity_timeout=900)
+    place.clock.advance(1800)
+    refused = browser.navigate("/me")
+    assert refused.status == 303
+    answer = browser.follow(refused)
+    seen = served(place.at_kratos(browser, answer, identifier="alice", password="correct horse"))
+    assert seen["authenticated_at"] == place.clock()
+
+
 # --- the second factor ---------------------------------------------------------------------------------------------
 
 
