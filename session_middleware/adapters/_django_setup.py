@@ -75,6 +75,7 @@ class Setup:
 
     Attributes:
         settings: the checked settings.
+        authority: as given, attached to nothing; each engine has a copy.
         bridged: whether contrib.auth's middleware stands before ours (L23).
 
     Raises:
@@ -86,7 +87,7 @@ class Setup:
         given = getattr(conf, "SESSION_LIFETIME", None)
         arguments, options = _split({} if given is None else given)
         self.settings = _settings(arguments.get("settings"), options)
-        self._authority: Authority | None = _loaded(arguments.get("authority"), call=True)
+        self.authority: Authority | None = _loaded(arguments.get("authority"), call=True)
         self._clock: Callable[[], float] = _loaded(arguments.get("clock"), call=False) or time.time
         self._on_event = _hooks(arguments.get("on_event", ()))
         self._given_store = arguments.get("store")
@@ -128,7 +129,7 @@ class Setup:
             self.settings,
             self.store,
             runtime=runtime,
-            authority=copy.copy(self._authority),  # each engine tells its authority where it runs
+            authority=copy.copy(self.authority),  # each engine tells its authority where it runs
             clock=self._clock,
             on_event=self._on_event,
             default_policy="optional" if self.bridged else "required",

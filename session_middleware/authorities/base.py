@@ -26,10 +26,12 @@ from typing import Any, Protocol, runtime_checkable
 from session_middleware.core.provider import ProviderSession
 from session_middleware.core.record import SessionRecord
 from session_middleware.runtime import Runtime
+from session_middleware.settings import Settings
 
 __all__ = [
     "NOTHING_SHOWN",
     "Adopts",
+    "Advises",
     "Alive",
     "Attached",
     "Authority",
@@ -279,6 +281,15 @@ class SignsOut(Protocol):
             return_to: where our own allow list lets the user go afterwards, None for our landing page.
             client_id: the application that asked.
         """
+        ...
+
+
+@runtime_checkable
+class Advises(Protocol):
+    """An authority that knows what is doubtful in settings beside its provider's own limits."""
+
+    def advice(self, settings: Settings) -> Sequence[str]:
+        """Return one sentence for each doubt; `session-middleware check` prints them as warnings."""
         ...
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from session_middleware.commands.settings_source import settings_from
+from session_middleware.authorities.base import Advises
+from session_middleware.commands.settings_source import described_by
 from session_middleware.core.tokens import derive
 from session_middleware.settings import Limits, Settings
 
@@ -40,12 +41,12 @@ class Policy:
 
 def run(source: str | None) -> int:
     """Print the policy of the settings at `source`; return 0. Settings that make no sense raise SettingsError."""
-    print(describe(settings_from(source)).text)
+    print(describe(*described_by(source)).text)
     return 0
 
 
-def describe(settings: Settings) -> Policy:
-    """Put settings into words.
+def describe(settings: Settings, authority: object | None = None) -> Policy:
+    """Put settings into words, with what the authority of an app has to say of them.
 
     Example:
         >>> settings = Settings(secret_keys=["0f6a1b2c3d4e5f60718293a4b5c6d7e8f9"], inactivity_timeout=14 * 60)
@@ -76,7 +77,8 @@ def describe(settings: Settings) -> Policy:
     said.append(f"The session JWT lives {_words(settings.timing.jwt_lifetime)}.")
     said.append(f"Cookies: {settings.token_cookie}, {settings.jwt_cookie}; SameSite={settings.cookie_samesite}.")
     said.extend(_keys(settings))
-    return Policy(tuple(said), tuple(_warnings(settings)))
+    advice = authority.advice(settings) if isinstance(authority, Advises) else ()
+    return Policy(tuple(said), (*_warnings(settings), *advice))
 
 
 def _grace(settings: Settings) -> float:

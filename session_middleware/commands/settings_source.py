@@ -9,13 +9,22 @@ import sys
 from session_middleware.errors import SettingsError
 from session_middleware.settings import Settings
 
-__all__ = ["settings_from"]
+__all__ = ["described_by", "settings_from"]
 
 _FORMS = "Name Settings, or an app or middleware that has them, as module:name, for example myapp.sessions:settings; or django."
 
 
 def settings_from(source: str | None) -> Settings:
-    """Return the settings that a command is to look at.
+    """Return the settings that a command is to look at; see `described_by`.
+
+    Raises:
+        SettingsError: there are none, or they make no sense.
+    """
+    return described_by(source)[0]
+
+
+def described_by(source: str | None) -> tuple[Settings, object | None]:
+    """Return the settings that a command is to look at, and the authority of the app, where an app is named.
 
     Args:
         source: "module:name" of Settings, of anything with an `engine` of ours (a wrapped WSGI or ASGI app, Flask's
@@ -26,7 +35,7 @@ def settings_from(source: str | None) -> Settings:
         SettingsError: there are none, or they make no sense.
     """
     if source is None:
-        return Settings.from_mapping(os.environ)
+        return Settings.from_mapping(os.environ), None
     if "" not in sys.path:
         sys.path.insert(0, "")  # a console script does not see the working directory, `python -m` does
     if source == "django":
@@ -43,13 +52,14 @@ def settings_from(source: str | None) -> Settings:
             raise SettingsError("--settings", source, f"has no {name!r}.", _FORMS)
         found = getattr(found, name)
     found = getattr(found, "extensions", {}).get("session_lifetime", found)  # a Flask app
-    settings = found if isinstance(found, Settings) else getattr(getattr(found, "engine", None), "settings", None)
+    engine = getattr(found, "engine", None)
+    settings = found if isinstance(found, Settings) else getattr(engine, "settings", None)
     if not isinstance(settings, Settings):
         raise SettingsError("--settings", source, f"is {type(found).__name__}, which holds no Settings.", _FORMS)
-    return settings
+    return settings, getattr(engine, "authority", None)
 
 
-def _of_django_project() -> Settings:
+def _of_django_project() -> tuple[Settings, object | None]:
     try:
         import django
         from django.core.exceptions import ImproperlyConfigured
@@ -59,8 +69,9 @@ def _of_django_project() -> Settings:
         django.setup()
         from session_middleware.adapters._django_setup import current
 
-        return current().settings
+        setup = current()
     except (ImproperlyConfigured, ImportError) as problem:
         raise SettingsError(
             "--settings", "django", f"cannot be read ({problem}).", "Set DJANGO_SETTINGS_MODULE."
         ) from problem
+    return setup.settings, setup.authority

@@ -7,10 +7,12 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlencode
 
+from session_middleware.authorities.auth0 import Auth0Authority
 from session_middleware.authorities.oidc import OIDCAuthority
 from session_middleware.testing.browser import FORM, Answer, Browser, Driver
 from session_middleware.testing.stage import Stage
 from session_middleware.testing.stand_ins import served
+from session_middleware.testing.stand_ins.auth0 import Auth0StandIn
 from session_middleware.testing.stand_ins.openid import OpenIDStandIn
 from tests.authorities.oidc_peer import Application
 from tests.authorities.oidc_people import Person, client_for, stage_of
@@ -76,15 +78,26 @@ class Town:
         self.stage.close()
 
 
+class Auth0Town(Town):
+    """The same at an Auth0 tenant."""
+
+    provider: Auth0StandIn
+
+    def authority(self, **more: Any) -> Auth0Authority:
+        """Return the application's authority."""
+        options = {"client": client_for(self.stage), "app_url": ORIGIN, **more}
+        return Auth0Authority(self.issuer, "shop", SECRET, **options)
+
+
 @contextmanager
-def town_of(mode: str, **more: Any) -> Iterator[Town]:
+def town_of(mode: str, kind: type[Town] = Town, **more: Any) -> Iterator[Any]:
     """Open a town for one way of running the application."""
     stage = stage_of(mode)
-    provider = OpenIDStandIn(clock=stage.clock, **more)
+    provider = (Auth0StandIn if kind is Auth0Town else OpenIDStandIn)(clock=stage.clock, **more)
     provider.add_client("shop", SECRET, [f"{ORIGIN}/session/callback"], [f"{ORIGIN}/session/signed-out"])
     with served(provider) as url:
-        town = Town(stage, provider, url)
         provider.base_url = url
+        town = kind(stage, provider, provider.issuer)
         try:
             yield town
         finally:

@@ -327,6 +327,11 @@ class OIDCAuthority:
             raise _no_token("The provider answered a refresh with another user.")
         return given.id_token if self._keep_id_token else None
 
+    @property
+    def _signed_out_url(self) -> str:
+        assert self._to is not None  # the engine attaches before it serves
+        return f"{self._app_url}{self._to.prefix}/signed-out"
+
     # --- logout ------------------------------------------------------------------------------------------------
 
     async def logout_url(
@@ -350,7 +355,7 @@ class OIDCAuthority:
                 asked["id_token_hint"] = hint
             elif record.provider_session is not None:
                 asked["logout_hint"] = record.provider_session
-        asked["post_logout_redirect_uri"] = return_to or f"{self._app_url}{self._to.prefix}/signed-out"
+        asked["post_logout_redirect_uri"] = return_to or self._signed_out_url
         return f"{endpoint}{'&' if urlsplit(endpoint).query else '?'}{urlencode(asked)}"
 
 

@@ -189,7 +189,7 @@ class OpenIDStandIn:
 
     def _token(self, environ: Mapping[str, Any], query: Fields, body: str) -> Answer:
         form = dict(parse_qsl(body, keep_blank_values=True))
-        client = self._authenticated(environ, form)
+        client = self.authenticated(environ, form)
         if client is None:
             return as_json({"error": "invalid_client"}, 401)
         return self.granted(client, form)
@@ -208,7 +208,8 @@ class OpenIDStandIn:
             return as_json({"error": "invalid_grant"}, 400)
         return as_json(self.world.tokens(grant, self.issuer))
 
-    def _authenticated(self, environ: Mapping[str, Any], form: Fields) -> str | None:
+    def authenticated(self, environ: Mapping[str, Any], form: Fields) -> str | None:
+        """Return the client that a token request comes from."""
         basic = environ.get("HTTP_AUTHORIZATION", "")
         if basic.startswith("Basic "):
             id, _, secret = (unquote_plus(text) for text in b64decode(basic[6:]).decode().partition(":"))

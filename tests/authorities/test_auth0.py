@@ -1,0 +1,366 @@
+"""Auth0 as a preset: its logout lists, its Sessions API, its limits; the stand-in judged by Auth0's own client."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from types import ModuleType
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import httpx  # what auth0-python stands on
+import httpx2
+import pytest
+from auth0.management.client import Auth0
+from auth0.management.errors import NotFoundError, UnauthorizedError
+
+from session_middleware import SessionError, Settings, SettingsError
+from session_middleware.__main__ import main
+from session_middleware.adapters.wsgi import SessionLifetimeMiddleware
+from session_middleware.authorities.auth0 import Auth0Authority, Management
+from session_middleware.authorities.base import Attached, Authority, Ends, Lists, SignsOut, Tokens
+from session_middleware.authorities.routes import Serves
+from session_middleware.core.record import SessionRecord
+from session_middleware.runtime import ThreadRuntime, run_sync
+from session_middleware.stores.memory import MemoryStore
+from session_middleware.testing import AuthorityContract, FakeClock
+from session_middleware.testing.authority_contract import attach
+from session_middleware.testing.browser import Answer as Response
+from session_middleware.testing.reference_record import reference_record
+from session_middleware.testing.scenarios.expect import problem, served
+from session_middleware.testing.stand_ins import served as on_loopback
+from session_middleware.testing.stand_ins._faults import Answer
+from session_middleware.testing.stand_ins.auth0 import Auth0StandIn
+from tests.authorities.oidc_people import MODES, Person
+from tests.authorities.oidc_town import ORIGIN, SECRET, Auth0Town, town_of
+
+OPERATOR = Management("operator", "secret of the operator", verify_interval=60)
+
+
+@pytest.fixture(params=MODES)
+def town(request: pytest.FixtureRequest) -> Iterator[Auth0Town]:
+    """A tenant, an application, and people."""
+    with town_of(request.param, Auth0Town, tenant_logout_urls=[f"{ORIGIN}/bye"]) as town:
+        town.provider.management_clients["operator"] = "secret of the operator"
+        yield town
+
+
+def asked_of(answer: Response) -> dict[str, str]:
+    """The parameters of a redirect to the tenant."""
+    query = urlsplit(answer.header("Location") or "").query
+    return {name: values[0] for name, values in parse_qs(query, keep_blank_values=True).items()}
+
+
+def sign_out(person: Person, **fields: str) -> Response:
+    """Press the button "Sign out"."""
+    return person.app.submit("/session/logout", urlencode(fields).encode())
+
+
+# --- the contract --------------------------------------------------------------------------------------------------------
+
+
+class TestContract(AuthorityContract):
+    """With credentials for the Sessions API it vouches for what lives there."""
+
+    @pytest.fixture
+    def tenant(self) -> Iterator[Auth0StandIn]:
+        tenant = Auth0StandIn(clock=FakeClock())
+        tenant.management_clients["operator"] = "secret of the operator"
+        with on_loopback(tenant) as url:
+            tenant.base_url = url
+            yield tenant
+
+    def _authority(self, tenant: Auth0StandIn) -> Auth0Authority:
+        client = httpx2.AsyncClient(limits=httpx2.Limits(max_keepalive_connections=0))
+        return Auth0Authority(tenant.base_url, "shop", "a secret", app_url=ORIGIN, management=OPERATOR, client=client)
+
+    @pytest.fixture
+    def authority(self, tenant: Auth0StandIn) -> Authority:
+        return self._authority(tenant)
+
+    @pytest.fixture
+    def alive(self, tenant: Auth0StandIn, authority: Authority) -> SessionRecord:
+        session, _ = tenant.world.sign_in("auth0|alice", None)
+        return reference_record(0).evolve(authority=authority.name, provider_session=session.sid)
+
+    @pytest.fixture
+    def gone(self, alive: SessionRecord) -> SessionRecord:
+        return alive.evolve(provider_session="sid-that-is-over")
+
+    @pytest.fixture
+    def cut_off(self, tenant: Auth0StandIn) -> Authority:
+        authority = self._authority(tenant)
+        authority._provider.calls.base_url = "http://127.0.0.1:9"
+        return authority
+
+
+def test_what_it_can_do() -> None:
+    """It serves routes, signs out, keeps tokens, ends and lists; without credentials it lists nothing and says why."""
+    authority = Auth0Authority("example.eu.auth0.com", "shop", "a secret", app_url=ORIGIN)
+    for power in (Serves, SignsOut, Tokens, Ends, Lists):
+        assert isinstance(authority, power)
+    attach(authority)
+    for call in (authority.list("auth0|alice", 0.0), authority.end_all("auth0|alice", 0.0)):
+        with pytest.raises(SessionError, match="management"):
+            run_sync(call)
+
+
+# --- signing in and out --------------------------------------------------------------------------------------------------
+
+
+def test_signing_in(town: Auth0Town) -> None:
+    """The issuer ends with a slash, the secret goes in the body, and offline_access asks for no consent."""
+    alice = town.person(scope="openid email offline_access")
+    asked = parse_qs(urlsplit(alice.to_the_provider("/session/login?screen_hint=signup&organization=org_1")).query)
+    assert "prompt" not in asked
+    assert (asked["screen_hint"], asked["organization"]) == (["signup"], ["org_1"])
+    assert served(alice.sign_in())["subject"] == "alice"
+
+
+def test_signing_out(town: Auth0Town) -> None:
+    """`/v2/logout` with client_id uses the application's list; the session there is over for all applications."""
+    alice = town.person()
+    served(alice.sign_in())
+    answer = sign_out(alice)
+    assert (answer.header("Location") or "").startswith(f"{town.issuer}v2/logout?")
+    assert asked_of(answer) == {"client_id": "shop", "returnTo": f"{ORIGIN}/session/signed-out"}
+    arrival = alice.there.visit(answer.header("Location") or "")
+    assert arrival.url == f"{ORIGIN}/session/signed-out"
+    assert town.provider.world.sessions == {}
+    problem(alice.app.fetch("/me"), None)
+
+
+def test_the_tenants_list(town: Auth0Town) -> None:
+    """Without client_id the tenant's list holds, and only what it names is gone to."""
+    settings = {"logout_urls": [f"{ORIGIN}/bye", f"{ORIGIN}/elsewhere"]}
+    alice = town.person(settings=settings, tenant_logout=True, federated=True)
+    served(alice.sign_in())
+    answer = sign_out(alice, return_to=f"{ORIGIN}/bye")
+    assert asked_of(answer) == {"returnTo": f"{ORIGIN}/bye", "federated": ""}
+    assert alice.there.visit(answer.header("Location") or "").url == f"{ORIGIN}/bye"
+    other = asked_of(sign_out(alice, return_to=f"{ORIGIN}/elsewhere"))
+    refused = httpx2.get(f"{town.issuer}v2/logout", params=other)
+    assert refused.status_code == 400
+
+
+def test_the_application_that_asked(town: Auth0Town) -> None:
+    """A return URL of our list for one application goes with its client id, so that Auth0 looks into the same list."""
+    url = "https://wiki.example/bye"
+    town.provider.add_client("wiki", "w", [], [url])
+    alice = town.person(settings={"logout_urls_by_client": {"wiki": [url]}})
+    served(alice.sign_in())
+    answer = sign_out(alice, return_to=url, client_id="wiki")
+    assert asked_of(answer) == {"client_id": "wiki", "returnTo": url}
+    assert alice.there.visit(answer.header("Location") or "").url == url
+
+
+def test_signing_out_by_openid(town: Auth0Town) -> None:
+    """With logout="oidc" the hint of the ID token goes along."""
+    alice = town.person(logout="oidc", federated=True)
+    served(alice.sign_in())
+    answer = sign_out(alice)
+    asked = asked_of(answer)
+    assert urlsplit(answer.header("Location") or "").path == "/oidc/logout"
+    assert asked["id_token_hint"].count(".") == 2
+    assert asked["federated"] == ""
+    assert alice.there.visit(answer.header("Location") or "").url == f"{ORIGIN}/session/signed-out"
+
+
+def test_being_signed_out(town: Auth0Town) -> None:
+    """A logout token as Auth0 writes it ends the session of its `sid`."""
+    alice = town.person()
+    served(alice.sign_in())
+    (sid,) = town.provider.world.sessions
+    token = town.provider.logout_tokens(sid)["shop"]
+    assert town.tell(alice.app.driver, token).status == 200
+    problem(alice.app.fetch("/me"), "signed_out")
+
+
+# --- the Sessions API ----------------------------------------------------------------------------------------------------
+
+
+def test_a_session_that_is_gone_there(town: Auth0Town) -> None:
+    """Once an interval Auth0 is asked; a session that it does not know any more is over here too."""
+    alice = town.person(management=OPERATOR)
+    served(alice.sign_in())
+    town.provider.calls.clear()
+    for _ in range(30):
+        town.stage.clock.advance(10)
+        served(alice.app.navigate("/me"))
+    asked = [call for call in town.provider.calls if call.startswith("GET /api/v2/sessions/")]
+    assert 4 <= len(asked) <= 6
+    assert set(town.provider.calls) == set(asked)  # our own token serves on
+    (sid,) = town.provider.world.sessions
+    town.provider.logout_tokens(sid)
+    town.stage.clock.advance(60)
+    problem(alice.app.fetch("/me"), "signed_out")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Answer(401, b'{"statusCode": 401}'),
+        Answer(403, b'{"statusCode": 403}'),
+        Answer(429, b"{}", (("Retry-After", "1"),)),
+        Answer(500),
+        Answer(200, b"<html>"),
+        Answer(200, b'{"id": "another"}'),
+    ],
+    ids=["401", "403", "429", "500", "garbage", "another session"],
+)
+def test_an_api_with_faults(town: Auth0Town, fault: Answer) -> None:
+    """What is no 404 about this very session ends nothing (L17)."""
+    alice = town.person(management=OPERATOR)
+    served(alice.sign_in())
+    town.stage.clock.advance(61)
+    town.provider.faults.set(fault, only="/api/v2")
+    assert alice.app.fetch("/me").status == 503
+    town.provider.faults.clear()
+    town.stage.clock.advance(5)
+    served(alice.app.fetch("/me"))
+
+
+def test_a_token_of_ours_that_is_over(town: Auth0Town) -> None:
+    """A token for the API that is refused is fetched anew, once."""
+    alice = town.person(management=OPERATOR)
+    served(alice.sign_in())
+    town.stage.clock.advance(61)
+    served(alice.app.fetch("/me"))
+    town.provider.forget_management_tokens()
+    town.stage.clock.advance(61)
+    town.provider.calls.clear()
+    served(alice.app.fetch("/me"))
+    assert town.provider.calls.count("POST /oauth/token") == 1
+
+
+def test_a_session_that_is_revoked_here(town: Auth0Town) -> None:
+    """Revocation here revokes it there, with its refresh tokens; a logout or a deadline does not."""
+    alice = town.person(management=Management("operator", "secret of the operator"), scope="openid offline_access")
+    other = town.person(at=alice.app.driver)
+    served(alice.sign_in())
+    (sid,) = town.provider.world.sessions
+    served(other.sign_in())
+    session = served(alice.app.fetch("/me"))["id"]
+    assert other.app.fetch(f"/session/list/{session}", "DELETE").status == 204
+    assert town.provider.revoked == [sid]
+    assert len(town.provider.world.refresh_tokens) == 1
+    assert sign_out(other).status == 303
+    assert town.provider.revoked == [sid]
+
+
+def test_every_session_of_a_user(town: Auth0Town) -> None:
+    """What Auth0 knows is listed page by page, and ended all at once."""
+    if "asgi" in town.stage._make.__module__:
+        pytest.skip("called in place here; the calls are the same")
+    for _ in range(120):
+        town.provider.world.sign_in("auth0|alice b", None)
+    town.provider.world.sign_in("auth0|bob", None)
+    authority = town.authority(management=OPERATOR)
+    authority.attach(Attached(ThreadRuntime(), town.stage.clock, lambda purpose: (b"k" * 32,)))
+    now = town.stage.clock()
+    found = run_sync(authority.list("auth0|alice b", now))
+    assert len({session.id for session in found}) == 120
+    assert {session.proven_at for session in found} == {now}
+    assert {session.ceiling for session in found} == {now + 86_400}
+    assert {session.authority for session in found} == {authority.name}
+    run_sync(authority.end_all("auth0|alice b", now))
+    assert run_sync(authority.list("auth0|alice b", now)) == []
+    assert len(town.provider.world.sessions) == 1
+
+
+# --- the stand-in, by Auth0's own client ---------------------------------------------------------------------------------
+
+
+def test_auth0s_client_reads_the_stand_in() -> None:
+    """The low-level client of auth0-python takes its answers for Auth0's."""
+    tenant = Auth0StandIn()
+    tenant.management_clients["operator"] = "s"
+    with on_loopback(tenant) as url, httpx2.Client() as http, httpx.Client() as line:
+        tenant.base_url = url
+        session, _ = tenant.world.sign_in("auth0|alice", None)
+        grant = {"grant_type": "client_credentials", "client_id": "operator", "client_secret": "s"}
+        said = http.post(f"{url}/oauth/token", data={**grant, "audience": f"{url}/api/v2/"}).json()
+        client: Any = Auth0(base_url=f"{url}/api/v2", token=said["access_token"], httpx_client=line)
+        found = client.sessions.get(session.sid)
+        assert (found.id, found.user_id) == (session.sid, "auth0|alice")
+        assert isinstance(found.authenticated_at, datetime)
+        assert found.authentication.methods[0].name == "pwd"
+        listed = list(client.users.sessions.list("auth0|alice"))
+        assert [one.id for one in listed] == [session.sid]
+        client.sessions.revoke(session.sid)
+        with pytest.raises(NotFoundError):
+            client.sessions.get(session.sid)
+        client.users.sessions.delete("auth0|alice")
+        stranger: Any = Auth0(base_url=f"{url}/api/v2", token="none", httpx_client=line)
+        with pytest.raises(UnauthorizedError):
+            stranger.sessions.get(session.sid)
+
+
+# --- settings ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("days", "age", "plan", "warned"),
+    [
+        (3, 30, "self-service", []),
+        (4, 30, "self-service", ["inactivity_timeout"]),
+        (3, 31, "self-service", ["absolute_lifetime"]),
+        (None, 31, "self-service", ["inactivity_timeout", "absolute_lifetime"]),
+        (100, 365, "enterprise", []),
+        (101, 366, "enterprise", ["inactivity_timeout", "absolute_lifetime"]),
+    ],
+)
+def test_the_limits_of_a_plan(days: int | None, age: int, plan: Any, warned: list[str]) -> None:
+    """Limits of ours beyond what an Auth0 session can reach are worth a warning."""
+    settings = Settings(
+        secret_keys=["0f6a1b2c3d4e5f60718293a4b5c6d7e8f9"],
+        inactivity_timeout=None if days is None else days * 86_400,
+        absolute_lifetime=age * 86_400,
+    )
+    authority = Auth0Authority("example.eu.auth0.com", "shop", "a secret", app_url=ORIGIN, plan=plan)
+    assert [line.partition(" ")[0] for line in authority.advice(settings)] == warned
+
+
+def test_check_says_so(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """`session-middleware check` of an app prints what its authority has to say."""
+    settings = Settings(
+        secret_keys=["0f6a1b2c3d4e5f60718293a4b5c6d7e8f9"], inactivity_timeout=None, absolute_lifetime=86_400
+    )
+    authority = Auth0Authority("example.eu.auth0.com", "shop", "a secret", app_url=ORIGIN)
+    wrapped = SessionLifetimeMiddleware(
+        lambda environ, start_response: [], settings=settings, store=MemoryStore(), authority=authority
+    )
+    module = ModuleType("an_app_at_auth0")
+    module.__dict__["app"] = wrapped
+    monkeypatch.setitem(sys.modules, "an_app_at_auth0", module)
+    assert main(["check", "--settings", "an_app_at_auth0:app"]) == 0
+    assert "warning: inactivity_timeout is beyond 3 d" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("domain", {"domain": ""}),
+        ("domain", {"domain": "x?y"}),
+        ("logout", {"logout": "v3"}),
+        ("plan", {"plan": "free"}),
+        ("tenant_logout", {"tenant_logout": True, "logout": "oidc"}),
+        ("app_url", {"app_url": "http://shop.example"}),
+        ("base_url", {"domain": "http://example.eu.auth0.com"}),
+    ],
+)
+def test_settings_that_make_no_sense(field: str, change: dict[str, Any]) -> None:
+    """A wrong value is named, with what to write instead."""
+    options = {"domain": "example.eu.auth0.com", "client_id": "shop", "client_secret": SECRET, "app_url": ORIGIN}
+    with pytest.raises(SettingsError) as caught:
+        Auth0Authority(**{**options, **change})
+    assert caught.value.field == field
+    assert SECRET not in str(caught.value)
+
+
+def test_an_interval_that_is_none() -> None:
+    """Asking Auth0 at every request is no interval."""
+    with pytest.raises(SettingsError):
+        Management("operator", "s", verify_interval=0)
+    assert "secret of" not in repr(OPERATOR)
