@@ -143,6 +143,21 @@ def test_extended_by_another_app_it_is_not_extended_again(place: Town) -> None:
     assert len(kratos_lines(browser)) == 1
 
 
+def test_one_cookie_where_two_answers_of_kratos_bring_one(place: Town) -> None:
+    """A request that learns of another app's extension and extends too relays the later of both cookies (L18)."""
+    alice = place.alice()
+    browser = place.browser(alice, inactivity_timeout=3600)
+    served(browser.navigate("/me"))
+    place.clock.advance(1000)
+    place.kratos._world.extend(alice.id)
+    place.clock.advance(1900)
+    served(browser.navigate("/me"))
+    [line] = kratos_lines(browser)
+    assert "Max-Age=3600" in line
+    place.clock.advance(3000)
+    served(browser.navigate("/me"))
+
+
 @pytest.mark.parametrize("end", ["revoke", "clean up"])
 def test_what_is_over_is_not_brought_back(place: Town, end: str) -> None:
     """Kratos would extend an expired row back to life: it is looked at first, and ours ends instead."""
