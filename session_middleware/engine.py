@@ -582,9 +582,9 @@ class Engine(Verbs, Adopting):
         x.closed = True
         if x.deletes and x.created is None:
             names = (self.settings.token_cookie, self.settings.jwt_cookie)
-            return [*(cookies.delete_line(self.settings, name) for name in names), *cookies.last_of_each(x.relay)]
+            return [*(cookies.delete_line(self.settings, name) for name in names), *cookies.relayed(x.relay)]
         try:
-            return [*await self._finish(x), *cookies.last_of_each(x.relay)]
+            return [*await self._finish(x), *cookies.relayed(x.relay)]
         except StoreUnavailable:
             if x.created is not None:  # its cookie never goes out (L25)
                 await self.end_for(x, x.created, "abandoned")

@@ -14,6 +14,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
 from session_middleware.core.caching import PRIVATE, finished, merge_vary
+from session_middleware.core.cookies import sent_beside
 from session_middleware.core.exchange import NO_RULES, RouteRules, rules_of
 from session_middleware.core.refusal import Reply
 
@@ -231,6 +232,7 @@ def finish(response: HttpResponseBase, *, vary: str, protected: bool, cookies: S
         if protected:
             store["cache-control"] = _PRIVATE
         return
+    cookies = sent_beside(cookies, response.cookies)
     held = [(name, headers[name]) for name in ("Vary", "Cache-Control") if name in headers]
     for name, value in finished(held, vary=vary, protected=protected, cookies=cookies):
         if name == "Set-Cookie":

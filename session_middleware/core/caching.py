@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from session_middleware.core.cookies import Relayed, sent_beside
+
 __all__ = ["PRIVATE", "finished", "merge_vary"]
 
 PRIVATE = "private, no-cache"
@@ -19,10 +21,12 @@ def finished(
         headers: the app's headers, in order.
         vary: what the session was read from, "Cookie" or "Cookie, Authorization"; "" if it was not looked at.
         protected: whether the route requires a session.
-        cookies: our Set-Cookie values; they replace any the app set under the same names.
+        cookies: Set-Cookie values; ours replace any the app set under the same names, a provider's (`Relayed`) do not.
     """
     if not vary:
         return list(headers)
+    if any(isinstance(line, Relayed) for line in cookies):
+        cookies = sent_beside(cookies, {_name(value) for name, value in headers if name.lower() == "set-cookie"})
     ours = {line.partition("=")[0] for line in cookies}
     kept: list[tuple[str, str]] = []
     standing_vary: str | None = None
@@ -33,7 +37,7 @@ def finished(
             standing_vary = value if standing_vary is None else f"{standing_vary}, {value}"
         elif lower == "cache-control":
             standing_control = value if standing_control is None else f"{standing_control}, {value}"
-        elif lower != "set-cookie" or value.partition("=")[0].strip() not in ours:
+        elif lower != "set-cookie" or _name(value) not in ours:
             kept.append((name, value))
     kept.append(("Vary", merge_vary(standing_vary, *vary.split(", "))))
     control = _cache_control(standing_control, protected=protected, sets_cookie=bool(cookies))
@@ -41,6 +45,10 @@ def finished(
         kept.append(("Cache-Control", control))
     kept.extend(("Set-Cookie", line) for line in cookies)
     return kept
+
+
+def _name(line: str) -> str:
+    return line.partition("=")[0].strip()
 
 
 def _cache_control(standing: str | None, *, protected: bool, sets_cookie: bool) -> str | None:

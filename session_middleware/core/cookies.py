@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from session_middleware.errors import SettingsError
 from session_middleware.settings import COOKIE_MAX_AGE, Settings
 
-__all__ = ["check_size", "delete_line", "find", "last_of_each", "max_age", "set_line"]
+__all__ = ["Relayed", "check_size", "delete_line", "find", "max_age", "relayed", "sent_beside", "set_line"]
 
 #: Browsers drop a cookie whose name and value are longer (RFC 6265bis §5.6; ASVS 3.3.5).
 SIZE_LIMIT = 4096
@@ -73,8 +73,18 @@ def delete_line(settings: Settings, name: str) -> str:
     return f"{name}=; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT{_attributes(settings)}"
 
 
-def last_of_each(lines: Iterable[str]) -> list[str]:
-    """Return Set-Cookie values without those that a later one for the same cookie replaces (L18, RFC 6265bis §4.1.1).
+class Relayed(str):
+    """A Set-Cookie value of a provider's, for the browser as it is.
+
+    Unlike our own it gives way where the app sets the cookie itself: a login that the app has just made at the provider
+    must not be undone by what the provider said of the session before.
+    """
+
+    __slots__ = ()
+
+
+def relayed(lines: Iterable[str]) -> list[str]:
+    """Return a provider's lines without those that a later one for the same cookie replaces (L18, RFC 6265bis §4.1.1).
 
     A provider that is asked twice in the course of a request may write its cookies twice. Cookies of one name that
     differ in Domain or Path are different ones.
@@ -88,5 +98,14 @@ def last_of_each(lines: Iterable[str]) -> list[str]:
             *sorted(part for part in where if part.startswith(("domain=", "path="))),
         )
         kept.pop(cookie, None)
-        kept[cookie] = line
+        kept[cookie] = Relayed(line)
     return list(kept.values())
+
+
+def sent_beside(lines: Iterable[str], set_by_app: Collection[str]) -> list[str]:
+    """Return those of our lines and a provider's that go out beside cookies of these names which the app sets."""
+    return [
+        str(line)  # WSGI takes exactly str (PEP 3333)
+        for line in lines
+        if not (isinstance(line, Relayed) and line.partition("=")[0].strip() in set_by_app)
+    ]

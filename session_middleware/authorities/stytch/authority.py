@@ -179,7 +179,7 @@ class StytchAuthority:
         named, read = await self._named(shown, now)
         if named is None:
             return Vouch(Alive.NOT_SHOWN)
-        if read is not None and self._suffices(read, record, now):
+        if read is not None and self._suffices(read, named.get("session_token"), record, now):
             # A JWT is a picture of its moment: the end that is recorded may be newer than the one in it.
             login = read.session.login(self.name, ends_at=record.ceiling, sealed=record.sealed)
             return Vouch(Alive.ALIVE, login)
@@ -205,13 +205,17 @@ class StytchAuthority:
             return {"session_token": token}, read
         return ({"session_jwt": jwt} if jwt is not None else None), read
 
-    def _suffices(self, read: ReadJwt, record: SessionRecord, now: float) -> bool:
-        """Say whether a JWT is believed without asking: young, about this session, and its end is not near."""
+    def _suffices(self, read: ReadJwt, token: str | None, record: SessionRecord, now: float) -> bool:
+        """Say whether a JWT is believed without asking: young, about this session, whose end is not near.
+
+        Nor beside a token of another session: an app that has just signed somebody in may have set the token alone.
+        """
         session = read.session
         return (
             read.holds
             and now - read.issued_at < self._options.max_token_age
             and (session.id, session.subject) == (record.provider_session, record.subject)
+            and (token is None or record.sealed in (None, digest(token)))
             and (record.ceiling is None or now < record.ceiling - NEAR_ITS_END)
         )
 
