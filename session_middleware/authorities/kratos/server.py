@@ -203,7 +203,7 @@ class Kratos:
             raise _unexpected(answered)
         try:
             listed = json.loads(answered.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             listed = None
         if not isinstance(listed, list) or not all(isinstance(item, Mapping) for item in listed):
             raise ProviderFault("garbage", f"Kratos answered {answered.where} without a JSON array of objects.")
