@@ -25,7 +25,7 @@ class Way:
     """How the app is run.
 
     Attributes:
-        kind: "wsgi" (gunicorn, two workers of eight threads, blocking store) or "asgi" (uvicorn, two workers, awaited).
+        kind: "wsgi" (gunicorn, two workers of sixteen threads, blocking store) or "asgi" (uvicorn, two workers, awaited).
         near: the lease of a near cache before the store; None: there is none.
     """
 
@@ -43,7 +43,8 @@ class Outcome:
     """What was seen.
 
     Attributes:
-        statuses: of a kind of request, how often each status was seen while the fault lasted; 0: no answer.
+        statuses: of a kind of request, how often each status was seen by those that began while the fault lasted (after
+            a fail-over: until the last that it is to blame for); 0: no answer.
         before: how many requests were answered before the fault, all well.
         audited: sessions and ended sessions looked at once all was normal.
         let_in: what was accepted and should not have been.
@@ -107,7 +108,7 @@ def look_at(fault: Fault, way: Way, *, crowd: int = 12, warm: float = 3.0, secon
             audited = audit(everybody, port, ledger)
         if bad_before > float("-inf"):
             raise RuntimeError(f"{fault.name}, {way.title}: requests failed before there was a fault")
-        until = max(ended_at, last_bad, ledger.fault_at + lasted) + 0.001
+        until = ended_at if fault.end is not None else max(last_bad, ledger.fault_at + lasted) + 0.001
         kinds = {"page": ("page",), "login": ("login",), "logout": ("logout",), "public": ("public",)}
         return Outcome(
             fault,

@@ -19,7 +19,7 @@ __all__ = ["served"]
 _ROOT = Path(__file__).parent.parent.parent
 
 _COMMANDS = {
-    "wsgi": "gunicorn -k gthread -w 2 --threads 8 --log-level error -b 127.0.0.1:{port} benchmarks.faults.app:wsgi()",
+    "wsgi": "gunicorn -k gthread -w 2 --threads 16 --log-level error -b 127.0.0.1:{port} benchmarks.faults.app:wsgi()",
     "asgi": "uvicorn --workers 2 --log-level error --no-access-log --lifespan off --port {port} "
     "--factory benchmarks.faults.app:asgi",
 }

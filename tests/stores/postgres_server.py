@@ -76,6 +76,12 @@ class PostgresServer:
         """Return the URL of the server, for libpq and for us."""
         return f"postgresql://{user}@127.0.0.1:{self.port}/{database}{query and '?' + query}"
 
+    @property
+    def pid(self) -> int:
+        """The process whose children do the work."""
+        assert self._process is not None
+        return self._process.pid
+
     def log(self) -> str:
         """Return what the server has logged."""
         return (self.folder / "log").read_text()
