@@ -363,7 +363,7 @@ class Adopting:
                 await self.reach.mark(provider_mark(name, id, now if before is None else min(before, now)))
         for handle in (*(provider_handle(name, id) for id in provider_sessions), *handles):
             for record in await self.reach.read("list", handle, now):
-                if record.key in done or record.ended_at is not None:
+                if record.key in done:
                     continue
                 if before is not None and record.authenticated_at > before:
                     continue

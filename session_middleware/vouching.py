@@ -103,8 +103,7 @@ class Vouching:
 
     def vouched_at(self, record: SessionRecord, shown: Shown, now: float) -> float | None:
         """Return when this credential was last vouched for beside this record, if that still holds."""
-        if self.interval is None:
-            return None
+        assert self.interval is not None  # else nobody asks
         at = self.asked_at(record, shown)
         return at if at is not None and 0 <= now - at < self.interval else None
 
@@ -135,8 +134,7 @@ class Vouching:
     async def adopt(self, shown: Shown, now: float) -> Vouch | None:
         """Ask whose session a credential is; None where there is nothing to ask. A fault is `UNKNOWN` (L17)."""
         adopts = self.adopts
-        if adopts is None:
-            return None
+        assert adopts is not None  # else there is nothing to adopt
         credential = adopts.credential(shown)
         if credential is None:
             return None
@@ -233,10 +231,9 @@ class Vouching:
                 await self._tell(key, now)
 
     async def _tell(self, key: bytes, now: float) -> tuple[str, ...]:
-        owed, ends = self.owes.get(key), self.ends
-        if owed is None or ends is None:
-            return ()
-        record, shown, reason = owed
+        ends = self.ends
+        assert ends is not None  # else nobody is told
+        record, shown, reason = self.owes[key]
         self._told_at = now
         try:
             told: EndedThere | None = await ends.end(record, shown, reason, now)

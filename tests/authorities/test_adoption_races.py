@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from session_middleware import vouching
-from session_middleware.authorities.base import Alive, NotExtended, ProviderLogin, Shown, Vouch
-from session_middleware.authorities.routes import End
+from session_middleware.authorities.base import Alive, Extended, NotExtended, ProviderLogin, Shown, Vouch
+from session_middleware.authorities.routes import Ask, End, Endpoint, Page
 from session_middleware.core.provider import ProviderSession
 from session_middleware.core.record import SessionRecord, handle_of
 from session_middleware.testing.scenarios.expect import served
@@ -283,3 +283,93 @@ def test_an_error_that_is_none_of_ours(stage: Stage) -> None:
             return Vouch(Alive.ALIVE, ProviderLogin("", ProviderSession("stay-1", now, authority=self.name)))
 
     assert guest(stage, Refusing()).fetch("/me").status == 500
+
+
+def test_a_store_that_cannot_write(stage: Stage) -> None:
+    """Reads work and the new session cannot be written: 503, and no cookie (L17)."""
+    desk = Desk()
+    browser = guest(stage, desk)
+    stage.store.go_down(reads=False)
+    answer = browser.fetch("/me")
+    assert (answer.status, answer.set_cookies) == (503, [])
+
+
+def test_an_end_that_has_passed_and_not_moved(stage: Stage) -> None:
+    """The provider still says the same end, 30 s ahead of us: ours is over (L2)."""
+    desk = Desk()
+    browser = guest(stage, desk, ends_at=stage.clock() + 600, inactivity_timeout=None)
+    served(browser.navigate("/me"))
+    stage.clock.advance(580)
+    problem(browser.fetch("/me"), "lifetime")
+
+
+def test_a_credential_that_is_gone_when_freshness_matters(stage: Stage) -> None:
+    """An answer that still holds covers the request, but without the credential nobody becomes fresh."""
+    desk = Desk(interval=60)
+    browser = guest(stage, desk)
+    served(browser.navigate("/me"))
+    stage.clock.advance(600)
+    served(browser.navigate("/me"))
+    stage.clock.advance(5)
+    desk.ask_for = (("aal", "aal2"),)
+    assert browser.fetch("/fresh").json["reason"] == "fresh_login"
+
+
+def test_an_extension_without_an_instant(stage: Stage) -> None:
+    """A provider that extends and does not say until when leaves our ceiling as it is."""
+    desk = Desk()
+    desk.extension = Extended(None)
+    browser = guest(stage, desk, ends_at=stage.clock() + 600)
+    served(browser.navigate("/me"))
+    assert browser.fetch("/session/continue", "POST").json["absolute_left"] == 570
+
+
+def test_two_processes_hear_of_an_end(stage: Stage) -> None:
+    """Who comes second finds it ended, and counts nothing."""
+    desk = FrontDesk()
+    browser = signed_in(stage, desk)
+    id = served(browser.fetch("/me"))["id"]
+    desk.end = End("provider", handles=(handle_of("desk", "alice"),))
+    stage.store.interrupt("end", stage.ends_meanwhile(id))
+    assert told(browser).status == 200
+    assert "session_ended" not in stage.event_names()
+
+
+def test_a_callback_whose_claims_do_not_fit(stage: Stage) -> None:
+    """An error that is none of the provider's session reaches the app's error handling (L19)."""
+    desk = FrontDesk()
+    desk.guest = ""
+    browser = stage.visitor(stage.app(authority=desk))
+    browser.navigate("/session/login")
+    assert browser.navigate("/session/callback?state=state-0001").status == 500
+
+
+def test_a_page_without_a_script(stage: Stage) -> None:
+    """A page of an authority's has the policy of our own, and nothing more than it asks for."""
+    desk = FrontDesk()
+
+    async def plain(ask: Ask) -> Page:
+        return Page("<p>plain</p>")
+
+    desk.endpoints = (Endpoint("GET", "plain", plain),)
+    policy = stage.visitor(stage.app(authority=desk)).navigate("/session/plain").header("Content-Security-Policy") or ""
+    assert "script-src" not in policy
+    assert "form-action 'self';" in policy + ";"
+
+
+def test_a_store_that_cannot_take_note_of_a_state() -> None:
+    """Without `add_once` a state could serve twice, so nobody signs in: an error that names the store (L20)."""
+    for stage in stage_of("wsgi_mode"):
+        inner = stage.store.store
+
+        class Plain:
+            """A store with the plain methods only."""
+
+            create, load, touch, save = inner.create, inner.load, inner.touch, inner.save
+            renew, end, list = inner.renew, inner.end, inner.list
+
+        desk = FrontDesk()
+        stage.store = Plain()  # type: ignore[assignment]
+        browser = stage.visitor(stage.app(authority=desk))
+        browser.navigate("/session/login")
+        assert browser.navigate("/session/callback?state=state-0001").status == 500
