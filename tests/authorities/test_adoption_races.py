@@ -373,3 +373,47 @@ def test_a_store_that_cannot_take_note_of_a_state() -> None:
         browser = stage.visitor(stage.app(authority=desk))
         browser.navigate("/session/login")
         assert browser.navigate("/session/callback?state=state-0001").status == 500
+
+
+def test_freshness_and_age_of_the_apps_own_login(stage: Stage) -> None:
+    """Nobody is asked about a session that stands on no provider session, whatever it lacks (L8)."""
+    desk = Desk()
+    browser = stage.signed_in("carol", stage.app(authority=desk, inactivity_timeout=None, absolute_lifetime=1_000))
+    stage.clock.advance(600)
+    assert browser.fetch("/fresh").json["reason"] == "fresh_login"
+    stage.clock.advance(400)
+    problem(browser.fetch("/me"), "lifetime")
+    assert desk.calls == []
+
+
+def test_stale_by_two_handles(stage: Stage) -> None:
+    """A session found twice is made stale once."""
+    desk = FrontDesk()
+    browser = signed_in(stage, desk)
+    desk.end = End("credential-change", ("stay-1", "stay-1"), handles=(handle_of("desk", "alice"),), stale=True)
+    assert told(browser).status == 200
+    assert stage.store.calls["save"] == 1
+
+
+def test_an_extension_that_fails_is_not_tried_at_every_request(stage: Stage) -> None:
+    """Also where every request is looked at closely: the next attempt comes seconds later (L17)."""
+
+    class NotExtending(Desk):
+        """Vouches, and cannot extend."""
+
+        async def extend(self, record: SessionRecord, shown: Shown, now: float, minutes: float | None) -> Any:
+            self.calls.append("extend")
+            raise RuntimeError("down")
+
+    desk = NotExtending()
+    desk.extends_by = 600
+    browser = guest(stage, desk, ends_at=stage.clock() + 600, inactivity_timeout=None)
+    served(browser.navigate("/me"))
+    stage.clock.advance(60)
+    for _ in range(3):
+        served(browser.navigate("/me"))
+        stage.clock.advance(1)
+    assert desk.calls.count("extend") == 1
+    stage.clock.advance(3)
+    served(browser.navigate("/me"))
+    assert desk.calls.count("extend") == 2

@@ -265,3 +265,25 @@ def test_the_blocking_form() -> None:
     asyncio.run(house.sign_in())
     engine, x = house.request()
     assert Session(engine, x, lambda coroutine: asyncio.run(coroutine)).provider_token() == "for sealed-0"
+
+
+def test_a_token_that_changes_nothing_kept() -> None:
+    """Where the provider leaves the refresh token as it is, nothing is written."""
+
+    class Keeping(OneTimeDesk):
+        """Gives a token and no new refresh token."""
+
+        async def refresh(self, record: SessionRecord, now: float) -> Token:
+            return Token("for now")
+
+    async def life() -> None:
+        house = House(Keeping())
+        await house.sign_in()
+        house.authority.good = "none"
+        assert await house.token() == "for now"
+        engine, x = house.request()
+        await engine.open(x)
+        assert x.record is not None
+        assert (x.record.sealed, x.record.revision) == ("sealed-0", 0)
+
+    asyncio.run(life())
