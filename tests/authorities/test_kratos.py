@@ -210,6 +210,11 @@ GOOD: dict[str, Any] = {"public_url": "http://127.0.0.1:4433", "app_url": "https
         ("extend_when_left", {"lifespan": 3600, "extend_when_left": 7200}),
         ("verify_interval", {"verify_interval": -1}),
         ("timeout", {"timeout": 0}),
+        ("app_url", {"app_url": "https://me:secret@app.example"}),
+        ("shared", {"shared": "false"}),
+        ("api_clients", {"api_clients": 1}),
+        ("insecure_dev", {"insecure_dev": "no"}),
+        ("claims", {"claims": "email"}),
     ],
 )
 def test_settings_that_make_no_sense(field: str, changes: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from session_middleware.testing.browser import Browser
 from session_middleware.testing.scenarios.expect import problem, served
+from session_middleware.testing.stand_ins._kratos_wire import Problem
 from tests.authorities.kratos_town import COOKIE, FEW, Town, town
 
 EXTEND = "PATCH /admin/sessions/{id}/extend"
@@ -186,6 +187,47 @@ def test_an_extension_that_fails_waits(place: Town) -> None:
     place.kratos.faults.clear()
     busy(place, browser, 1)
     assert left(place, alice.id) == 3600
+
+
+@pytest.mark.parametrize("end", ["revoke", "delete"])
+def test_what_ends_while_it_is_extended(place: Town, end: str) -> None:
+    """A session that is revoked between our look and our extension is over; the extension's success says nothing."""
+    alice = place.alice()
+    browser = place.browser(alice)
+    served(browser.navigate("/me"))
+    busy(place, browser, 30)
+    extend = place.kratos._world.extend
+
+    def end_instead(id: str) -> None:
+        if end == "revoke":
+            extend(id)
+            place.kratos.revoke(id)
+        else:
+            place.kratos._world.rows.clear()
+            raise Problem(404)
+
+    place.kratos._world.extend = end_instead
+    place.clock.advance(60)
+    problem(browser.fetch("/me"), "signed_out")
+    assert place.record(alice.identity) is None
+
+
+def test_a_mistaken_401_after_an_extension(place: Town) -> None:
+    """Where whoami fails after the extension the row says how long it lives; its cookie comes with the next answer."""
+    alice = place.alice()
+    browser = place.browser(alice, verify_interval=100)
+    served(browser.navigate("/me"))
+    for _ in range(15):
+        place.clock.advance(120)
+        served(browser.navigate("/me"))
+    place.clock.advance(30)  # within the interval: the extension's is the only whoami
+    place.kratos.faults.deny_by_mistake()
+    served(browser.navigate("/me"))
+    assert left(place, alice.id) == 3600
+    assert kratos_lines(browser) == []
+    place.clock.advance(100)
+    served(browser.navigate("/me"))
+    assert len(kratos_lines(browser)) == 1
 
 
 def test_a_click_late_in_an_idle_hour_is_enough(place: Town) -> None:

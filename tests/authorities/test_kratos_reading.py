@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from session_middleware.authorities.base import Alive, Attached, Shown
-from session_middleware.authorities.calls import ProviderFault
+from session_middleware.authorities.calls import Calls, ProviderFault
 from session_middleware.authorities.kratos import KratosAuthority
 from session_middleware.authorities.kratos.doubt import LAPSE, REMEMBERED, Doubts
+from session_middleware.authorities.kratos.server import Kratos
 from session_middleware.authorities.kratos.session import read_session
 from session_middleware.core.record import SessionRecord
 from session_middleware.runtime import ThreadRuntime, run_sync
@@ -152,6 +153,64 @@ def test_an_unexpected_status_is_no_verdict(here: World, authority: KratosAuthor
         with pytest.raises(ProviderFault) as fault:
             run_sync(ask)
         assert fault.value.kind == "garbage"
+
+
+def kratos_of(here: World) -> Kratos:
+    to = Attached(ThreadRuntime(), here.clock, lambda purpose: (b"key",))
+    return Kratos(Calls(here.public_url), Calls(here.admin_url), "ory_kratos_session").attached(to)
+
+
+CALLS: dict[str, Callable[[Kratos], Any]] = {
+    "whoami": lambda kratos: kratos.whoami(SHOWN),
+    "denies_session": lambda kratos: kratos.denies_session(SHOWN),
+    "log_out": lambda kratos: kratos.log_out(SHOWN),
+    "log_out by token": lambda kratos: kratos.log_out(Shown(headers={"x-session-token": "x"})),
+    "session": lambda kratos: kratos.session(GOOD["id"]),
+    "extend": lambda kratos: kratos.extend(GOOD["id"]),
+    "revoke": lambda kratos: kratos.revoke(GOOD["id"]),
+    "sessions_of": lambda kratos: kratos.sessions_of(GOOD["id"]),
+    "revoke_all": lambda kratos: kratos.revoke_all(GOOD["id"]),
+}
+ADMIN = ["session", "extend", "revoke", "sessions_of", "revoke_all"]
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_no_call_takes_an_answer_that_it_does_not_know(here: World, name: str) -> None:
+    """A status that Kratos has no reason to send is garbage, whatever was asked."""
+    kratos = kratos_of(here)
+    here.kratos.faults.fail(418)
+    with pytest.raises(ProviderFault, match="418") as fault:
+        run_sync(CALLS[name](kratos))
+    assert fault.value.kind == "garbage"
+    kratos.close()
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("name", ADMIN)
+def test_a_refused_admin_token_is_the_operators(here: World, name: str, status: int) -> None:
+    """401 and 403 of the admin listener say nothing about anybody's session."""
+    kratos = kratos_of(here)
+    here.kratos.faults.fail(status)
+    with pytest.raises(ProviderFault) as fault:
+        run_sync(CALLS[name](kratos))
+    assert fault.value.kind == "credentials"
+    kratos.close()
+
+
+def test_a_logout_whose_second_step_fails_is_told_again(here: World) -> None:
+    """The session ends with the second step; where that fails, nothing is claimed."""
+    kratos = kratos_of(here)
+    held = here.kratos.begin_session(here.kratos.add_identity("alice", "x"))
+    name, _, value = held.cookie.partition("=")
+    here.kratos.faults.fail(418, only="/self-service/logout")
+    here.kratos.faults.set(times=1)
+    with pytest.raises(ProviderFault):
+        run_sync(kratos.log_out(Shown({name: value})))
+    here.kratos.faults.clear()
+    run_sync(kratos.log_out(Shown({name: value})))
+    assert here.kratos.session(held.id)["active"] is False
+    run_sync(kratos.log_out(Shown({name: value})))  # over already, which is no fault
+    kratos.close()
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"null", b'"x"', b"{", b"\xff", b'{"id": 1}', b"[" * 100_000])

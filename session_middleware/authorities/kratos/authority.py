@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from session_middleware.authorities.base import (
     Alive,
@@ -21,6 +20,17 @@ from session_middleware.authorities.base import (
     Vouch,
 )
 from session_middleware.authorities.calls import Calls, ProviderFault
+from session_middleware.authorities.kratos.arguments import (
+    EARLY,
+    address,
+    bearer,
+    cookie,
+    flag,
+    function,
+    named,
+    seconds,
+    window,
+)
 from session_middleware.authorities.kratos.doubt import Doubts
 from session_middleware.authorities.kratos.server import TOKEN_HEADER, Kratos, Whoami
 from session_middleware.authorities.kratos.session import KratosSession
@@ -36,9 +46,6 @@ if TYPE_CHECKING:
 __all__ = ["KratosAuthority"]
 
 Claims = Callable[[Mapping[str, Any]], Mapping[str, Any]]  # Any: JSON values
-
-#: Seconds by which a deadline of the provider's falls earlier here (L2).
-EARLY = 30.0
 
 #: An extension that changed nothing came too early; the next attempt waits for this part of what is left.
 WAITING_PART = 0.1
@@ -73,7 +80,7 @@ class KratosAuthority:
         shared: whether other apps use the same Kratos sessions. A timeout here then ends ours alone; a logout, a revocation
             and a replayed token end Kratos' too.
         claims: makes the claims of our session from Kratos' session, a JSON object; none by default.
-        verify_interval: seconds for which an answer of whoami holds in one process; so long may a session that was ended
+        verify_interval: seconds, or a timedelta, for which an answer of whoami holds in one process; so long may a session that was ended
             at Kratos go on here.
         timeout: seconds for one call.
         insecure_dev: accepts plain http to other machines: in a network that is yours alone.
@@ -106,30 +113,29 @@ class KratosAuthority:
         extend_when_left: float | timedelta | None = None,
         shared: bool = False,
         claims: Claims | None = None,
-        verify_interval: float = 10.0,
+        verify_interval: float | timedelta = 10.0,
         timeout: float = 3.0,
         insecure_dev: bool = False,
         client: httpx2.Client | httpx2.AsyncClient | None = None,
     ) -> None:
-        make = partial(Calls, timeout=timeout, insecure_dev=insecure_dev, client=client)
-        public, admin = _named("public_url", make, public_url), None
+        make = partial(Calls, timeout=timeout, insecure_dev=flag("insecure_dev", insecure_dev), client=client)
+        public, admin = named("public_url", make, public_url), None
         if admin_url is not None:
-            admin = _named("admin_url", partial(make, headers=_token(admin_token)), admin_url)
+            admin = named("admin_url", partial(make, headers=bearer(admin_token)), admin_url)
         elif admin_token is not None:
             raise SettingsError("admin_token", "<hidden>", "is of no use without admin_url.", "Give admin_url too.")
-        self._kratos = Kratos(public, admin, _name(cookie_name))
+        self._kratos = Kratos(public, admin, cookie(cookie_name))
         self.cookies: tuple[str, ...] = (cookie_name,)
-        self.headers: tuple[str, ...] = (TOKEN_HEADER,) if api_clients else ()
-        self.verify_interval: float | None = _seconds("verify_interval", verify_interval, 0.0)
-        self._lifespan = _seconds("lifespan", lifespan, 4 * EARLY)
-        half = self._lifespan / 2
-        self._extend_when_left = half if extend_when_left is None else _window(extend_when_left, self._lifespan)
-        self._shared, self._claims = shared, claims
+        self.headers: tuple[str, ...] = (TOKEN_HEADER,) if flag("api_clients", api_clients) else ()
+        self.verify_interval: float | None = seconds("verify_interval", verify_interval, 0.0)
+        self._extend_when_left = window(extend_when_left, seconds("lifespan", lifespan, 4 * EARLY))
+        self._shared = flag("shared", shared)
+        self._claims = None if claims is None else function("claims", claims)
         self._doubts = Doubts()
         self._too_early: dict[str, float] = {}  # provider session -> when it may be tried again
         self._sign_in = SignIn(
-            browser_url=_address("browser_url", public_url if browser_url is None else browser_url),
-            app_url=_address("app_url", app_url),
+            browser_url=address("browser_url", public_url if browser_url is None else browser_url),
+            app_url=address("app_url", app_url),
         )
 
     def __repr__(self) -> str:
@@ -279,7 +285,9 @@ class KratosAuthority:
             return None
         if self.credential(shown) is not None and (reason == "logout" or not self._kratos.has_admin):
             who = await self._kratos.whoami(shown)
-            if who.session is not None and who.session.id == id:  # else it is another session that the browser shows now
+            if (
+                who.session is not None and who.session.id == id
+            ):  # else it is another session that the browser shows now
                 relay = await self._kratos.log_out(shown)
                 return EndedThere(relay if reason == "logout" else ())
         if not self._kratos.has_admin:
@@ -315,55 +323,3 @@ class KratosAuthority:
 
 def _is_denied(who: Whoami) -> bool:
     return who.session is None and not who.lacks_factor
-
-
-def _named(field: str, make: Callable[[str], Calls], url: str) -> Calls:
-    """Make calls; what is wrong with the address is said of the argument that it came by."""
-    try:
-        return make(url)
-    except SettingsError as fault:
-        if fault.field != "base_url":
-            raise
-        raise SettingsError(field, fault.value, "is no address to ask Kratos at.", fault.fix) from None
-
-
-def _token(token: str | None) -> Mapping[str, str] | None:
-    if token is None:
-        return None
-    if not isinstance(token, str) or not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise SettingsError(
-            "admin_token", "<hidden>", "is no bearer token.", "Give Kratos' own text, as in ory_pat_..."
-        )
-    return {"Authorization": f"Bearer {token}"}
-
-
-def _name(name: str) -> str:
-    if not isinstance(name, str) or not name or not name.isascii() or set(name) & set(' ()<>@,;:\\"/[]?={}\t'):
-        raise SettingsError("cookie_name", name, "is no name of a cookie.", "Give what session.cookie.name says.")
-    return name
-
-
-def _address(field: str, url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.query and not parts.fragment
-    except (ValueError, AttributeError, TypeError):
-        usable = False
-    if not usable:
-        raise SettingsError(field, url, "is no address for browsers.", "Give one like https://shop.example.")
-    return url.rstrip("/")
-
-
-def _seconds(field: str, value: float | timedelta, least: float) -> float:
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not least <= seconds < 1e10:
-        raise SettingsError(field, value, f"is not at least {least:g} seconds.", "Give seconds or a timedelta.")
-    return float(seconds)
-
-
-def _window(value: float | timedelta, lifespan: float) -> float:
-    window = _seconds("extend_when_left", value, 2 * EARLY)
-    if window > lifespan:
-        fix = f"Give at most lifespan, {lifespan:g}, and at most session.earliest_possible_extend."
-        raise SettingsError("extend_when_left", value, "is longer than Kratos' sessions live.", fix)
-    return window
