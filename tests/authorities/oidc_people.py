@@ -13,7 +13,7 @@ import pytest
 
 from session_middleware.authorities.oidc import OIDCAuthority
 from session_middleware.stores.memory import MemoryStore
-from session_middleware.testing.browser import Answer, Browser, Driver
+from session_middleware.testing.browser import Answer, Browser
 from session_middleware.testing.stage import Stage
 from tests.authorities.oidc_peer import Application, Peer
 from tests.authorities.oidc_visitor import Arrival, PageForm, Visitor
@@ -30,7 +30,8 @@ def stage_of(mode: str) -> Stage:
 def client_for(stage: Stage) -> httpx2.Client | httpx2.AsyncClient:
     """Return a client that leaves no connection open behind a test, for the way of running that a stage has."""
     limits = httpx2.Limits(max_keepalive_connections=0)
-    return (httpx2.AsyncClient if "asgi" in stage._make.__module__ else httpx2.Client)(limits=limits, timeout=20)
+    awaited = any(name in stage._make.__module__ for name in ("asgi", "starlette", "fastapi"))
+    return (httpx2.AsyncClient if awaited else httpx2.Client)(limits=limits, timeout=20)
 
 
 def authority_at(peer: Peer, stage: Stage, application: Application | None = None, **more: Any) -> OIDCAuthority:
@@ -55,9 +56,8 @@ class Person:
         there: the same as the provider sees it.
     """
 
-    def __init__(self, stage: Stage, driver: Driver, visitor: Visitor, application: Application) -> None:
-        self.app = Browser(driver, stage.clock, origin=application.origin)
-        self.there = visitor
+    def __init__(self, app: Browser, there: Visitor) -> None:
+        self.app, self.there = app, there
 
     def sign_in(self, path: str = "/me") -> Answer:
         """Open a page, and do what it takes to see it; returns the last answer."""
@@ -124,7 +124,7 @@ def person(stage: Stage, peer: Peer) -> Iterator[Callable[..., Person]]:
         else:
             driver = like.app.driver
         visitors.append(Visitor(peer.issuer, login))
-        return Person(stage, driver, visitors[-1], where)
+        return Person(Browser(driver, stage.clock, origin=where.origin), visitors[-1])
 
     yield make
     for visitor in visitors:

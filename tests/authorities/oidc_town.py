@@ -14,7 +14,6 @@ from session_middleware.testing.stage import Stage
 from session_middleware.testing.stand_ins import served
 from session_middleware.testing.stand_ins.auth0 import Auth0StandIn
 from session_middleware.testing.stand_ins.openid import OpenIDStandIn
-from tests.authorities.oidc_peer import Application
 from tests.authorities.oidc_people import Person, client_for, stage_of
 from tests.authorities.oidc_visitor import Visitor
 from tests.authorities.token_forge import Forge
@@ -33,7 +32,6 @@ class Town:
 
     def __init__(self, stage: Stage, provider: OpenIDStandIn, issuer: str) -> None:
         self.stage, self.provider, self.issuer = stage, provider, issuer
-        self.application = Application("shop", SECRET, ORIGIN, logout=None)  # type: ignore[arg-type]
         self._visitors: list[Visitor] = []
 
     def authority(self, **more: Any) -> OIDCAuthority:
@@ -48,7 +46,7 @@ class Town:
     def person(self, login: str = "alice", *, at: Driver | None = None, **more: Any) -> Person:
         """Return somebody with a browser of their own."""
         self._visitors.append(Visitor(self.issuer.rstrip("/"), login))
-        return Person(self.stage, at or self.app(**more), self._visitors[-1], self.application)
+        return Person(self._outsider(at or self.app(**more)), self._visitors[-1])
 
     def forge(self, person: Person | None = None, **more: Any) -> Forge:
         """Return what signs tokens with the stand-in's key, about a person's session there."""

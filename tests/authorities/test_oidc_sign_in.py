@@ -158,6 +158,21 @@ def test_silent_renewal(stage: Stage, person: Callable[..., Person]) -> None:
     assert seen["absolute_deadline"] == before["absolute_deadline"]
 
 
+def test_continue_goes_on_there_too(stage: Stage, person: Callable[..., Person]) -> None:
+    """Where it is asked for, `continue` moves our deadline and says where the browser renews the provider's session."""
+    alice = person(continue_there=True)
+    served(alice.sign_in())
+    stage.clock.advance(10)
+    said = alice.app.fetch("/session/continue", "POST").json
+    assert said["inactivity_left"] == 900
+    parts = urlsplit(said["continue_url"])
+    pages = list(alice.there.pages)
+    answer = alice.app.navigate(f"{parts.path}?{parts.query}&return_to=/me", site="same-origin")
+    served(alice.go_on(answer))
+    assert alice.there.pages == pages
+    assert "continue_url" not in person().app.fetch("/session/status").json
+
+
 def test_silent_renewal_after_the_end_there(stage: Stage, person: Callable[..., Person]) -> None:
     """Once the provider's session has ended by silence, who goes on is asked to sign in there."""
     brief = person("brief")

@@ -16,6 +16,7 @@ from session_middleware.core.tokens import key_of
 from session_middleware.engine import Engine
 from session_middleware.runtime import ThreadRuntime
 from session_middleware.session import Session
+from session_middleware.testing.browser import Browser
 from session_middleware.testing.scenarios.expect import served
 from session_middleware.testing.stage import KEY
 from session_middleware.testing.stand_ins._faults import Answer
@@ -220,7 +221,7 @@ def test_at_a_real_provider(peer: Peer) -> None:
     options = {"scope": f"{OFFLINE} email"}
     driver = stage.app(authority=authority_at(peer, stage, **options))
     with Visitor(peer.issuer) as there:
-        alice = Person(stage, driver, there, peer.shop)
+        alice = Person(Browser(driver, stage.clock, origin=peer.shop.origin), there)
         served(alice.sign_in())
         assert there.pages == ["login", "consent"]
         cookies = alice.app.jar.header_for(alice.app.origin, "/")

@@ -11,6 +11,9 @@ from urllib.parse import urlencode, urlsplit
 from session_middleware.authorities.base import (
     Alive,
     Attached,
+    Extension,
+    NeedsBrowser,
+    NotExtended,
     ProviderLogin,
     Shown,
     Token,
@@ -99,6 +102,8 @@ class OIDCAuthority:
         authentication: at the token endpoint: "client_secret_basic" (the default with a secret), "client_secret_post", "none".
         algorithms: by which the provider may sign.
         keep_id_token: keep it, encrypted, as `id_token_hint` of the logout: providers then ask no question.
+        continue_there: let `POST /session/continue` answer with a `continue_url` that makes the browser go on with the
+            provider's session too, without a page (`prompt=none`): only its visit moves the provider's own idle timeout.
         sign_out_there: end the provider's session too at logout (RP-Initiated Logout 1.0).
         logout_parameters: sent with the logout.
         consent_for_offline: send `prompt=consent` where offline_access is asked for (Core §11); some providers, Auth0 among
@@ -139,6 +144,7 @@ class OIDCAuthority:
         authentication: ClientAuthentication | None = None,
         algorithms: Collection[str] = _ALGORITHMS,
         keep_id_token: bool = True,
+        continue_there: bool = False,
         sign_out_there: bool = True,
         logout_parameters: Mapping[str, str] | None = None,
         consent_for_offline: bool = True,
@@ -180,6 +186,7 @@ class OIDCAuthority:
             passes=frozenset(_checked_parameters("passes", dict.fromkeys(passes, ""))),
         )
         self._keep_id_token, self._sign_out_there = bool(keep_id_token), bool(sign_out_there)
+        self._continue_there = bool(continue_there)
         self._logout_parameters = dict(logout_parameters or {})
         self._strict = bool(strict_logout_typ)
         self._signals = signals
@@ -213,6 +220,14 @@ class OIDCAuthority:
                 self._asking.algorithms,
                 clock_skew=to.clock_skew,
             )
+
+    def close(self) -> None:
+        """Close the connections of a synchronous app."""
+        self._provider.calls.close()
+
+    async def aclose(self) -> None:
+        """Close the connections of the running loop."""
+        await self._provider.calls.aclose()
 
     # --- routes ------------------------------------------------------------------------------------------------
 
@@ -280,6 +295,17 @@ class OIDCAuthority:
     async def verify(self, record: SessionRecord, shown: Shown, now: float) -> Vouch:
         """Vouch: what a provider has to say of a session that lives it says by itself."""
         return Vouch(Alive.ALIVE)
+
+    def extension_due(self, record: SessionRecord, now: float) -> bool:
+        """No: activity cannot move the provider's session, since only a browser that goes there does."""
+        return False
+
+    async def extend(self, record: SessionRecord, shown: Shown, now: float, minutes: float | None) -> Extension:
+        """Say where the browser goes on with the provider's session."""
+        if not self._continue_there:
+            return NotExtended()
+        assert self._to is not None  # the engine attaches before it serves
+        return NeedsBrowser(f"{self._app_url}{self._to.prefix}/login?prompt=none")
 
     # --- tokens for APIs ---------------------------------------------------------------------------------------
 
