@@ -16,7 +16,7 @@ from html import escape
 from http import HTTPStatus
 from http.cookies import SimpleCookie
 from typing import Any, Final
-from urllib.parse import parse_qsl, unquote_plus, urlencode
+from urllib.parse import parse_qsl, unquote_plus, urlencode, urlsplit
 from wsgiref.types import StartResponse
 
 from session_middleware.testing.stand_ins._faults import Answer, Faults
@@ -60,6 +60,7 @@ class OpenIDStandIn:
         self.world = World(lambda: clock() + self.clock_offset, idle, lifetime)
         self.clients: dict[str, Client] = {}
         self.base_url = ""
+        self._cookies: dict[str, str] = {}  # of those who sign in by `sign_in`
         self._lock = threading.RLock()
 
     def add_client(
@@ -83,6 +84,27 @@ class OpenIDStandIn:
                 client: self.world.logout_token(self.issuer, client, session, self.logout_typ, **claims)
                 for client in session.clients
             }
+
+    def sign_in(self, url: str, subject: str) -> str:
+        """Do in one step what somebody does in a browser of theirs: open a sign-in, write a name; for tests of an app.
+
+        Args:
+            url: where the app's login route leads.
+            subject: the name; the same name is the same browser, so `prompt=none` finds its session.
+
+        Returns:
+            Where the browser goes then: the app's callback, with the answer in its query.
+        """
+        environ = {"HTTP_COOKIE": f"{COOKIE}={self._cookies[subject]}"} if subject in self._cookies else {}
+        query = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
+        with self._lock:
+            answer = self._authorize(environ, query, "")
+            if answer.status == 200:
+                answer = self._login(environ, {}, urlencode({"request": urlencode(query), "login": subject}))
+        for name, value in answer.headers:
+            if name == "Set-Cookie":
+                self._cookies[subject] = value.partition(";")[0].partition("=")[2]
+        return dict(answer.headers)["Location"]
 
     # --- requests ----------------------------------------------------------------------------------------------
 
