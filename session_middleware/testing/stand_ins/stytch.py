@@ -197,6 +197,15 @@ class StytchStandIn:
         with self._lock:
             self._session(token).revoked = True
 
+    def id_of(self, token: str) -> str:
+        """Return the `session_id` or `member_session_id` of a session.
+
+        Raises:
+            ValueError: no session of this token lives.
+        """
+        with self._lock:
+            return self._session(token).id
+
     def lives(self, token: str) -> bool:
         """Say whether the session of this token lives, without a call of the API."""
         with self._lock:
