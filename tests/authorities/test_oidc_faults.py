@@ -41,13 +41,13 @@ def unavailable(answer: Response) -> None:
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_who_is_signed_in_notices_nothing(town: Town, fault: Callable[[Faults], None]) -> None:
-    """A session asks the provider nothing while it lives: a thousand requests, no call."""
+    """A session asks the provider nothing while it lives: its faults are nothing to it."""
     alice = town.person()
     served(alice.sign_in())
     fault(town.provider.faults)
     town.provider.calls.clear()
-    for _ in range(20):
-        town.stage.clock.advance(60)
+    for _ in range(100):
+        town.stage.clock.advance(3)
         served(alice.app.navigate("/me"))
     assert town.provider.calls == []
 
@@ -153,6 +153,36 @@ def test_keys_that_change_in_the_middle(town: Town) -> None:
     town.provider.world.rotate_keys()
     town.stage.clock.advance(11)
     served(town.person("bob", at=driver).sign_in())
+
+
+@pytest.mark.parametrize("offset", [-30, 0, 30])
+def test_an_old_proof_is_none_whatever_the_clocks_say(town: Town, offset: int) -> None:
+    """What clocks may differ by is no time in which the provider's memory passes for a new proof (L24)."""
+    town.provider.clock_offset = offset
+    alice = town.person(sign_out_there=False)
+    served(alice.sign_in())
+    town.stage.clock.advance(10)
+    alice.app.submit("/session/logout")
+    town.stage.clock.advance(1)
+    url = alice.to_the_provider("/session/login?prompt=login&return_to=/me")
+    arrival = alice.there.visit(url.replace("prompt=login", "x=1").replace("max_age=0", "y=1"))
+    assert alice.there.pages == ["login"]
+    assert alice.arrive(arrival).status == 403
+    served(alice.go_on(alice.app.navigate("/session/login?prompt=login&return_to=/me")))
+
+
+@pytest.mark.parametrize("offset", [-30, 0, 30])
+def test_a_memory_of_before_the_end(town: Town, offset: int) -> None:
+    """A proof of before our end begins no session after it, though the provider's clock calls it later (L24)."""
+    town.provider.clock_offset = offset
+    alice = town.person(sign_out_there=False)
+    began = served(alice.sign_in())["authenticated_at"]
+    assert abs(began - town.stage.clock()) <= 30
+    town.stage.clock.advance(10)
+    alice.app.submit("/session/logout")
+    town.stage.clock.advance(1)
+    served(alice.go_on(alice.app.navigate("/session/login?return_to=/me")))
+    assert alice.there.pages == ["login", "login"]
 
 
 @pytest.mark.parametrize("offset", [-30, 30])

@@ -32,6 +32,10 @@ _log = logging.getLogger("session_middleware.authorities.oidc")
 #: Seconds within which a sign-in at the provider must be done: a person looks for a phone, or resets a password.
 SIGN_IN_SECONDS: Final = 1_800.0
 
+#: Seconds by which `auth_time` may seem to be before a sign-in that it comes after: both it and `iat` have whole seconds, and
+#: `iat` was written while we waited for the answer.
+ON_ITS_WAY: Final = 5.0
+
 #: `max_age` of a sign-in that demands nothing: a year, so that the provider says `auth_time` all the same (Core §2, Auth0).
 ANY_AGE: Final = 31_536_000
 
@@ -227,19 +231,21 @@ class SignIn:
     def _proven_at(self, found: IdToken, state: State, now: float) -> float | None:
         """Return when the user proved who they are, by our clock; None where that is longer ago than was asked for.
 
-        `prompt=login` and `max_age` can be taken out of the URL on its way, so that only `auth_time` counts. Where a new
-        proof was demanded and `auth_time` agrees with that, up to what clocks differ by, the proof came after the sign-in
-        began here: else a provider whose clock is behind could never begin a session again after a logout (L24).
+        `prompt=login` and `max_age` can be taken out of the URL on its way, so that only `auth_time` counts, by the provider's
+        own clock: what that is off by is seen from `iat`, which it wrote just now. Where a new proof was demanded and has been
+        given, it came after the sign-in began here, and that instant of ours is kept: else a provider whose clock is behind
+        could never begin a session again after a logout, and one whose clock is ahead could undo it (L24).
         """
-        skew, began_at = self._app.clock_skew, float(state["at"])
+        skew, began_at, issued_at = self._app.clock_skew, float(state["at"]), float(found.claims["iat"])
         if found.auth_time is None:
-            return None if state["fresh"] or state["age"] is not None else min(float(found.claims["iat"]), now)
+            return None if state["fresh"] or state["age"] is not None else min(issued_at, now)
+        ahead = max(-skew, min(issued_at - now, skew))
         if state["fresh"]:
-            # auth_time has whole seconds.
-            return max(found.auth_time, began_at) if found.auth_time + 1 >= began_at - skew else None
-        if state["age"] is not None and found.auth_time + float(state["age"]) + skew < now:
+            return max(found.auth_time, began_at) if found.auth_time >= began_at + ahead - ON_ITS_WAY else None
+        proven_at = found.auth_time - (ahead if ahead > ON_ITS_WAY else 0.0)
+        if state["age"] is not None and proven_at + float(state["age"]) + skew < now:
             return None
-        return found.auth_time
+        return proven_at
 
     async def verified(self, token: str, now: float, *, nonce: str | None, access_token: str | None) -> IdToken:
         """Return what an ID token says.
