@@ -10,7 +10,7 @@
     )
 
 Rooms: `signin` (the routes login and callback), `pushed` (what the provider says by itself), `claims` (what its tokens must
-say), `signed` (its keys and signatures), `provider` (calls to it), `sealing` (its tokens as a record keeps them).
+say), `provider` (calls to it), `sealing` (its tokens as a record keeps them).
 """
 
 from session_middleware.authorities.oidc.authority import OIDCAuthority

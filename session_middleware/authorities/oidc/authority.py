@@ -31,9 +31,9 @@ from session_middleware.authorities.oidc.provider import (
 from session_middleware.authorities.oidc.pushed import Events, Logouts, subject_handle
 from session_middleware.authorities.oidc.sealing import HeldTokens, open_sealed, seal
 from session_middleware.authorities.oidc.signals import SharedSignals
-from session_middleware.authorities.oidc.signed import ALGORITHMS
 from session_middleware.authorities.oidc.signin import Asking, SignIn
 from session_middleware.authorities.routes import Answer, Ask, Endpoint
+from session_middleware.authorities.signed import ALGORITHMS
 from session_middleware.core.provider import ProviderSession
 from session_middleware.core.record import SessionRecord
 from session_middleware.errors import InvalidToken, SessionError, SettingsError

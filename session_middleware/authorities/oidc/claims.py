@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeGuard
 
-from session_middleware.authorities.oidc.signed import Signed, refused
+from session_middleware.authorities.signed import Signed, refused
 
 __all__ = [
     "CAEP",

@@ -5,15 +5,15 @@ What was fetched once serves on while the provider is down; only what was never 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qsl, quote_plus, urlsplit
 
 from session_middleware.authorities.base import Attached
 from session_middleware.authorities.calls import Answered, Calls, ProviderFault
-from session_middleware.authorities.oidc.signed import PublishedKey, published_keys
+from session_middleware.authorities.keys import COOL_DOWN, FRESH_FOR, PATIENCE, KeyCache, KeySource, document
 from session_middleware.errors import SettingsError
 from session_middleware.runtime import OneFlight, Runtime, ThreadRuntime
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 __all__ = [
     "ClientAuthentication",
     "GrantRefused",
-    "KeyCache",
-    "KeySource",
     "Metadata",
     "Provider",
     "TokenAnswer",
@@ -32,15 +30,6 @@ __all__ = [
 ]
 
 ClientAuthentication = Literal["client_secret_basic", "client_secret_post", "none"]
-
-#: Seconds after which metadata and keys are fetched again, so that a key which the provider has withdrawn does not serve on.
-FRESH_FOR: Final = 3_600.0
-
-#: Seconds between two fetches of keys because a token named one that is not known: forged tokens must not make a storm.
-COOL_DOWN: Final = 10.0
-
-#: Seconds to wait for a fetch that another request makes.
-PATIENCE: Final = 30.0
 
 
 class GrantRefused(Exception):
@@ -83,63 +72,6 @@ class TokenAnswer:
     access_token: str | None = field(repr=False)
     refresh_token: str | None = field(repr=False)
     lives: float | None
-
-
-class KeySource:
-    """The keys published at one address.
-
-    Args:
-        calls: how it is asked.
-        runtime: how waiting is done.
-        address: returns the address; awaited, since discovery says it.
-        cache: shared with what serves the same keys elsewhere in this process.
-    """
-
-    def __init__(
-        self, calls: Calls, runtime: Runtime, address: Callable[[float], Awaitable[str]], cache: KeyCache
-    ) -> None:
-        self._calls, self._runtime, self._address, self._cache = calls, runtime, address, cache
-
-    async def keys(self, kid: object, now: float) -> tuple[PublishedKey, ...]:
-        """Return the keys, fetched anew where they are old, or do not have the one wanted.
-
-        Args:
-            kid: the key id that a token names, None where it names none.
-            now: the instant.
-
-        Raises:
-            ProviderFault: they could not be fetched, and none were held.
-        """
-        cache = self._cache
-        fresh = 0 <= now - cache.fetched_at < FRESH_FOR
-        known = bool(cache.held) and (kid is None or any(key.kid == kid for key in cache.held))
-        if (fresh and known) or (cache.held and 0 <= now - cache.asked_at < COOL_DOWN):
-            return cache.held
-        try:
-            await cache.flights.run(self._runtime, "keys", lambda: self._fetch(now), PATIENCE)
-        except (ProviderFault, TimeoutError):
-            if not cache.held:
-                raise
-        return cache.held
-
-    async def _fetch(self, now: float) -> None:
-        cache = self._cache
-        cache.asked_at = now
-        answered = await self._calls.ask("GET", await self._address(now))
-        found = published_keys(_document(answered))
-        if not found:
-            raise ProviderFault("garbage", f"{answered.where}: no key for signatures of a kind that is known.")
-        cache.held, cache.fetched_at = found, now
-
-
-class KeyCache:
-    """What a process holds of the keys at one address."""
-
-    def __init__(self) -> None:
-        self.flights = OneFlight()
-        self.held: tuple[PublishedKey, ...] = ()
-        self.fetched_at = float("-inf")
-        self.asked_at = float("-inf")
 
 
 class _Discovered:
@@ -216,7 +148,7 @@ class Provider:
     async def _discover(self, now: float) -> Metadata:
         self._discovered.asked_at = now
         answered = await self.calls.ask("GET", "/.well-known/openid-configuration")
-        found = _document(answered)
+        found = document(answered)
         if found.get("issuer") != self.issuer:
             # Discovery 1.0 §4.3: to the letter. A slash at the end is the usual difference (Auth0 has one).
             raise ProviderFault("garbage", f"{answered.where}: its issuer is not {self.issuer!r}; copy it from there.")
@@ -307,12 +239,6 @@ class Provider:
         _, headers, body = sign.prepare("POST", url, {}, body)
         form = dict(parse_qsl(body, keep_blank_values=True))
         return await self.calls.ask("POST", url, form=form, headers=headers, safe=False)
-
-
-def _document(answered: Answered) -> dict[str, Any]:
-    if answered.status != 200:
-        raise ProviderFault("garbage", f"{answered.where}: an answer {answered.status} in place of a document.")
-    return answered.object()
 
 
 def _word(error: object) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 from typing import Final
 
+from session_middleware.authorities.keys import KeySource
 from session_middleware.authorities.oidc.claims import (
     EVENT_AGE,
     LOGOUT_AGE,
@@ -18,9 +19,8 @@ from session_middleware.authorities.oidc.claims import (
     logout_token,
     security_event,
 )
-from session_middleware.authorities.oidc.provider import KeySource
-from session_middleware.authorities.oidc.signed import header_of, read_signed
 from session_middleware.authorities.routes import Answer, Ask, Done, End, Problem
+from session_middleware.authorities.signed import header_of, read_signed
 from session_middleware.core.fields import text_of
 from session_middleware.core.record import handle_of
 from session_middleware.errors import InvalidToken

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from session_middleware.authorities.base import Attached
 from session_middleware.authorities.calls import Calls
-from session_middleware.authorities.oidc.provider import KeyCache, KeySource
+from session_middleware.authorities.keys import KeyCache, KeySource
 from session_middleware.errors import SettingsError
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from session_middleware.authorities.base import Attached, ProviderLogin
 from session_middleware.authorities.calls import ProviderFault
 from session_middleware.authorities.oidc.claims import Expected, IdToken, id_token
 from session_middleware.authorities.oidc.provider import GrantRefused, Provider, TokenAnswer
-from session_middleware.authorities.oidc.signed import header_of, read_signed
 from session_middleware.authorities.routes import Answer, Ask, Begin, Page, Problem, Redirect, State
+from session_middleware.authorities.signed import header_of, read_signed
 from session_middleware.core.fields import Fields, text_of
 from session_middleware.errors import InvalidToken
 

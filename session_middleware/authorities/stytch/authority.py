@@ -18,7 +18,7 @@ from session_middleware.authorities.base import (
     Vouch,
 )
 from session_middleware.authorities.calls import Calls
-from session_middleware.authorities.oidc.provider import KeyCache
+from session_middleware.authorities.keys import KeyCache
 from session_middleware.authorities.routes import Endpoint
 from session_middleware.authorities.stytch.api import Authenticated, Exchanged, NoSession, StytchApi
 from session_middleware.authorities.stytch.cookies import StytchCookies, digest
@@ -38,6 +38,12 @@ __all__ = ["StytchAuthority"]
 
 #: Seconds before the end of Stytch's session from which its JWT is not believed without asking: it may have been extended.
 NEAR_ITS_END: Final = 90.0
+
+#: Seconds for which a credential that is nobody's is not asked about again. Short, should Stytch not know a new one yet.
+DEAD_FOR: Final = 2.0
+
+#: Such credentials that are remembered.
+MOST_DEAD: Final = 4_096
 
 
 class StytchAuthority:
@@ -113,21 +119,23 @@ class StytchAuthority:
         b2b: bool = False,
         organization_login_path: str | None = None,
     ) -> None:
-        self._kind = B2B if b2b else CONSUMER
         self._options = Options(
             project_id,
             secret,
             base_url,
             session_duration_minutes,
             extend_interval,
-            tuple(custom_claims),
+            custom_claims,
             max_token_age,
             timeout,
             client,
             insecure_dev,
             b2b,
             organization_login_path,
+            verify_interval,
+            name,
         )
+        self._kind = B2B if b2b else CONSUMER
         self._cookies = StytchCookies(
             token_cookie, jwt_cookie, cookie_domain, cookie_http_only, not insecure_dev, set_cookies
         )
@@ -136,6 +144,7 @@ class StytchAuthority:
         self.cookies: tuple[str, ...] = (token_cookie, jwt_cookie)
         self.headers: tuple[str, ...] = ()
         self._key_cache = KeyCache()
+        self._dead: dict[str, tuple[float, NoSession]] = {}  # digest of a credential -> when it was nobody's, and why
         self._options.calls()  # refuses what cannot work before the first request
         self._attached: list[Calls] = []  # shared with the copies that Django makes
 
@@ -167,7 +176,7 @@ class StytchAuthority:
     async def adopt(self, shown: Shown, now: float) -> Vouch:
         """Ask Stytch whose session the shown credential is; a JWT that is none of the project's is not asked about."""
         named, _ = await self._named(shown, now)
-        found = NoSession.MALFORMED if named is None else await self._api.authenticate(named)
+        found = NoSession.MALFORMED if named is None else await self._authenticated(named, now)
         if isinstance(found, NoSession):
             return Vouch(Alive.GONE)
         return Vouch(Alive.ALIVE, self._login(found), self._lines(found, shown))
@@ -183,11 +192,24 @@ class StytchAuthority:
             # A JWT is a picture of its moment: the end that is recorded may be newer than the one in it.
             login = read.session.login(self.name, ends_at=record.ceiling, sealed=record.sealed)
             return Vouch(Alive.ALIVE, login)
-        found = await self._api.authenticate(named)
+        found = await self._authenticated(named, now)
         if isinstance(found, Authenticated):
             return Vouch(Alive.ALIVE, self._login(found), self._lines(found, shown))
         over = found is NoSession.NOT_FOUND and self._is_of(record, named, read)
         return Vouch(Alive.GONE if over else Alive.NOT_SHOWN)
+
+    async def _authenticated(self, named: Mapping[str, str], now: float) -> Authenticated | NoSession:
+        """Ask Stytch about a credential, but not about one again that was nobody's a moment ago."""
+        key = digest(next(iter(named.values())))
+        at, why = self._dead.get(key, (-math.inf, NoSession.NOT_FOUND))
+        if 0 <= now - at < DEAD_FOR:
+            return why
+        found = await self._api.authenticate(named)
+        if isinstance(found, NoSession):
+            if len(self._dead) >= MOST_DEAD:
+                self._dead.clear()
+            self._dead[key] = now, found
+        return found
 
     async def _named(self, shown: Shown, now: float) -> tuple[dict[str, str] | None, ReadJwt | None]:
         """Return how Stytch is asked about what is shown, and what the shown JWT says.

@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import Final
 
 from session_middleware.authorities.base import Shown
+from session_middleware.authorities.stytch.options import checked_flag
 from session_middleware.core.cookies import SIZE_LIMIT
 from session_middleware.errors import SettingsError
 
@@ -59,6 +60,8 @@ class StytchCookies:
                 raise SettingsError(field, name, "is no name of a cookie.", "Give the name your Stytch client uses.")
         if self.token == self.jwt:
             raise SettingsError("jwt_cookie", self.jwt, "is the name of token_cookie too.", "Give each a name.")
+        checked_flag("cookie_http_only", self.http_only)
+        checked_flag("set_cookies", self.written)
         if self.domain is not None and (not isinstance(self.domain, str) or _DOMAIN.fullmatch(self.domain) is None):
             raise SettingsError("cookie_domain", self.domain, "is no domain.", "Give one such as example.com, or None.")
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from session_middleware.authorities.base import Attached
 from session_middleware.authorities.calls import Calls, ProviderFault
-from session_middleware.authorities.oidc.provider import KeyCache, KeySource
-from session_middleware.authorities.oidc.signed import header_of, read_signed
+from session_middleware.authorities.keys import KeyCache, KeySource
+from session_middleware.authorities.signed import header_of, read_signed
 from session_middleware.authorities.stytch.options import Options
 from session_middleware.authorities.stytch.session import Kind, StytchSession
 from session_middleware.errors import InvalidToken

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from base64 import b64encode
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -13,7 +15,7 @@ from session_middleware.errors import SettingsError
 if TYPE_CHECKING:
     import httpx2
 
-__all__ = ["SHORTEST", "Options"]
+__all__ = ["SHORTEST", "Options", "checked_flag"]
 
 TEST: Final = "https://test.stytch.com"
 LIVE: Final = "https://api.stytch.com"
@@ -43,13 +45,15 @@ class Options:
     base_url: str | None
     session_duration_minutes: int | None
     given_interval: float | None
-    custom_claims: tuple[str, ...]
+    custom_claims: Sequence[str]
     max_token_age: float
     timeout: float
     client: httpx2.Client | httpx2.AsyncClient | None = field(repr=False)
     insecure_dev: bool
     b2b: bool
     organization_login_path: str | None
+    verify_interval: float
+    name: str
 
     def __post_init__(self) -> None:
         if not isinstance(self.project_id, str) or not self.project_id.startswith("project-"):
@@ -78,8 +82,19 @@ class Options:
             raise SettingsError(
                 "max_token_age", self.max_token_age, "is no age of a JWT.", f"Give seconds from 0 to {JWT_LIFETIME:g}."
             )
-        if any(not isinstance(name, str) or not name for name in self.custom_claims):
-            raise SettingsError("custom_claims", self.custom_claims, "are no names of claims.", "Give texts.")
+        if isinstance(self.custom_claims, str) or any(not isinstance(n, str) or not n for n in self.custom_claims):
+            raise SettingsError(
+                "custom_claims",
+                self.custom_claims,
+                "are no names of claims.",
+                'Give a list of texts, such as ["plan"].',
+            )
+        if not _is_number(self.verify_interval) or not 0 <= self.verify_interval < math.inf:
+            raise SettingsError("verify_interval", self.verify_interval, "is no time.", "Give seconds, 0 or more.")
+        if not isinstance(self.name, str) or not 0 < len(self.name.strip()) == len(self.name) <= 64:
+            raise SettingsError("name", self.name, "names no authority.", "Give a short text.")
+        for flag in ("insecure_dev", "b2b"):
+            checked_flag(flag, getattr(self, flag))
         path = self.organization_login_path
         if path is not None and (not self.b2b or not isinstance(path, str) or not _PATH.fullmatch(path)):
             raise SettingsError(
@@ -111,8 +126,18 @@ class Options:
         """Return what calls the project's API.
 
         Raises:
-            SettingsError: the address or the time limit makes no sense, or httpx2 is missing.
+            SettingsError: the address or the time limit makes no sense, or httpx2 or joserfc is missing.
         """
+        try:
+            import joserfc.jwk
+            import joserfc.jws  # noqa: F401  # what the first JWT needs is loaded now, not while a loop waits
+        except ImportError:
+            raise SettingsError(
+                "authority",
+                "Stytch",
+                "makes session JWTs, and to verify them needs joserfc.",
+                "Install the extra: pip install 'session-middleware[stytch]'.",
+            ) from None
         default = LIVE if self.project_id.startswith("project-live-") else TEST
         return Calls(
             self.base_url or default,
@@ -120,6 +145,16 @@ class Options:
             client=self.client,
             insecure_dev=self.insecure_dev,
         )
+
+
+def checked_flag(name: str, value: object) -> None:
+    """Refuse what is neither True nor False: "false" would count as true.
+
+    Raises:
+        SettingsError: it is neither.
+    """
+    if not isinstance(value, bool):
+        raise SettingsError(name, value, "is neither True nor False.", "Give one of them.")
 
 
 def _is_number(value: object) -> bool:
