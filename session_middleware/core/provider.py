@@ -75,12 +75,18 @@ def mark_of(record: SessionRecord, at: float) -> SessionRecord | None:
     ends the later stands. It has no handles, so no list shows it, and its `authenticated_at` is beyond every
     `end_before`.
 
+    The provider's session may be extended by somebody else after ours has ended, so its end as we knew it is not enough: the
+    mark is kept until the proof that ours stood on is too old to begin any.
+
     Returns:
         None where the record stands on no provider session.
     """
     if record.provider_session is None:
         return None
-    return provider_mark(record.authority, record.provider_session, at, record.ceiling)
+    until = record.ceiling
+    if until is not None:
+        until = max(until, record.authenticated_at + record.limits.absolute_lifetime)
+    return provider_mark(record.authority, record.provider_session, at, until)
 
 
 def provider_mark(authority: str, id: str, at: float, ceiling: float | None = None) -> SessionRecord:

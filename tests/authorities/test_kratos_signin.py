@@ -100,7 +100,7 @@ def test_fresh_login(place: Town) -> None:
 
 
 def test_fresh_login_of_an_api_client(place: Town) -> None:
-    """A client's token stays the same at a new proof, so that is seen when whoami is asked next."""
+    """A client's token stays the same at a new proof; a route that wants one asks whoami at once."""
     alice = place.alice()
     token = [("X-Session-Token", alice.token)]
     client = place.browser(authority=place.authority(api_clients=True))
@@ -110,7 +110,7 @@ def test_fresh_login_of_an_api_client(place: Town) -> None:
     flow = place.here.frontend.create_native_login_flow(refresh=True, x_session_token=alice.token)
     typed = {"method": "password", "identifier": "alice", "password": "correct horse"}
     place.here.browser.request("POST", flow.ui.action, json=typed, headers=dict(token))
-    place.clock.advance(10)
+    place.clock.advance(1)
     served(client.fetch("/fresh", headers=token))
 
 
@@ -161,6 +161,23 @@ def test_without_the_reason_kratos_memory_is_no_way_round(place: Town) -> None:
     assert refused.status == 303
     answer = again.follow(refused)
     assert asked(answer)["refresh"] == "true"
+    served(place.at_kratos(again, answer, password="correct horse"))
+
+
+def test_a_session_that_another_app_extends_is_no_way_round(place: Town) -> None:
+    """What ended here by silence does not begin again by memory when Kratos' session has outlived its first end (L24)."""
+    alice = place.alice()
+    browser = place.browser(alice, authority=place.authority(shared=True))
+    served(browser.navigate("/me"))
+    place.clock.advance(1200)
+    problem(browser.fetch("/me"), "inactivity")
+    for _ in range(4):
+        place.kratos._world.extend(alice.id)  # as an app does that shares it
+        place.clock.advance(1800)
+        again = place.browser(place.kratos.credential(alice.id), driver=browser.driver)
+        problem(again.fetch("/me"), None)
+    again.jar.take([f"{place.kratos.credential(alice.id).cookie}; Path=/"], again.origin, "/")
+    answer = again.follow(again.navigate("/me"))
     served(place.at_kratos(again, answer, password="correct horse"))
 
 

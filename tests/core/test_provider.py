@@ -42,7 +42,7 @@ def test_times_are_instants() -> None:
 
 def test_a_mark_is_kept_until_the_provider_s_session_ends() -> None:
     """Or for a month, where the provider does not say when that is; a session of no provider leaves none."""
-    record = reference_record(0)
+    record = reference_record(0).evolve(authenticated_at=-90_000.0)
     assert mark_of(record, 5.0) is None
     adopted = record.evolve(provider_session="sid", authority="provider")
     for ceiling, keep_until in ((None, 5.0 + KEPT), (100.0, 100.0), (1.0, 5.0)):
@@ -50,5 +50,9 @@ def test_a_mark_is_kept_until_the_provider_s_session_ends() -> None:
         assert mark is not None
         assert (mark.keep_until, mark.last_seen_at, mark.handles) == (keep_until, 5.0, ())
         assert mark.key == ProviderSession("sid", 1.0).mark_key
+    # The provider's session may be extended elsewhere: the proof itself must be too old before the mark may go.
+    fresh = mark_of(adopted.evolve(ceiling=100.0, authenticated_at=2.0), 5.0)
+    assert fresh is not None
+    assert fresh.keep_until == 2.0 + record.limits.absolute_lifetime
     assert ProviderSession("sid", 1.0, authority="other").mark_key != ProviderSession("sid", 1.0).mark_key
     assert provider_handle("a", "b") != provider_handle("a", "c")
