@@ -176,6 +176,17 @@ class TestTokens:
         assert len(shop.asked()) == 10
         assert shop.stage.store.calls["create"] == 0
 
+    def test_a_dead_token_beside_our_session(self, shop: Shop) -> None:
+        """A client that keeps showing one costs a call in two seconds, not one for each request."""
+        browser = shop.browser(shop.alice(), verify_interval=0)
+        served(browser.navigate("/me"))
+        plant(browser, **{TOKEN_COOKIE: "t" * 44})
+        shop.asked()
+        for _ in range(20):
+            assert browser.fetch("/me").status == 401
+            shop.clock.advance(0.5)
+        assert len(shop.asked()) == 5
+
     def test_what_stytch_calls_malformed_ends_nothing(self, shop: Shop) -> None:
         """That a credential cannot be read is no proof of an end (L24)."""
         held = shop.alice()
@@ -184,6 +195,7 @@ class TestTokens:
         shop.stytch.garble(b'{"error_type": "invalid_session_token"}', status=400)
         assert browser.fetch("/me").status == 401
         shop.stytch.recover()
+        shop.clock.advance(2)
         served(browser.navigate("/me"))
 
     def test_an_answer_cannot_split_the_response(self, shop: Shop) -> None:
@@ -208,9 +220,16 @@ BAD: dict[str, Any] = {
     "cookie_domain": ["a b", "; Secure", ""],
     "session_duration_minutes": [4, 527_041, 60.0, "60", True],
     "extend_interval": [0, -1, 3_600, True],
-    "custom_claims": [[""], [1]],
+    "custom_claims": [[""], [1], "plan"],
     "max_token_age": [-1, 301, "60", True],
     "timeout": [0, -1, 61, "3"],
+    "verify_interval": [-1, float("inf"), float("nan"), "60", None],
+    "name": ["", " stytch", "x" * 65, None],
+    "b2b": [None, "yes"],
+    "insecure_dev": ["false"],
+    "set_cookies": ["no", 1],
+    "cookie_http_only": [0],
+    "organization_login_path": ["/login"],
 }
 
 

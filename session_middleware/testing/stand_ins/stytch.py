@@ -206,6 +206,15 @@ class StytchStandIn:
         with self._lock:
             return self._session(token).id
 
+    def user_of(self, token: str) -> str:
+        """Return the `user_id` or `member_id` whose session it is.
+
+        Raises:
+            ValueError: no session of this token lives.
+        """
+        with self._lock:
+            return self._session(token).of.id
+
     def lives(self, token: str) -> bool:
         """Say whether the session of this token lives, without a call of the API."""
         with self._lock:
