@@ -10,14 +10,17 @@ from typing import Any
 
 import pytest
 
-from session_middleware.authorities.base import NOTHING_SHOWN, Alive, Shown, Vouch
+from session_middleware.authorities.base import NOTHING_SHOWN, Advises, Alive, Shown, Vouch
 from session_middleware.authorities.kratos import KratosAuthority
+from session_middleware.commands.check import describe
 from session_middleware.core.record import SessionRecord
 from session_middleware.errors import SettingsError
+from session_middleware.settings import Settings
 from session_middleware.testing import AuthorityContract
 from session_middleware.testing.authority_contract import ask
 from session_middleware.testing.reference_record import reference_record
 from session_middleware.testing.scenarios.expect import problem, served
+from session_middleware.testing.stage import KEY
 from tests.authorities.kratos_operations import check_calls
 from tests.authorities.kratos_town import COOKIE, FEW, Town, town
 from tests.authorities.kratos_world import World, world
@@ -223,6 +226,27 @@ def test_settings_that_make_no_sense(field: str, changes: dict[str, Any]) -> Non
         KratosAuthority(**{**GOOD, **changes})
     assert refused.value.field == field
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("admin", "limits", "warned"),
+    [
+        (True, {"inactivity_timeout": 1770}, None),
+        (True, {"inactivity_timeout": 1771}, "inactivity_timeout is beyond 1770 s"),
+        (True, {"inactivity_timeout": None}, "inactivity_timeout is beyond 1770 s"),
+        (False, {"absolute_lifetime": 3570}, None),
+        (False, {"absolute_lifetime": 3571}, "absolute_lifetime is beyond 3600 s"),
+    ],
+)
+def test_advice_where_kratos_ends_first(admin: bool, limits: dict[str, Any], warned: str | None) -> None:
+    """`check` says where a session at Kratos may end before ours would."""
+    authority = KratosAuthority(**GOOD, lifespan=3600, admin_url="http://127.0.0.1:4434" if admin else None)
+    assert isinstance(authority, Advises)
+    settings = Settings(secret_keys=[KEY], **{"inactivity_timeout": 600, "absolute_lifetime": 3570, **limits})
+    said = describe(settings, authority).warnings
+    found = [text for text in said if "Kratos" in text]
+    assert len(found) == (warned is not None)
+    assert warned is None or found[0].startswith(warned)
 
 
 def test_it_shows_no_secret() -> None:

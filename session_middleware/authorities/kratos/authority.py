@@ -39,6 +39,7 @@ from session_middleware.authorities.routes import Endpoint
 from session_middleware.core.provider import ProviderSession
 from session_middleware.core.record import SessionRecord
 from session_middleware.errors import SettingsError
+from session_middleware.settings import Settings
 
 if TYPE_CHECKING:
     import httpx2
@@ -128,7 +129,8 @@ class KratosAuthority:
         self.cookies: tuple[str, ...] = (cookie_name,)
         self.headers: tuple[str, ...] = (TOKEN_HEADER,) if flag("api_clients", api_clients) else ()
         self.verify_interval: float | None = seconds("verify_interval", verify_interval, 0.0)
-        self._extend_when_left = window(extend_when_left, seconds("lifespan", lifespan, 4 * EARLY))
+        self._lifespan = seconds("lifespan", lifespan, 4 * EARLY)
+        self._extend_when_left = window(extend_when_left, self._lifespan)
         self._shared = flag("shared", shared)
         self._claims = None if claims is None else function("claims", claims)
         self._doubts = Doubts()
@@ -158,6 +160,24 @@ class KratosAuthority:
     def endpoints(self) -> tuple[Endpoint, ...]:
         """The route `login`, where people are sent to sign in."""
         return (Endpoint("GET", "login", self._sign_in.login, needs="look"),)
+
+    def advice(self, settings: Settings) -> Sequence[str]:
+        """Return where Kratos' sessions end before ours."""
+        limits, left = settings.default_limits, self._extend_when_left - EARLY
+        silence, age = limits.inactivity_timeout, limits.absolute_lifetime
+        if not self._kratos.has_admin:
+            if age <= self._lifespan - EARLY:
+                return ()
+            return (
+                f"absolute_lifetime is beyond {self._lifespan:g} s, the lifespan of Kratos' sessions, which nothing extends "
+                "without admin_url: they end first.",
+            )
+        if silence is not None and silence <= left:
+            return ()
+        return (
+            f"inactivity_timeout is beyond {left:g} s, what is left of Kratos' session at least after activity "
+            "(extend_when_left, less 30): that may end first.",
+        )
 
     # --- vouching ------------------------------------------------------------------------------------------------
 
