@@ -11,7 +11,6 @@ from session_middleware.authorities.base import (
     Alive,
     Attached,
     EndedThere,
-    Extended,
     Extension,
     NeedsBrowser,
     NotExtended,
@@ -32,6 +31,7 @@ from session_middleware.authorities.kratos.arguments import (
     window,
 )
 from session_middleware.authorities.kratos.doubt import Doubts
+from session_middleware.authorities.kratos.extending import Extending
 from session_middleware.authorities.kratos.server import TOKEN_HEADER, Kratos, Whoami
 from session_middleware.authorities.kratos.session import KratosSession
 from session_middleware.authorities.kratos.signin import SignIn
@@ -47,12 +47,6 @@ if TYPE_CHECKING:
 __all__ = ["KratosAuthority"]
 
 Claims = Callable[[Mapping[str, Any]], Mapping[str, Any]]  # Any: JSON values
-
-#: An extension that changed nothing came too early; the next attempt waits for this part of what is left.
-WAITING_PART = 0.1
-
-#: Sessions whose next extension is known to be too early; when there are more, all are tried again.
-REMEMBERED = 4096
 
 #: What an end of ours is called where the user, an operator or the security of the session asked for it.
 WANTED_ENDS = frozenset({"logout", "revoked", "replayed"})
@@ -130,11 +124,10 @@ class KratosAuthority:
         self.headers: tuple[str, ...] = (TOKEN_HEADER,) if flag("api_clients", api_clients) else ()
         self.verify_interval: float | None = seconds("verify_interval", verify_interval, 0.0)
         self._lifespan = seconds("lifespan", lifespan, 4 * EARLY)
-        self._extend_when_left = window(extend_when_left, self._lifespan)
+        self._extending = Extending(window(extend_when_left, self._lifespan))
         self._shared = flag("shared", shared)
         self._claims = None if claims is None else function("claims", claims)
         self._doubts = Doubts()
-        self._too_early: dict[str, float] = {}  # provider session -> when it may be tried again
         self._sign_in = SignIn(
             browser_url=address("browser_url", public_url if browser_url is None else browser_url),
             app_url=address("app_url", app_url),
@@ -163,7 +156,7 @@ class KratosAuthority:
 
     def advice(self, settings: Settings) -> Sequence[str]:
         """Return where Kratos' sessions end before ours."""
-        limits, left = settings.default_limits, self._extend_when_left - EARLY
+        limits, left = settings.default_limits, self._extending.when_left - EARLY
         silence, age = limits.inactivity_timeout, limits.absolute_lifetime
         if not self._kratos.has_admin:
             if age <= self._lifespan - EARLY:
@@ -249,46 +242,22 @@ class KratosAuthority:
 
     def extension_due(self, record: SessionRecord, now: float) -> bool:
         """Say whether activity is to extend Kratos' session: with admin rights, once too little is left of it."""
-        if not self._kratos.has_admin or record.ceiling is None or record.provider_session is None:
-            return False
-        left = record.ceiling - now
-        return left < self._extend_when_left and now >= self._too_early.get(record.provider_session, now)
+        return self._kratos.has_admin and self._extending.is_due(record, now)
 
     async def extend(self, record: SessionRecord, shown: Shown, now: float, minutes: float | None) -> Extension:
         """Extend Kratos' session by its lifespan, if less is left of it than is wanted.
 
-        Kratos extends what has expired and calls success what it ignored, so whoami is asked before and after; the second
-        answer brings the new cookie too. Without admin rights the user has to prove who they are once more.
+        Without admin rights the user has to prove who they are once more.
 
         Raises:
             ProviderFault: it could not be found out.
         """
-        wanted = self._extend_when_left if minutes is None else minutes * 60.0 + EARLY
-        left = None if record.ceiling is None else record.ceiling - now
-        if record.provider_session is None or left is None or left >= wanted:
+        wanted = self._extending.when_left if minutes is None else minutes * 60.0 + EARLY
+        if record.provider_session is None or record.ceiling is None or record.ceiling - now >= wanted:
             return NotExtended()
         if not self._kratos.has_admin:
             return NeedsBrowser(self._sign_in.renewal_url)
-        id = record.provider_session
-        before = await self._kratos.session(id)
-        if before is None or not before.active:
-            return NotExtended(gone=True)
-        if before.expires_at - now < wanted:
-            await self._kratos.extend(id)
-        who = await self._kratos.whoami(shown)
-        after = who.session
-        if after is None or after.id != id:
-            after = await self._kratos.session(id)
-        if after is None or not after.active:
-            return NotExtended(gone=True)
-        if after.expires_at <= before.expires_at < now + wanted:
-            self._wait(id, now, after.expires_at)
-        return Extended(after.expires_at, who.relay)
-
-    def _wait(self, id: str, now: float, ends_at: float) -> None:
-        if len(self._too_early) >= REMEMBERED and id not in self._too_early:
-            self._too_early.clear()
-        self._too_early[id] = now + max(1.0, (ends_at - now) * WAITING_PART)
+        return await self._extending.extend(self._kratos, record.provider_session, shown, now, wanted)
 
     # --- ending --------------------------------------------------------------------------------------------------
 
