@@ -49,7 +49,7 @@ class ProviderFault(Exception):
     Attributes:
         kind: "timeout", "connection", "garbage" (not what its documentation promises), "throttled", "outage" (5xx),
             "credentials" (ours are refused: the operator's to mend), "refused" (what we asked for is: likewise),
-            "left_alone" (not asked, after faults).
+            "left_alone" (not asked, after faults), "unconfirmed" (it denies a session, which proves nothing yet).
         retry_after: seconds, where the provider said so.
     """
 
