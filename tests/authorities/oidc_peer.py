@@ -28,7 +28,7 @@ from joserfc.jwk import RSAKey
 FOLDER: Final = Path(__file__).parent.parent / "peers" / "oidc_provider"
 
 #: Seconds of silence after which the provider's session of a login name is over.
-BRIEF: Final = {"brief": 2}
+BRIEF: Final = {"brief": 60}
 
 #: Where the applications live and are called back; a test's browser carries the requests there itself.
 SHOP, WIKI = "https://app.example", "https://wiki.example"
@@ -126,6 +126,7 @@ class Peer:
         self.wiki = Application("wiki", "secret-of-the-wiki", WIKI, "client_secret_post")
         self.key = RSAKey.generate_key(2048, {"use": "sig", "alg": "RS256"}, private=True, auto_kid=True)
         self.log: list[str] = []
+        self._ahead = 0.0
         given = {
             "issuer": self.issuer,
             "port": self.port,
@@ -150,6 +151,18 @@ class Peer:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         self.wait_for("ready")
+
+    def now(self) -> float:
+        """The time there, in seconds since the epoch."""
+        return time.time() + self._ahead
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass there."""
+        self._ahead += seconds
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{self._ahead}\n")
+        self._process.stdin.flush()
+        self.wait_for(f"ahead {self._ahead}")
 
     def _read(self) -> None:
         assert self._process.stdout is not None

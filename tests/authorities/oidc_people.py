@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -14,6 +13,7 @@ import pytest
 from session_middleware.authorities.oidc import OIDCAuthority
 from session_middleware.stores.memory import MemoryStore
 from session_middleware.testing.browser import Answer, Browser
+from session_middleware.testing.clock import FakeClock
 from session_middleware.testing.stage import Stage
 from tests.authorities.oidc_peer import Application, Peer
 from tests.authorities.oidc_visitor import Arrival, PageForm, Visitor
@@ -96,11 +96,30 @@ class Person:
         return self.app.submit(form.action, urlencode(form.fields).encode(), page="/session/callback")
 
 
+class PeerClock(FakeClock):
+    """The time at the provider, which runs; to advance it is to let time pass there too.
+
+    Attributes:
+        ahead: seconds by which the application's clock is ahead of the provider's.
+    """
+
+    def __init__(self, peer: Peer) -> None:
+        super().__init__()
+        self._peer, self.ahead = peer, 0.0
+
+    def __call__(self) -> float:
+        return self._peer.now() + self.ahead
+
+    def advance(self, seconds: float = 0.0, *, minutes: float = 0.0, hours: float = 0.0, days: float = 0.0) -> float:
+        self._peer.advance(seconds + 60.0 * minutes + 3_600.0 * hours + 86_400.0 * days)
+        return self()
+
+
 @pytest.fixture(params=MODES)
-def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
-    """A stage whose clock is the provider's, which is real."""
+def stage(request: pytest.FixtureRequest, peer: Peer) -> Iterator[Stage]:
+    """A stage whose clock is the provider's."""
     stage = stage_of(request.param)
-    stage.clock.set(time.time())
+    stage.clock = PeerClock(peer)
     yield stage
     stage.close()
 

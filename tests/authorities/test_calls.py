@@ -343,6 +343,14 @@ def test_a_client_of_the_apps_own(provider: tuple[Provider, str], form: str) -> 
         client.close()
 
 
+def test_one_authority_serves_no_apps_of_both_kinds(provider: tuple[Provider, str]) -> None:
+    """A blocking app would be given coroutines that wait, so the second app is refused when it is made."""
+    calls = attached(Calls(provider[1]), "blocking")
+    attached(calls, "blocking")
+    with pytest.raises(SettingsError, match="authority for each app"):
+        attached(calls, "asyncio")
+
+
 def test_connections_are_kept(provider: tuple[Provider, str], form: str) -> None:
     """Ten calls go over one connection."""
     app, url = provider

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from urllib.parse import parse_qs, urlsplit
 
@@ -27,7 +26,7 @@ def test_a_page_leads_to_the_provider_and_back(stage: Stage, person: Callable[..
     assert alice.there.pages == ["login", "consent"]
     assert alice.app.answers[-2].header("Location") == "/me?tab=2"
     assert (seen["subject"], seen["claims"]) == ("alice", {"email": "somebody@example.org"})
-    assert abs(seen["authenticated_at"] - stage.clock()) < 10
+    assert abs(seen["authenticated_at"] - stage.clock()) < 60
     assert not [cookie for cookie in alice.app.jar.names if "state" in cookie]
 
 
@@ -118,18 +117,14 @@ def test_a_fresh_login(stage: Stage, person: Callable[..., Person]) -> None:
     """A route that demands a recent proof makes the provider ask again, and its new time counts (L21, L3)."""
     alice = person()
     before = served(alice.sign_in())["authenticated_at"]
-    stage.clock.set(before + 301)
-    real = time.time()
-    assert alice.app.navigate("/fresh").status == 303
-    stage.clock.set(real)
-    asked = asked_of(alice.app.navigate("/session/login?reason=fresh_login&return_to=/fresh").header("Location") or "")
+    stage.clock.advance(301)
+    answer = alice.app.follow(alice.app.navigate("/fresh"))
+    asked = asked_of(answer.header("Location") or "")
     assert (asked["prompt"], asked["max_age"]) == ("login", "0")
-    time.sleep(max(0.0, before + 1.1 - time.time()))  # auth_time has whole seconds
-    stage.clock.set(time.time())
     alice.there.pages.clear()
-    seen = served(alice.go_on(alice.app.navigate("/session/login?reason=fresh_login&return_to=/fresh")))
+    seen = served(alice.go_on(answer))
     assert alice.there.pages == ["login"]
-    assert seen["authenticated_at"] > before
+    assert seen["authenticated_at"] >= before + 300
     assert seen["claims"] == {"email": "somebody@example.org"}
 
 
@@ -137,8 +132,7 @@ def test_a_proof_cannot_be_talked_out_of_the_provider(stage: Stage, person: Call
     """Who takes `prompt` and `max_age` out of the URL comes back with an old proof, which a fresh login does not take."""
     alice = person()
     served(alice.sign_in())
-    later = time.time() + 120  # our clock alone: the provider's proof is two minutes old
-    stage.clock.set(later)
+    stage.clock.advance(20)
     location = alice.to_the_provider("/session/login?reason=fresh_login&return_to=/fresh")
     stripped = location.replace("prompt=login", "x=1").replace("max_age=0", "y=1")
     assert alice.arrive(alice.there.visit(stripped)).status == 403
@@ -178,28 +172,21 @@ def test_silent_renewal_after_the_end_there(stage: Stage, person: Callable[..., 
     brief = person("brief")
     served(brief.sign_in())
     for _ in range(2):
-        time.sleep(1.0)
+        stage.clock.advance(40)
         served(brief.go_on(brief.app.navigate("/session/login?prompt=none&return_to=/me")))
-    time.sleep(3.1)
-    stage.clock.set(time.time())
+    stage.clock.advance(61)
     brief.there.pages.clear()
     seen = served(brief.go_on(brief.app.navigate("/session/login?prompt=none&return_to=/me")))
     assert brief.there.pages[0] == "login"
     assert seen["subject"] == "brief"
 
 
-def silence(stage: Stage) -> None:
-    """Let a second and a half pass, for the provider too."""
-    time.sleep(1.5)
-    stage.clock.set(time.time())
-
-
 @pytest.mark.parametrize("stripped", [False, True], ids=["told", "stripped"])
 def test_our_session_ends_by_its_own_rules(stage: Stage, person: Callable[..., Person], stripped: bool) -> None:
     """Silence here ends ours though the provider's lives on, and then its memory is not enough (L24)."""
-    alice = person(settings={"inactivity_timeout": 1, "touch_interval": 0})
+    alice = person()
     served(alice.sign_in())
-    silence(stage)
+    stage.clock.advance(1_000)
     answer = alice.app.navigate("/me")
     assert "reason=inactivity" in (answer.header("Location") or "")
     if stripped:
@@ -212,9 +199,9 @@ def test_our_session_ends_by_its_own_rules(stage: Stage, person: Callable[..., P
 
 def test_silent_sso(stage: Stage, person: Callable[..., Person]) -> None:
     """With silent_sso the provider's memory begins a session again after silence here."""
-    alice = person(settings={"silent_sso": True, "inactivity_timeout": 1, "touch_interval": 0})
+    alice = person(settings={"silent_sso": True})
     served(alice.sign_in())
-    silence(stage)
+    stage.clock.advance(1_000)
     answer = alice.app.navigate("/me")
     assert "reason=inactivity" in (answer.header("Location") or "")
     alice.there.pages.clear()
@@ -224,20 +211,20 @@ def test_silent_sso(stage: Stage, person: Callable[..., Person]) -> None:
 
 def test_the_session_that_an_enterprise_caps(stage: Stage, person: Callable[..., Person]) -> None:
     """`session_expiry` of the ID token is the latest end of ours, 30 s early (L2)."""
-    ends = int(time.time()) + 600
+    ends = int(stage.clock()) + 600
     carol = person(f"carol?session_expiry={ends}")
     assert served(carol.sign_in())["absolute_deadline"] == ends - 30
-    stage.clock.set(ends - 30)
+    stage.clock.advance(571)
     assert carol.app.navigate("/me").status == 303
 
 
-def test_a_cap_that_has_passed(person: Callable[..., Person]) -> None:
+def test_a_cap_that_has_passed(stage: Stage, person: Callable[..., Person]) -> None:
     """A session whose latest end has passed is not begun, and nobody is sent round in circles."""
-    carol = person(f"carol?session_expiry={int(time.time()) - 5}")
+    carol = person(f"carol?session_expiry={int(stage.clock()) - 5}")
     assert carol.sign_in().status == 403
 
 
-@pytest.mark.parametrize("nonsense", [0, -5, int(time.time() * 1000)])
+@pytest.mark.parametrize("nonsense", [0, -5, 1_800_000_000_000])
 def test_a_cap_that_is_none(person: Callable[..., Person], nonsense: int) -> None:
     """A cap in milliseconds, or of nothing, is passed over, as Auth0's clients do."""
     carol = person(f"carol?session_expiry={nonsense}")
@@ -248,11 +235,10 @@ def test_a_cap_that_is_none(person: Callable[..., Person], nonsense: int) -> Non
 @pytest.mark.parametrize("ahead", [-30, 30])
 def test_a_clock_that_is_half_a_minute_off(stage: Stage, person: Callable[..., Person], ahead: int) -> None:
     """Nobody is kept out by 30 s between the provider's clock and ours, a new proof after logout included (L1)."""
-    stage.clock.set(time.time() + ahead)
+    stage.clock.ahead = ahead  # type: ignore[attr-defined]
     alice = person()
     served(alice.sign_in())
     assert alice.app.submit("/sign-out").status == 200
-    stage.clock.set(time.time() + ahead)
     served(alice.go_on(alice.app.navigate("/session/login?return_to=/me")))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -21,7 +20,7 @@ from session_middleware.testing.scenarios.expect import served
 from session_middleware.testing.stage import KEY
 from session_middleware.testing.stand_ins._faults import Answer
 from tests.authorities.oidc_peer import Peer
-from tests.authorities.oidc_people import Person, authority_at, stage_of
+from tests.authorities.oidc_people import PeerClock, Person, authority_at, stage_of
 from tests.authorities.oidc_town import Town, town_of
 from tests.authorities.oidc_visitor import Visitor
 
@@ -217,7 +216,7 @@ def test_what_is_sealed_opens_for_its_own_alone() -> None:
 def test_at_a_real_provider(peer: Peer) -> None:
     """A provider that rotates and watches for reuse gives token after token, with consent asked for at sign-in."""
     stage = stage_of("wsgi_mode")
-    stage.clock.set(time.time())
+    stage.clock = PeerClock(peer)
     options = {"scope": f"{OFFLINE} email"}
     driver = stage.app(authority=authority_at(peer, stage, **options))
     with Visitor(peer.issuer) as there:

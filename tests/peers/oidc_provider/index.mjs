@@ -1,6 +1,7 @@
 // A real OpenID provider on a loopback port, for tests. Reads one line of JSON from its standard input:
 //   {issuer, port, clients: [...], jwks: {keys: [...]}, session_seconds, brief: {login: seconds}}
-// prints "ready" when it listens and ends when its standard input does. Nothing here is fit for anything but tests.
+// prints "ready" when it listens and ends when its standard input does. Each further line is how many seconds its clock is
+// ahead of the machine's from then on; "ahead <seconds>" is the answer. Nothing here is fit for anything but tests.
 import { createInterface } from 'node:readline';
 import { once } from 'node:events';
 
@@ -10,6 +11,14 @@ const lines = createInterface({ input: process.stdin });
 const [line] = await once(lines, 'line');
 const given = JSON.parse(line);
 lines.on('close', () => process.exit(0));
+
+const machine = Date.now;
+let ahead = 0;
+Date.now = () => machine() + ahead * 1000;
+lines.on('line', (seconds) => {
+  ahead = Number(seconds);
+  console.log(`ahead ${seconds}`);
+});
 
 // A login may ask for claims: "carol?session_expiry=1800003600" gets that one in the ID token.
 function account(ctx, id) {
@@ -25,6 +34,7 @@ const provider = new Provider(given.issuer, {
   claims: { openid: ['sub', 'session_expiry'], email: ['email'] },
   scopes: ['openid', 'email', 'offline_access'],
   cookies: { keys: ['a key of a test'] },
+  clockTolerance: 0, // so that what is over is over
   conformIdTokenClaims: false,
   rotateRefreshToken: true, // each use gives a new one, and using an old one again revokes the family
   features: {
