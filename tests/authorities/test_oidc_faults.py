@@ -77,6 +77,34 @@ def test_a_sign_in_that_cannot_end(town: Town, fault: str) -> None:
     served(alice.app.navigate("/me"))
 
 
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [("temporarily_unavailable", 503), ("server_error", 503), ("invalid_scope", 503), ("unauthorized_client", 503)],
+)
+def test_a_sign_in_that_the_provider_refuses(town: Town, error: str, status: int) -> None:
+    """An error that is not the user's is a fault, and said to the operator."""
+    alice = town.person()
+    state = alice.there.visit(alice.to_the_provider()).answer["state"]
+    assert alice.app.navigate(f"/session/callback?error={error}&state={state}", site="cross-site").status == status
+    assert "authority_fault" in town.stage.event_names()
+
+
+def test_an_answer_without_an_id_token(town: Town) -> None:
+    """A provider that gives none was not asked by OpenID Connect, and says nothing of who is there."""
+    alice = town.person()
+    arrival = alice.there.visit(alice.to_the_provider())
+    town.provider.faults.set(Answer(200, b'{"access_token": "a"}'), only="/token")
+    unavailable(alice.arrive(arrival))
+
+
+@pytest.mark.parametrize("query", ["code=a&code=b", "", "code="])
+def test_an_answer_that_says_nothing(town: Town, query: str) -> None:
+    """An answer without exactly one code is none."""
+    alice = town.person()
+    state = alice.there.visit(alice.to_the_provider()).answer["state"]
+    assert alice.app.navigate(f"/session/callback?state={state}&{query}", site="cross-site").status == 400
+
+
 def test_metadata_serves_on(town: Town) -> None:
     """What was fetched once serves while the provider's discovery is down, for hours."""
     alice = town.person(settings={"inactivity_timeout": None})

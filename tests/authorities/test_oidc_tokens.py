@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -184,6 +185,65 @@ def test_the_cap_of_the_session_is_that_of_its_beginning(town: Town) -> None:
     town.stage.clock.advance(599)
     session_of(worker(town), alice).provider_token()
     assert served(alice.app.fetch("/me"))["absolute_deadline"] == ends - 30
+
+
+@pytest.mark.parametrize("end", ["logout", "silence"])
+def test_the_end_of_a_session(town: Town, end: str) -> None:
+    """When a session ends its refresh token is revoked; where the provider does not answer, a few seconds later."""
+    alice = signed_in(town)
+    bob = town.person("bob", at=alice.app.driver)
+    assert len(town.provider.world.refresh_tokens) == 1
+    town.provider.faults.set(hang_up=True)
+    if end == "logout":
+        assert alice.app.submit("/session/logout").status == 303
+    else:
+        town.stage.clock.advance(86_400)
+        alice.app.fetch("/me")
+    assert len(town.provider.world.refresh_tokens) == 1
+    town.provider.faults.clear()
+    town.stage.clock.advance(10)
+    bob.app.fetch("/me")
+    assert town.provider.world.refresh_tokens == {}
+
+
+def test_a_login_over_a_session(town: Town) -> None:
+    """A new proof of the same user revokes nothing: the new session goes on with tokens of its own."""
+    alice = signed_in(town)
+    town.stage.clock.advance(400)
+    served(alice.sign_in("/fresh"))
+    assert "POST /revoke" not in town.provider.calls
+    assert session_of(worker(town), alice).provider_token().startswith("access-")
+
+
+@pytest.mark.parametrize(
+    "answer", [b'{"token_type": "Bearer"}', b'{"access_token": 7}', b'{"access_token": "a", "id_token": 7}']
+)
+def test_an_answer_without_a_token(town: Town, answer: bytes) -> None:
+    """What brings no access token, or one that is no text, gives none."""
+    alice = signed_in(town)
+    town.stage.clock.advance(599)
+    town.provider.faults.set(Answer(200, answer), only="/token")
+    with pytest.raises((SessionError, StoreUnavailable)):
+        session_of(worker(town), alice).provider_token()
+    served(alice.app.fetch("/me"))
+
+
+@pytest.mark.parametrize("lives", [None, "soon", -5, True, 10**12])
+def test_a_life_that_is_not_said(town: Town, lives: object) -> None:
+    """Where the provider does not say how long an access token lives, five minutes are assumed (RFC 6749 §5.1)."""
+    alice = signed_in(town)
+    engine = worker(town)
+    town.stage.clock.advance(599)
+    said = json.dumps({"access_token": "access-a", **({} if lives is None else {"expires_in": lives})})
+    town.provider.faults.set(Answer(200, said.encode()), only="/token", times=1)
+    assert session_of(engine, alice).provider_token() == "access-a"
+    town.stage.clock.advance(239)
+    assert session_of(engine, alice).provider_token() == "access-a"
+    town.stage.clock.advance(2)
+    with pytest.raises(SessionError):
+        session_of(
+            engine, alice
+        ).provider_token()  # that answer brought no new refresh token, and the old one is used up
 
 
 def test_a_session_without_tokens(town: Town) -> None:

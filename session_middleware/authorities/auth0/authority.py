@@ -111,11 +111,10 @@ class Auth0Authority(OIDCAuthority):
 
     async def end(self, record: SessionRecord, shown: Shown, reason: str, now: float) -> EndedThere | None:
         """Revoke the session at Auth0 when it is revoked here; at a logout the browser goes there itself."""
-        if self._api is None or self._management is None or not self._management.revoke or reason not in _REVOKED:
-            return None
-        if record.provider_session is None:
-            return None
-        await self._api.revoke(record.provider_session, now)
+        management, id = self._management, record.provider_session
+        if self._api is None or management is None or not management.revoke or reason not in _REVOKED or id is None:
+            return await super().end(record, shown, reason, now)
+        await self._api.revoke(id, now)  # with its refresh tokens
         return EndedThere()
 
     async def list(self, subject: str, now: float) -> Sequence[ProviderSession]:

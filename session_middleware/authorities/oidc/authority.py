@@ -11,6 +11,7 @@ from urllib.parse import urlencode, urlsplit
 from session_middleware.authorities.base import (
     Alive,
     Attached,
+    EndedThere,
     Extension,
     NeedsBrowser,
     NotExtended,
@@ -357,6 +358,18 @@ class OIDCAuthority:
     def _signed_out_url(self) -> str:
         assert self._to is not None  # the engine attaches before it serves
         return f"{self._app_url}{self._to.prefix}/signed-out"
+
+    async def end(self, record: SessionRecord, shown: Shown, reason: str, now: float) -> EndedThere | None:
+        """Revoke the refresh token of a session that has ended here: nobody else has it (RFC 7009).
+
+        Raises:
+            ProviderFault: the provider did not answer; it is told again.
+        """
+        token = self._held(record).refresh_token
+        if token is None:
+            return None
+        await self._provider.revoke(now, token)
+        return EndedThere()
 
     # --- logout ------------------------------------------------------------------------------------------------
 

@@ -71,6 +71,7 @@ class Auth0StandIn(OpenIDStandIn):
         return {
             **ours,
             ("POST", "/oauth/token"): ours[("POST", "/token")],
+            ("POST", "/oauth/revoke"): ours[("POST", "/revoke")],
             ("GET", "/.well-known/jwks.json"): ours[("GET", "/jwks")],
             ("GET", "/oidc/logout"): ours[("GET", "/logout")],
             ("GET", "/v2/logout"): self._v2_logout,

@@ -135,6 +135,7 @@ class OpenIDStandIn:
             ("GET", "/authorize"): self._authorize,
             ("POST", "/login"): self._login,
             ("POST", "/token"): self._token,
+            ("POST", "/revoke"): self._revoke,
             ("GET", "/logout"): self._logout,
         }
 
@@ -149,6 +150,7 @@ class OpenIDStandIn:
             "token_endpoint": "/token",
             "jwks_uri": "/jwks",
             "end_session_endpoint": "/logout",
+            "revocation_endpoint": "/revoke",
         }
 
     def _discovery(self, environ: Mapping[str, Any], query: Fields, body: str) -> Answer:
@@ -215,6 +217,15 @@ class OpenIDStandIn:
         if client is None:
             return as_json({"error": "invalid_client"}, 401)
         return self.granted(client, form)
+
+    def _revoke(self, environ: Mapping[str, Any], query: Fields, body: str) -> Answer:
+        form = dict(parse_qsl(body, keep_blank_values=True))
+        if self.authenticated(environ, form) is None:
+            return as_json({"error": "invalid_client"}, 401)
+        grant = self.world.refresh_tokens.get(form.get("token", ""))
+        if grant is not None:
+            self.world.revoke_family(grant.family)
+        return Answer(200)
 
     def granted(self, client: str, form: Fields) -> Answer:
         """Answer a grant of a client that has proved who it is."""
