@@ -11,6 +11,8 @@ from types import ModuleType
 import pytest
 from werkzeug.test import Client, TestResponse
 
+from session_middleware.authorities.base import Attached
+from session_middleware.authorities.stytch import StytchAuthority
 from session_middleware.stores.memory import MemoryStore
 from session_middleware.testing import FakeClock
 from session_middleware.testing.stand_ins import served
@@ -28,7 +30,19 @@ def example() -> Iterator[ModuleType]:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # where Flask looks for the app's folder
     spec.loader.exec_module(module)
+    made = []
+
+    class Closed(StytchAuthority):
+        """Can be closed: an app keeps its connections for as long as its process lives."""
+
+        def attach(self, to: Attached) -> None:
+            made.append(self)
+            super().attach(to)
+
+    module.StytchAuthority = Closed  # type: ignore[attr-defined]
     yield module
+    for authority in made:
+        authority.close()
     del sys.modules[spec.name]
 
 
