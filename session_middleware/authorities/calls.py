@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from copy import copy
 from dataclasses import dataclass
+from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
@@ -166,14 +167,21 @@ class Calls:
         """Return these calls as one app makes them: one authority may serve several, each in its own way.
 
         Raises:
-            SettingsError: the app's own client is of the other form.
+            SettingsError: the app's own client is of the other form, or these are calls of an app of the other form.
         """
+        if self._runtime is not None and self._asynchronous is not to.runtime.asynchronous:
+            raise SettingsError(
+                "authority",
+                self.base_url,
+                "serves an app of the other kind already, blocking or asynchronous.",
+                "Make an authority for each app.",
+            )
         calls = copy(self)
         calls._runtime, calls._clock, calls._asynchronous = to.runtime, to.clock, to.runtime.asynchronous
         calls._blocking, calls._awaited, calls._lock = None, WeakKeyDictionary(), mutex()
         if calls._asynchronous and self._own is None:
             # Certificates are read from disk now, while the app is built, and not on its loop.
-            calls._tls = _library().create_ssl_context()
+            calls._tls = _certificates()
         if self._own is not None and hasattr(self._own, "aclose") is not calls._asynchronous:
             wanted = "AsyncClient" if calls._asynchronous else "Client"
             raise SettingsError(
@@ -377,6 +385,13 @@ def _library() -> Any:  # Any: the module
             "Install the extra: pip install 'session-middleware[stytch]' (or kratos, oidc).",
         ) from None
     return httpx2
+
+
+@cache
+def _certificates() -> SSLContext:
+    """Return what connections are checked by; reading it takes tens of milliseconds, so every authority shares it."""
+    context: SSLContext = _library().create_ssl_context()
+    return context
 
 
 def _checked_base(url: object, insecure_dev: bool) -> str:
