@@ -234,6 +234,32 @@ class TestEnds:
         left_behind.jar.forget(TOKEN)
         assert left_behind.navigate("/me").status == 303
 
+    def test_my_other_sessions(self, shop: Shop) -> None:
+        """Who ends their other sessions here ends them at Stytch too, and not the one in use."""
+        user = shop.stytch.add_user("alice@example.com")
+        phone, laptop = shop.alice(user=user), shop.alice(user=user)
+        app = shop.app()
+        here, there = shop.browser(laptop, app), shop.browser(phone, app)
+        served(there.navigate("/me"))
+        served(here.navigate("/me"))
+        assert here.submit("/session/list/end-others").status in (200, 204, 303)
+        assert (shop.stytch.lives(phone.token), shop.stytch.lives(laptop.token)) == (False, True)
+        assert there.fetch("/me").status == 401
+        served(here.navigate("/me"))
+
+    @pytest.mark.parametrize("error", ["session_not_found", "invalid_session_id"])
+    def test_an_end_of_what_is_not_there(self, shop: Shop, error: str) -> None:
+        """That Stytch knows no such session is as good as its end, and is not told again and again."""
+        browser = shop.browser(shop.alice())
+        served(browser.navigate("/me"))
+        status = 404 if error == "session_not_found" else 400
+        shop.stytch.garble(b'{"error_type": "%s"}' % error.encode(), status=status, only="revoke")
+        assert browser.submit("/sign-out").status == 200
+        for _ in range(3):
+            shop.clock.advance(10)
+            browser.navigate("/about")
+        assert len(shop.asked("revoke")) == 1
+
     def test_only_a_logout_removes_cookies(self, shop: Shop) -> None:
         """At a deadline Stytch's session is revoked, and no cookie touched: a login may have been made meanwhile (L26)."""
         held = shop.alice()

@@ -215,6 +215,12 @@ class TestExchange:
             town.clock.advance(5)
         assert browser.jar[TOKEN_COOKIE] == held.token
 
+    def test_no_route_where_no_cookies_are_written(self, town: Town) -> None:
+        """Without the new session's cookies the browser would go on showing the old ones."""
+        browser, _ = town.settle().visitor(set_cookies=False)
+        assert self.go(browser, town.globex).status == 404
+        assert town.stytch.calls_of("exchange") == []
+
     def test_a_consumer_project_has_no_such_route(self) -> None:
         """There are organizations in B2B projects only."""
         with shop_of("wsgi") as shop:

@@ -31,6 +31,7 @@ class NoSession(enum.Enum):
 _MALFORMED: Final = frozenset(
     {
         "invalid_session_token",
+        "invalid_session_id",
         "unable_to_parse_session_jwt",
         "jwt_invalid_audience",
         "jwt_invalid_issuer",

@@ -67,7 +67,8 @@ class StytchAuthority:
         cookie_domain: Domain of both; it must be what the browser's cookies have, or there would be two of one name. None:
             this host alone, which is what Stytch's script does unless `availableToSubdomains` is set.
         cookie_http_only: whether scripts may not read them. Only where no Stytch script runs in the browser.
-        set_cookies: whether a new JWT and a new end go out as cookies; False where something else sees to that.
+        set_cookies: whether a new JWT and a new end go out as cookies; False where something else sees to that, and then there
+            is no `POST /session/organization` either.
         session_duration_minutes: by how much activity extends Stytch's session, 5 to 527040; None leaves its end as it
             was set at the login. At least the inactivity timeout plus `extend_interval`, or it ends first.
         extend_interval: seconds between two extensions by activity; by default a sixth of the duration, at least 60.
@@ -160,8 +161,8 @@ class StytchAuthority:
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
-        """Its routes: `POST organization` in a B2B project."""
-        if self._kind is not B2B:
+        """Its routes: `POST organization` in a B2B project, unless the cookies of another session cannot be written."""
+        if self._kind is not B2B or not self._cookies.written:
             return ()
         path = self._options.organization_login_path
         return Organizations(self._exchange, self._login, self._cookies, path).endpoints
