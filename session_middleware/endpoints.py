@@ -6,6 +6,7 @@ cookies (L9), and who answers. None of them is activity (L6); `continue` moves t
 
 from __future__ import annotations
 
+import hmac
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from typing import Final, Literal
 from urllib.parse import quote
 from uuid import uuid4
 
-from session_middleware import provider_routes
+from session_middleware import client, provider_routes
 from session_middleware.authorities.base import SignsOut
 from session_middleware.authorities.routes import Endpoint
 from session_middleware.core import pages
@@ -36,6 +37,7 @@ from session_middleware.core.replies import (
     session_row,
     wrong_method,
 )
+from session_middleware.core.tokens import b64encode, derive
 from session_middleware.engine import Engine
 from session_middleware.errors import SessionError, SettingsError, StoreUnavailable
 
@@ -92,12 +94,14 @@ class Endpoints:
         prefix: what the path of each of our endpoints begins with, its last slash included.
     """
 
-    __slots__ = ("_routes", "engine", "prefix")
+    __slots__ = ("_routes", "_user_keys", "engine", "prefix")
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.prefix = engine.settings.endpoint_prefix + "/"
         self._routes = _with(engine.provider_routes, type(engine.authority).__name__)
+        keys = engine.settings.secret_keys
+        self._user_keys = [derive(k if isinstance(k, bytes) else k.encode(), "user of a page") for k in keys]
 
     def owns(self, path: str) -> bool:
         """Say whether a path, decoded and below the mount, is for us to answer."""
@@ -175,6 +179,9 @@ class Endpoints:
 
     async def _jwks(self, call: Call) -> Reply:
         return key_set(self.engine.jwks())
+
+    async def _client(self, call: Call) -> Reply:
+        return client.reply(call.x.facts)
 
     # --- logout --------------------------------------------------------------------------------------------------
 
@@ -288,10 +295,35 @@ class Endpoints:
             "inactivity_left": None if silence is None else max(0, math.floor(silence - x.now)),
             "absolute_left": None if deadlines is None else max(0, math.floor(deadlines.absolute - x.now)),
             "warn_before": WARN_BEFORE,
+            "report_every": self._report_every(x),
+            "user": self._user(x),
+            "login_url": self.engine.login_url(x.facts),
+            "return_param": self.engine.return_param,
         }
         if x.continue_url is not None:
             state["continue_url"] = x.continue_url
         return as_json(state)
+
+    def _report_every(self, x: Exchange) -> float | None:
+        """Return how often the browser script may report its user with `continue`; None where it is not to.
+
+        Where activity does not move the deadline (L4) a report must not either, and what extends a provider's session is a
+        call to the provider, which a person should have asked for.
+        """
+        timing, record = self.engine.settings.timing, x.record
+        if not x.is_active or record is None or x.deadlines is None or x.deadlines.inactivity is None:
+            return None
+        return max(timing.touch_interval, 1.0) if timing.rolling and record.provider_session is None else None
+
+    def _user(self, x: Exchange) -> list[str] | None:
+        """Return what tells this page's user from another and says nothing else: a keyed hash, one for each key.
+
+        Two answers are of one user if they share one; so nobody seems to be somebody else while a key is changed (L10).
+        """
+        if not x.is_active or x.record is None:
+            return None
+        subject = x.record.subject.encode("utf-8", "surrogatepass")
+        return [b64encode(hmac.digest(key, subject, "sha256")[:12]) for key in self._user_keys]
 
     def _refused(self, x: Exchange) -> Reply:
         return self.engine.render(x, self.engine.refusal(x, x.verdict.reason))
@@ -335,6 +367,7 @@ ROUTES: Final[Mapping[str, Mapping[str, Route]]] = {
     "continue": {"POST": Route(Endpoints._continue, "same_origin", "active", cookies=True)},
     "refresh": {"POST": Route(Endpoints._refresh, "cross_site", "active", cookies=True)},
     "jwks.json": {"GET": Route(Endpoints._jwks, "none", "nothing")},
+    "client.js": {"GET": Route(Endpoints._client, "none", "nothing")},
     "logout": {
         "GET": Route(Endpoints._confirm_logout, "none", "nothing"),
         "POST": Route(Endpoints._log_out, "same_origin", "look"),

@@ -31,8 +31,9 @@ MAY = {
     "session": {"engine", "core", "runtime", "provider_tokens"},
     "provider_routes": {"engine", "core", "authorities", "stores"},
     "provider_tokens": {"engine", "core", "authorities", "stores"},
-    "endpoints": {"engine", "core", "authorities", "provider_routes"},
-    "adapters": {"adapters", "engine", "endpoints", "session", "core", "authorities", "events", "runtime", "stores"},
+    "endpoints": {"engine", "core", "authorities", "provider_routes", "client"},
+    "client": {"core"},
+    "adapters": {"adapters", "client", "engine", "endpoints", "session", "core", "authorities", "events", "runtime", "stores"},
     "settings": set(),
     "errors": set(),
 }

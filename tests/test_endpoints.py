@@ -335,12 +335,12 @@ def test_endpoints_work_where_exempt_paths_cover_them() -> None:
 @pytest.mark.parametrize("headers", [OURS, PERSON], ids=["script", "person"])
 @pytest.mark.parametrize(("name", "method"), [(name, method) for name in ROUTES for method in ROUTES[name]])
 def test_every_answer_is_hardened(site: Site, name: str, method: str, headers: dict[str, str]) -> None:
-    """Nothing but the key set may be stored; nothing is sniffed; every page has a policy without script."""
+    """Nothing but the key set and the script may be stored; nothing is sniffed; every page has a policy without script."""
     browser = site.login()
     for each in (browser, site.browser()):
         answer = each.ask(method, name.replace("{id}", browser.id), headers=headers)
-        wanted = "public, max-age=300" if name == "jwks.json" else "no-store"
-        assert answer.header("cache-control") == wanted
+        stored = {"jwks.json": "public, max-age=300", "client.js": "no-cache"}
+        assert answer.header("cache-control") == stored.get(name, "no-store")
         assert answer.header("x-content-type-options") == "nosniff"
         assert answer.header("referrer-policy") == "same-origin"
         if (answer.header("content-type") or "").startswith("text/html"):
@@ -445,12 +445,17 @@ def test_status_tells_what_is_enforced_in_whole_seconds(site: Site) -> None:
     """Both clocks, rounded down, so that nobody is promised a second that is not there."""
     browser = site.login()
     site.now[0] += 10.25
-    assert browser.status() == {
+    said = browser.status()
+    assert said.pop("user")
+    assert said == {
         "authenticated": True,
         "reason": None,
         "inactivity_left": 1789,
         "absolute_left": 7189,
         "warn_before": 60,
+        "report_every": 60,
+        "login_url": "/login",
+        "return_param": "return_to",
     }
 
 
@@ -458,6 +463,31 @@ def test_status_is_null_where_there_is_no_limit() -> None:
     """No limit by silence is no number."""
     site = Site(inactivity_timeout=None)
     assert site.login().status()["inactivity_left"] is None
+
+
+def test_status_tells_users_apart_and_names_nobody() -> None:
+    """Two sessions of one user share a hash, also while a key is changed; another user's share none; no id is in them."""
+    old, new = "old key 0f6a1b2c3d4e5f60718293a4b5c6d7e8", "new key 0f6a1b2c3d4e5f60718293a4b5c6d7e8"
+
+    def users(keys: list[str], subject: str) -> set[str]:
+        return set(Site(secret_keys=keys).login(subject).status()["user"])
+
+    before, during, after = (users(keys, "alice") for keys in ([old], [new, old], [new]))
+    assert before & during
+    assert during & after
+    assert not before & after
+    assert not users([new, old], "bob") & (before | during | after)
+    assert all("alice" not in text and len(text) == 16 for text in during)
+
+
+@pytest.mark.parametrize(
+    ("settings", "every"),
+    [({"touch_interval": 20}, 20), ({"rolling": False}, None), ({"inactivity_timeout": None}, None)],
+    ids=["rolling", "not rolling", "no limit by silence"],
+)
+def test_status_says_how_often_a_user_may_be_reported(settings: dict[str, Any], every: float | None) -> None:
+    """L4: nobody is reported where activity does not move the deadline."""
+    assert Site(**settings).login().status()["report_every"] == every
 
 
 def test_status_never_rolls_writes_or_sets_a_cookie(site: Site) -> None:
@@ -477,6 +507,10 @@ def test_status_never_rolls_writes_or_sets_a_cookie(site: Site) -> None:
         "inactivity_left": None,
         "absolute_left": None,
         "warn_before": 60,
+        "report_every": None,
+        "user": None,
+        "login_url": "/login",
+        "return_param": "return_to",
     }
 
 

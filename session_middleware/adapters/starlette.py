@@ -24,6 +24,7 @@ from session_middleware.adapters._starlette_routes import gate_default, place_ga
 from session_middleware.adapters.asgi import attached, not_attached
 from session_middleware.adapters.attach import attach
 from session_middleware.authorities.base import Authority
+from session_middleware.client import ScriptTag, script_tag
 from session_middleware.core.exchange import NO_RULES, Exchange, RequestFacts, rules_of
 from session_middleware.errors import SettingsError
 from session_middleware.events import Hook
@@ -31,7 +32,14 @@ from session_middleware.runtime import LoopRuntime, this_thread
 from session_middleware.session import AsyncSession, AsyncSessions, Session
 from session_middleware.settings import Settings
 
-__all__ = ["SessionLifetimeMiddleware", "Visitor", "safe_return_to", "session_from", "sync_session_from"]
+__all__ = [
+    "SessionLifetimeMiddleware",
+    "Visitor",
+    "safe_return_to",
+    "session_client",
+    "session_from",
+    "sync_session_from",
+]
 
 Request = HTTPConnection | Scope
 
@@ -239,3 +247,18 @@ def safe_return_to(request: Request, default: str = "/") -> str:
         default: where to go without one.
     """
     return asgi.safe_return_to(_scope_of(request), default)
+
+
+def session_client(request: Request, **options: str) -> ScriptTag:
+    """Return the tag that loads the browser script; in templates: `{{ session_client(request) }}` (docs/client.md).
+
+    Args:
+        request: the request, or its scope.
+        options: as `session_middleware.client.script_tag` takes them.
+
+    Raises:
+        SessionNotAttached: it did not pass through the middleware.
+        SettingsError: there is no such option.
+    """
+    engine, x = attached(_scope_of(request))
+    return script_tag(engine.settings.endpoint_prefix, x.facts.mount, **options)

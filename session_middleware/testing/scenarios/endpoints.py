@@ -18,19 +18,35 @@ class EndpointScenarios:
         browser = stage.signed_in()
         stage.clock.advance(400.5)
         answer = browser.fetch("/session/status")
-        assert answer.json == {
+        said = answer.json
+        assert {name: said[name] for name in ("authenticated", "reason", "inactivity_left", "absolute_left")} == {
             "authenticated": True,
             "reason": None,
             "inactivity_left": 499,
             "absolute_left": 28_399,
-            "warn_before": 60,
         }
+        assert (said["warn_before"], len(said["user"]), said["login_url"]) == (60, 1, "/login")
         assert answer.set_cookies == []
         assert answer.header("Cache-Control") == "no-store"
         stage.clock.advance(499.5)
         gone = browser.fetch("/session/status").json
         assert (gone["authenticated"], gone["reason"], gone["inactivity_left"]) == (False, "inactivity", None)
         assert stage.visitor(browser.driver).fetch("/session/status").json["reason"] is None
+
+    def test_the_browser_script(self, stage: Stage) -> None:
+        """Kept for good under its hash, asked for again otherwise; it never looks at a session."""
+        browser = stage.signed_in()
+        plain = browser.fetch("/session/client.js")
+        assert (plain.status, plain.header("Content-Type")) == (200, "text/javascript; charset=utf-8")
+        assert (plain.header("Cache-Control"), plain.header("X-Content-Type-Options")) == ("no-cache", "nosniff")
+        assert "Cookie" not in (plain.header("Vary") or "")
+        tag = plain.header("ETag") or ""
+        named = browser.fetch(f"/session/client.js?v={tag[1:-1]}")
+        assert named.header("Cache-Control") == "public, max-age=31536000, immutable"
+        assert browser.fetch("/session/client.js?v=other").header("Cache-Control") == "no-cache"
+        again = browser.fetch("/session/client.js", headers=[("If-None-Match", tag)])
+        assert (again.status, again.body) == (304, b"")
+        assert [a.set_cookies for a in (plain, named, again)] == [[], [], []]
 
     def test_refresh(self, stage: Stage) -> None:
         """Rotates the JWT when due and answers the session without a token; no activity (L9)."""
