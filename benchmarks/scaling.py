@@ -61,7 +61,7 @@ class Place:
     name: str
     store: Any  # Any: a Store
 
-    def bytes(self) -> int:
+    def room(self) -> int:
         """Return how much room the sessions take, that of what is no more given back."""
         raise NotImplementedError
 
@@ -80,7 +80,7 @@ class _Redis(Place):
     def __init__(self, server: Server, store: RedisStore) -> None:
         self.store, self._server = store, server
 
-    def bytes(self) -> int:
+    def room(self) -> int:
         with self._server.client() as client:
             return int(client.info("memory")["used_memory"])
 
@@ -94,7 +94,7 @@ class _Postgres(Place):
     def __init__(self, server: PostgresServer, store: PostgresStore) -> None:
         self.store, self._server = store, server
 
-    def bytes(self) -> int:
+    def room(self) -> int:
         self._asked("VACUUM FULL session_middleware.sessions")
         tables = "SELECT sum(pg_total_relation_size(oid)) FROM pg_class WHERE relkind = 'r'"
         return int(self._asked(f"{tables} AND relnamespace = 'session_middleware'::regnamespace"))
@@ -102,7 +102,7 @@ class _Postgres(Place):
     def seconds(self) -> float:
         pid = self._server.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return sum(_processor_time(int(one)) for one in (pid, *children))
+        return _processor_time(pid) + sum(_processor_time(int(child)) for child in children)
 
     def logged(self) -> int:
         return int(self._asked("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')"))
@@ -121,7 +121,7 @@ class _SQLite(Place):
     def __init__(self, store: SQLiteStore) -> None:
         self.store = store
 
-    def bytes(self) -> int:
+    def room(self) -> int:
         connection = self.store._file.take()
         connection.execute("VACUUM")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -182,13 +182,13 @@ def measure(place: Place, sessions: int) -> Measured:
         return touched
 
     store.load(b"nobody" * 6)
-    empty = place.bytes()
+    empty = place.room()
     do("login", lambda n: store.create(records[n]))
-    alive = place.bytes() - empty
+    alive = place.room() - empty
     do("check", lambda n: store.load(records[n].key))
     do("touch", touch(60.0))
     do("end", lambda n: store.end(records[n].key, "logout", records[n].last_seen_at, records[n].keep_until))
-    ended = place.bytes() - empty
+    ended = place.room() - empty
     return Measured(place.name, alive / sessions, ended / sessions, took, rate, log)
 
 
