@@ -21,8 +21,8 @@ from urllib.parse import parse_qsl
 from uuid import uuid4
 from wsgiref.types import StartResponse
 
+from session_middleware.testing.stand_ins._faults import Answer, Faults
 from session_middleware.testing.stand_ins._stytch_api import Api
-from session_middleware.testing.stand_ins._stytch_faults import Answer, Faults
 from session_middleware.testing.stand_ins._stytch_keys import SigningKeys
 from session_middleware.testing.stand_ins._stytch_objects import Factor, Member, Organization, User
 from session_middleware.testing.stand_ins._stytch_sessions import Problem, Session, Sessions
