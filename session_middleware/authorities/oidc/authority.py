@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlencode, urlsplit
 
@@ -22,19 +20,27 @@ from session_middleware.authorities.base import (
 )
 from session_middleware.authorities.calls import ProviderFault
 from session_middleware.authorities.oidc.claims import IdToken
+from session_middleware.authorities.oidc.options import (
+    checked_age,
+    checked_algorithms,
+    checked_app_url,
+    checked_authentication,
+    checked_name,
+    checked_parameters,
+    installed,
+    one_of,
+)
 from session_middleware.authorities.oidc.provider import (
     ClientAuthentication,
     GrantRefused,
     Provider,
     TokenAnswer,
-    checked_authentication,
 )
 from session_middleware.authorities.oidc.pushed import Events, Logouts, subject_handle
 from session_middleware.authorities.oidc.sealing import HeldTokens, open_sealed, seal
 from session_middleware.authorities.oidc.signals import SharedSignals
 from session_middleware.authorities.oidc.signin import Asking, SignIn
 from session_middleware.authorities.routes import Answer, Ask, Endpoint
-from session_middleware.authorities.signed import ALGORITHMS
 from session_middleware.core.provider import ProviderSession
 from session_middleware.core.record import SessionRecord
 from session_middleware.errors import InvalidToken, SessionError, SettingsError
@@ -51,27 +57,6 @@ REFRESH_BEFORE: Final = 60.0
 UNSAID_LIFE: Final = 300.0
 
 _ALGORITHMS: Final = ("RS256", "PS256", "ES256", "EdDSA", "Ed25519")
-
-#: What is sent with a sign-in by us, so that nobody sets it beside us.
-_OURS: Final = frozenset(
-    [
-        "client_id",
-        "code_challenge",
-        "code_challenge_method",
-        "max_age",
-        "nonce",
-        "prompt",
-        "redirect_uri",
-        "response_mode",
-        "response_type",
-        "scope",
-        "state",
-        "request",
-        "request_uri",
-    ]
-)
-_PARAMETER: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}", re.ASCII)
-_NAME: Final = re.compile(r"\S(?:.{0,62}\S)?", re.ASCII)
 
 
 class OIDCAuthority:
@@ -156,12 +141,12 @@ class OIDCAuthority:
         client: httpx2.Client | httpx2.AsyncClient | None = None,
         insecure_dev: bool = False,
     ) -> None:
-        _installed()
+        installed()
         if not isinstance(client_id, str) or not client_id:
             raise SettingsError("client_id", client_id, "is no client id.", "Copy it from the provider.")
         if client_secret is not None and (not isinstance(client_secret, str) or not client_secret):
             raise SettingsError("client_secret", "***", "is no secret.", "Copy it from the provider, or leave it out.")
-        self._app_url = _checked_app_url(app_url, insecure_dev)
+        self._app_url = checked_app_url(app_url, insecure_dev)
         self._provider = Provider(
             issuer,
             client_id,
@@ -171,20 +156,20 @@ class OIDCAuthority:
             client=client,
             insecure_dev=insecure_dev,
         )
-        self.name = _checked_name(name, issuer, client_id)
+        self.name = checked_name(name, issuer, client_id)
         self._claims, self._subject = tuple(claims), subject
         scopes = list(dict.fromkeys(["openid", *scope.split()]))
         self._offline = "offline_access" in scopes
-        fixed = _checked_parameters("parameters", parameters)
+        fixed = checked_parameters("parameters", parameters)
         self._asking = Asking(
             scope=" ".join(scopes),
-            form_post=_one_of("response_mode", response_mode, ("query", "form_post")) == "form_post",
-            algorithms=_checked_algorithms(algorithms),
-            max_age=_checked_age(max_age),
+            form_post=one_of("response_mode", response_mode, ("query", "form_post")) == "form_post",
+            algorithms=checked_algorithms(algorithms),
+            max_age=checked_age(max_age),
             demands_auth_time=bool(require_auth_time),
             consents=self._offline and bool(consent_for_offline),
             parameters=fixed,
-            passes=frozenset(_checked_parameters("passes", dict.fromkeys(passes, ""))),
+            passes=frozenset(checked_parameters("passes", dict.fromkeys(passes, ""))),
         )
         self._keep_id_token, self._sign_out_there = bool(keep_id_token), bool(sign_out_there)
         self._continue_there = bool(continue_there)
@@ -404,76 +389,3 @@ def _over_at(given: TokenAnswer, now: float) -> float:
 
 def _no_token(problem: str) -> SessionError:
     return SessionError(problem, code="provider_token")
-
-
-# --- what was given ----------------------------------------------------------------------------------------------------
-
-
-def _installed() -> None:
-    try:
-        import authlib.oauth2.rfc6749  # noqa: F401
-        import joserfc.jwt  # noqa: F401
-    except ImportError:
-        raise SettingsError(
-            "authority",
-            "an OpenID provider",
-            "needs Authlib and joserfc.",
-            "Install the extra: pip install 'session-middleware[oidc]'.",
-        ) from None
-
-
-def _checked_app_url(url: object, insecure_dev: bool) -> str:
-    """Return where the app is, without a slash at the end."""
-    try:
-        parts = urlsplit(url) if isinstance(url, str) else None
-    except ValueError:
-        parts = None
-    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise SettingsError("app_url", url, "is no address of an app.", "Give one like https://shop.example.")
-    local = parts.hostname in ("localhost", "127.0.0.1", "::1") or parts.hostname.endswith(".localhost")
-    if parts.scheme == "http" and not local and not insecure_dev:
-        raise SettingsError("app_url", url, "is not encrypted.", "Use https, or insecure_dev=True in a test network.")
-    return str(url).rstrip("/")
-
-
-def _checked_name(name: object, issuer: object, client_id: str) -> str:
-    if name is None:
-        # Of issuer and client: a provider may give each of its clients another `sid`, or the same one to several.
-        return f"oidc-{sha256(f'{issuer} {client_id}'.encode()).hexdigest()[:16]}"
-    if not isinstance(name, str) or _NAME.fullmatch(name) is None:
-        raise SettingsError("name", name, "is no name of an authority.", "Use a short text, 64 characters at most.")
-    return name
-
-
-def _checked_parameters(field: str, given: Mapping[str, str] | None) -> dict[str, str]:
-    found = dict(given or {})
-    for name, value in found.items():
-        if not isinstance(name, str) or _PARAMETER.fullmatch(name) is None or not isinstance(value, str):
-            raise SettingsError(field, name, "is no parameter with a text.", 'Give texts, such as {"audience": "..."}.')
-        if name in _OURS:
-            raise SettingsError(field, name, "is set by the package.", "Use the argument that is there for it.")
-    return found
-
-
-def _checked_algorithms(given: Collection[str]) -> frozenset[str]:
-    found = frozenset([given] if isinstance(given, str) else given)
-    bad = sorted(map(str, found - ALGORITHMS.keys()))
-    if bad or not found:
-        raise SettingsError(
-            "algorithms", ", ".join(bad), "cannot be used here.", f"Choose from {', '.join(sorted(ALGORITHMS))}."
-        )
-    return found
-
-
-def _checked_age(age: object) -> float | None:
-    if age is None:
-        return None
-    if isinstance(age, bool) or not isinstance(age, (int, float)) or not 0 <= age < 1e9:
-        raise SettingsError("max_age", age, "is no age of a sign-in.", "Give seconds, or None for any.")
-    return float(age)
-
-
-def _one_of(field: str, value: str, values: tuple[str, ...]) -> str:
-    if value not in values:
-        raise SettingsError(field, value, "is not known here.", f"Use {' or '.join(map(repr, values))}.")
-    return value

@@ -14,7 +14,6 @@ from urllib.parse import parse_qsl, quote_plus, urlsplit
 from session_middleware.authorities.base import Attached
 from session_middleware.authorities.calls import Answered, Calls, ProviderFault
 from session_middleware.authorities.keys import COOL_DOWN, FRESH_FOR, PATIENCE, KeyCache, KeySource, document
-from session_middleware.errors import SettingsError
 from session_middleware.runtime import OneFlight, Runtime, ThreadRuntime
 
 if TYPE_CHECKING:
@@ -26,7 +25,6 @@ __all__ = [
     "Metadata",
     "Provider",
     "TokenAnswer",
-    "checked_authentication",
 ]
 
 ClientAuthentication = Literal["client_secret_basic", "client_secret_post", "none"]
@@ -244,25 +242,3 @@ class Provider:
 def _word(error: object) -> str:
     """Return an error of the provider's if it is a word as RFC 6749 §5.2 has them, for a message."""
     return error if isinstance(error, str) and len(error) <= 64 and error.replace("_", "").isalnum() else "no reason"
-
-
-def checked_authentication(given: object, secret: str | None) -> ClientAuthentication:
-    """Return how to authenticate at the token endpoint, by default as the presence of a secret says.
-
-    Raises:
-        SettingsError: it is none of those known, or does not go with the secret.
-    """
-    if given is None:
-        return "none" if secret is None else "client_secret_basic"
-    if given not in ("client_secret_basic", "client_secret_post", "none"):
-        raise SettingsError(
-            "authentication",
-            given,
-            "is no way to authenticate that is known here.",
-            'Use "client_secret_basic", "client_secret_post" or "none".',
-        )
-    if (given == "none") is not (secret is None):
-        raise SettingsError(
-            "authentication", given, "does not go with client_secret.", 'Give a secret, or use "none" without one.'
-        )
-    return given
