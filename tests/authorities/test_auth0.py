@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from datetime import datetime
@@ -19,7 +20,17 @@ from session_middleware import SessionError, Settings, SettingsError
 from session_middleware.__main__ import main
 from session_middleware.adapters.wsgi import SessionLifetimeMiddleware
 from session_middleware.authorities.auth0 import Auth0Authority, Management
-from session_middleware.authorities.base import Attached, Authority, Ends, Lists, SignsOut, Tokens
+from session_middleware.authorities.base import (
+    NOTHING_SHOWN,
+    Alive,
+    Attached,
+    Authority,
+    Ends,
+    Lists,
+    SignsOut,
+    Tokens,
+)
+from session_middleware.authorities.calls import ProviderFault
 from session_middleware.authorities.routes import Serves
 from session_middleware.core.record import SessionRecord
 from session_middleware.runtime import ThreadRuntime, run_sync
@@ -249,15 +260,12 @@ def test_a_session_that_is_revoked_here(town: Auth0Town) -> None:
     assert town.provider.revoked == [sid]
 
 
-def test_every_session_of_a_user(town: Auth0Town) -> None:
+def test_every_session_of_a_user(desk: tuple[Auth0Town, Auth0Authority]) -> None:
     """What Auth0 knows is listed page by page, and ended all at once."""
-    if "asgi" in town.stage._make.__module__:
-        pytest.skip("called in place here; the calls are the same")
+    town, authority = desk
     for _ in range(120):
         town.provider.world.sign_in("auth0|alice b", None)
     town.provider.world.sign_in("auth0|bob", None)
-    authority = town.authority(management=OPERATOR)
-    authority.attach(Attached(ThreadRuntime(), town.stage.clock, lambda purpose: (b"k" * 32,)))
     now = town.stage.clock()
     found = run_sync(authority.list("auth0|alice b", now))
     assert len({session.id for session in found}) == 120
@@ -267,6 +275,80 @@ def test_every_session_of_a_user(town: Auth0Town) -> None:
     run_sync(authority.end_all("auth0|alice b", now))
     assert run_sync(authority.list("auth0|alice b", now)) == []
     assert len(town.provider.world.sessions) == 1
+
+
+@pytest.fixture
+def desk() -> Iterator[tuple[Auth0Town, Auth0Authority]]:
+    """The authority by itself, called in place."""
+    with town_of("wsgi_mode", Auth0Town) as town:
+        town.provider.management_clients["operator"] = "secret of the operator"
+        authority = town.authority(management=OPERATOR)
+        authority.attach(Attached(ThreadRuntime(), town.stage.clock, lambda purpose: (b"k" * 32,)))
+        yield town, authority
+
+
+@pytest.mark.parametrize(
+    "sessions",
+    ['"none"', "null", "{}"],
+)
+def test_a_list_that_is_none(desk: tuple[Auth0Town, Auth0Authority], sessions: str) -> None:
+    """An answer without a list of sessions is garbage, not "no sessions"."""
+    town, authority = desk
+    town.provider.faults.set(Answer(200, f'{{"sessions": {sessions}}}'.encode()), only="/api/v2")
+    with pytest.raises(ProviderFault) as caught:
+        run_sync(authority.list("auth0|alice", 0.0))
+    assert caught.value.kind == "garbage"
+
+
+def test_dates_that_are_none(desk: tuple[Auth0Town, Auth0Authority]) -> None:
+    """Dates may be null or objects there: a session without a beginning is passed over, one without an end has none."""
+    town, authority = desk
+    listed = [
+        {"id": "a", "authenticated_at": None, "created_at": "2027-01-15T08:00:00.000Z", "expires_at": None},
+        {"id": "b", "authenticated_at": {}, "created_at": "soon"},
+        {"id": 7, "authenticated_at": "2027-01-15T08:00:00.000Z"},
+        "c",
+    ]
+    town.provider.faults.set(Answer(200, json.dumps({"sessions": listed}).encode()), only="/api/v2")
+    (found,) = run_sync(authority.list("auth0|alice", 0.0))
+    assert (found.id, found.proven_at, found.ceiling) == ("a", 1_800_000_000, None)
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (Answer(403, b'{"error": "access_denied"}'), "credentials"),
+        (Answer(200, b'{"access_token": "a"}'), "garbage"),
+        (Answer(200, b'{"access_token": 7, "expires_in": 60}'), "garbage"),
+    ],
+)
+def test_a_token_of_ours_that_is_refused(desk: tuple[Auth0Town, Auth0Authority], answer: Answer, kind: str) -> None:
+    """Credentials for the API that Auth0 refuses are the operator's to mend."""
+    town, authority = desk
+    town.provider.faults.set(answer, only="/oauth/token")
+    with pytest.raises(ProviderFault) as caught:
+        run_sync(authority.end_all("auth0|alice", 0.0))
+    assert caught.value.kind == kind
+
+
+def test_an_end_that_is_not_confirmed(desk: tuple[Auth0Town, Auth0Authority]) -> None:
+    """An answer that means nothing is no end: it is told again."""
+    town, authority = desk
+    run_sync(authority.list("auth0|alice", 0.0))
+    town.provider.faults.set(Answer(302), only="/api/v2")
+    with pytest.raises(ProviderFault):
+        run_sync(authority.end_all("auth0|alice", 0.0))
+
+
+def test_a_session_of_another_kind(desk: tuple[Auth0Town, Auth0Authority]) -> None:
+    """Sessions that the app's own login made, or another authority, are none of Auth0's business."""
+    town, authority = desk
+    town.provider.calls.clear()
+    for record in (reference_record(0), reference_record(0).evolve(provider_session="x", authority="another")):
+        assert run_sync(authority.verify(record, NOTHING_SHOWN, 0.0)).alive is Alive.ALIVE
+        assert run_sync(authority.end(record, NOTHING_SHOWN, "logout", 0.0)) is None
+    assert run_sync(authority.end(reference_record(0), NOTHING_SHOWN, "revoked", 0.0)) is None
+    assert town.provider.calls == []
 
 
 # --- the stand-in, by Auth0's own client ---------------------------------------------------------------------------------
