@@ -165,20 +165,38 @@ class TestOddProjects:
             assert browser.submit("/session/organization", b"organization_id=globex").status == 403
 
     def test_the_apps_own_login_on_a_stytch_session(self) -> None:
-        """A callback view that calls login(provider=...) itself: vouched for by the JWT, and by the token."""
+        """A callback view that calls login(provider=...) itself: vouched for, extended and ended as if it were adopted."""
         with shop_of("wsgi") as shop:
             held = shop.alice()
-            browser = shop.browser(max_token_age=0, verify_interval=0)
-            provider = {"id": shop.stytch.id_of(held.token), "authenticated_at": shop.clock(), "authority": "stytch"}
+            browser = shop.browser(max_token_age=0, verify_interval=0, session_duration_minutes=60)
+            provider = {
+                "id": shop.stytch.id_of(held.token),
+                "authenticated_at": shop.clock(),
+                "ends_at": shop.clock() + 3_600,
+                "authority": "stytch",
+            }
             answer = browser.submit(f"/login?subject={shop.stytch.user_of(held.token)}&provider={_json(provider)}")
             assert answer.status == 200
             assert JWT in browser.jar
             show(browser, held)
-            served(browser.navigate("/me"))
+            seen = served(browser.navigate("/me"))
+            shop.clock.advance(minutes=10)
+            assert served(browser.navigate("/me"))["id"] == seen["id"]
+            assert [call.fields.get("session_duration_minutes") for call in shop.asked()] == [None, None, 60]
+            shop.stytch.end_session(held.token)
+            assert browser.fetch("/me").status == 401
+            assert "session_ended" in shop.stage.event_names()
+
+    def test_the_apps_own_login_beside_a_token_alone(self) -> None:
+        """Without a JWT nobody knows whose a dead token was: refused, and nothing ends."""
+        with shop_of("wsgi") as shop:
+            held = shop.alice()
+            browser = shop.browser(max_token_age=0, verify_interval=0)
+            provider = {"id": shop.stytch.id_of(held.token), "authenticated_at": shop.clock(), "authority": "stytch"}
+            browser.submit(f"/login?subject={shop.stytch.user_of(held.token)}&provider={_json(provider)}")
             plant(browser, **{TOKEN_COOKIE: "t" * 44})
-            assert browser.fetch("/me").status == 401  # no proof of an end: whose token it was nobody knows
+            assert browser.fetch("/me").status == 401
             show(browser, held)
-            shop.clock.advance(2)
             served(browser.navigate("/me"))
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from session_middleware.authorities.base import (
     Alive,
@@ -22,28 +22,19 @@ from session_middleware.authorities.keys import KeyCache
 from session_middleware.authorities.routes import Endpoint
 from session_middleware.authorities.stytch.api import Authenticated, Exchanged, NoSession, StytchApi
 from session_middleware.authorities.stytch.cookies import StytchCookies, digest
-from session_middleware.authorities.stytch.jwt import ReadJwt, SessionJwts
+from session_middleware.authorities.stytch.jwt import SessionJwts
 from session_middleware.authorities.stytch.options import SHORTEST, Options
 from session_middleware.authorities.stytch.organizations import Organizations
+from session_middleware.authorities.stytch.proof import Proofs
 from session_middleware.authorities.stytch.session import B2B, CONSUMER, StytchSession
 from session_middleware.core.lifetime import CEILING_MARGIN
 from session_middleware.core.provider import ProviderSession
 from session_middleware.core.record import SessionRecord
-from session_middleware.errors import InvalidToken
 
 if TYPE_CHECKING:
     import httpx2
 
 __all__ = ["StytchAuthority"]
-
-#: Seconds before the end of Stytch's session from which its JWT is not believed without asking: it may have been extended.
-NEAR_ITS_END: Final = 90.0
-
-#: Seconds for which a credential that is nobody's is not asked about again. Short, should Stytch not know a new one yet.
-DEAD_FOR: Final = 2.0
-
-#: Such credentials that are remembered.
-MOST_DEAD: Final = 4_096
 
 
 class StytchAuthority:
@@ -145,7 +136,6 @@ class StytchAuthority:
         self.cookies: tuple[str, ...] = (token_cookie, jwt_cookie)
         self.headers: tuple[str, ...] = ()
         self._key_cache = KeyCache()
-        self._dead: dict[str, tuple[float, NoSession]] = {}  # digest of a credential -> when it was nobody's, and why
         self._options.calls()  # refuses what cannot work before the first request
         self._attached: list[Calls] = []  # shared with the copies that Django makes
 
@@ -157,7 +147,8 @@ class StytchAuthority:
         calls = self._options.calls().attached(to)
         self._attached.append(calls)
         self._api = StytchApi(calls, self._kind, self._options.basic)
-        self._jwts = SessionJwts(calls, self._kind, self._options, to, self._key_cache)
+        jwts = SessionJwts(calls, self._kind, self._options, to, self._key_cache)
+        self._proofs = Proofs(self._api, jwts, self._cookies)
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
@@ -176,8 +167,8 @@ class StytchAuthority:
 
     async def adopt(self, shown: Shown, now: float) -> Vouch:
         """Ask Stytch whose session the shown credential is; a JWT that is none of the project's is not asked about."""
-        named, _ = await self._named(shown, now)
-        found = NoSession.MALFORMED if named is None else await self._authenticated(named, now)
+        proof = await self._proofs.find(shown, now)
+        found = NoSession.MALFORMED if proof is None else await self._proofs.ask(proof, now)
         if isinstance(found, NoSession):
             return Vouch(Alive.GONE)
         return Vouch(Alive.ALIVE, self._login(found), self._lines(found, shown))
@@ -186,68 +177,18 @@ class StytchAuthority:
         """Say whether Stytch's session lives, by its JWT while that suffices, else by asking Stytch."""
         if record.provider_session is None or record.authority != self.name:
             return Vouch(Alive.ALIVE)  # the app's own login made it
-        named, read = await self._named(shown, now)
-        if named is None:
+        proof = await self._proofs.find(shown, now, record)
+        if proof is None:
             return Vouch(Alive.NOT_SHOWN)
-        if read is not None and self._suffices(read, named.get("session_token"), record, now):
+        if proof.read is not None and proof.suffices(record, now, self._options.max_token_age):
             # A JWT is a picture of its moment: the end that is recorded may be newer than the one in it.
-            login = read.session.login(self.name, ends_at=record.ceiling, sealed=record.sealed)
+            login = proof.read.session.login(self.name, ends_at=record.ceiling, sealed=record.sealed)
             return Vouch(Alive.ALIVE, login)
-        found = await self._authenticated(named, now)
+        found = await self._proofs.ask(proof, now)
         if isinstance(found, Authenticated):
             return Vouch(Alive.ALIVE, self._login(found), self._lines(found, shown))
-        over = found is NoSession.NOT_FOUND and self._is_of(record, named, read)
+        over = found is NoSession.NOT_FOUND and proof.is_of(record)
         return Vouch(Alive.GONE if over else Alive.NOT_SHOWN)
-
-    async def _authenticated(self, named: Mapping[str, str], now: float) -> Authenticated | NoSession:
-        """Ask Stytch about a credential, but not about one again that was nobody's a moment ago."""
-        key = digest(next(iter(named.values())))
-        at, why = self._dead.get(key, (-math.inf, NoSession.NOT_FOUND))
-        if 0 <= now - at < DEAD_FOR:
-            return why
-        found = await self._api.authenticate(named)
-        if isinstance(found, NoSession):
-            if len(self._dead) >= MOST_DEAD:
-                self._dead.clear()
-            self._dead[key] = now, found
-        return found
-
-    async def _named(self, shown: Shown, now: float) -> tuple[dict[str, str] | None, ReadJwt | None]:
-        """Return how Stytch is asked about what is shown, and what the shown JWT says.
-
-        The token is asked about where there is one, for it dies at once when the session is revoked.
-        """
-        token, jwt = self._cookies.token_of(shown), self._cookies.jwt_of(shown)
-        read = None
-        if jwt is not None:
-            try:
-                read = await self._jwts.read(jwt, now)
-            except InvalidToken:
-                jwt = None
-        if token is not None:
-            return {"session_token": token}, read
-        return ({"session_jwt": jwt} if jwt is not None else None), read
-
-    def _suffices(self, read: ReadJwt, token: str | None, record: SessionRecord, now: float) -> bool:
-        """Say whether a JWT is believed without asking: young, about this session, whose end is not near.
-
-        Nor beside a token of another session: an app that has just signed somebody in may have set the token alone.
-        """
-        session = read.session
-        return (
-            read.holds
-            and now - read.issued_at < self._options.max_token_age
-            and (session.id, session.subject) == (record.provider_session, record.subject)
-            and (token is None or record.sealed in (None, digest(token)))
-            and (record.ceiling is None or now < record.ceiling - NEAR_ITS_END)
-        )
-
-    def _is_of(self, record: SessionRecord, named: Mapping[str, str], read: ReadJwt | None) -> bool:
-        """Say whether a credential is the one that the record stands on, so that its end is the record's."""
-        token = named.get("session_token")
-        if token is not None:
-            return record.sealed == digest(token)
-        return read is not None and read.session.id == record.provider_session
 
     def _login(self, found: Authenticated) -> ProviderLogin:
         return found.session.login(self.name, ends_at=found.session.expires_at, sealed=digest(found.token))
@@ -275,11 +216,11 @@ class StytchAuthority:
     async def extend(self, record: SessionRecord, shown: Shown, now: float, minutes: float | None) -> Extension:
         """Have Stytch's session end `session_duration_minutes`, or exactly these minutes, from now."""
         duration = self._minutes(record, now) if minutes is None else math.ceil(minutes)
-        named, read = await self._named(shown, now)
-        if duration is None or named is None or not self._is_of(record, named, read):
+        proof = await self._proofs.find(shown, now, record)
+        if duration is None or proof is None or not proof.is_of(record):
             return NotExtended()
         claims = {name: record.claims.get(name) for name in self._options.custom_claims}
-        found = await self._api.authenticate(named, duration, claims)
+        found = await self._api.authenticate(proof.named, duration, claims)
         if isinstance(found, Authenticated):
             return Extended(found.session.expires_at, self._lines(found, shown))
         return NotExtended(gone=found is NoSession.NOT_FOUND)
@@ -330,10 +271,10 @@ class StytchAuthority:
 
     async def _exchange(self, shown: Shown, organization_id: str, now: float) -> Exchanged | None:
         """Ask for a session in another organization; None where the member has none here, or is none there."""
-        named, _ = await self._named(shown, now)
-        if named is None:
+        proof = await self._proofs.find(shown, now)
+        if proof is None:
             return None
-        found = await self._api.exchange(named, organization_id, self._options.session_duration_minutes)
+        found = await self._api.exchange(proof.named, organization_id, self._options.session_duration_minutes)
         return None if isinstance(found, NoSession) else found
 
     # --- connections --------------------------------------------------------------------------------------------
