@@ -43,6 +43,45 @@ FAULTS_IN_A_ROW = 5
 LEFT_ALONE = 1.0
 
 
+#: Methods that only read: where these answer, a store that refuses writes (full, read-only) is asked on.
+_READS = frozenset({"load", "reload", "list"})
+
+
+class _Breaker:
+    """Counts faults in a row, and says when a store is left alone.
+
+    Args:
+        clock: the engine's.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._faults = 0
+        self._alone_until = float("-inf")
+
+    def pass_through(self) -> None:
+        """Let a call pass, or raise `_LeftAlone`: of many, one tries again when the time is over."""
+        if self._faults >= FAULTS_IN_A_ROW:
+            now = self._clock()
+            if now < self._alone_until <= now + LEFT_ALONE:  # else that time is over, or the clock was set back
+                raise _LeftAlone
+            self._leave_alone(now)
+
+    def fault(self) -> None:
+        """Count a call that failed."""
+        self._faults += 1
+        if self._faults >= FAULTS_IN_A_ROW:
+            self._leave_alone(self._clock())
+
+    def answered(self) -> None:
+        """Begin to count anew."""
+        self._faults = 0
+
+    def _leave_alone(self, now: float) -> None:
+        # Not every process comes back at the same instant.
+        self._alone_until = now + LEFT_ALONE * random.uniform(0.5, 1.0)  # noqa: S311  # spreads load, keeps no secret
+
+
 class Reach:
     """Calls a store and remembers what it could not be told.
 
@@ -77,8 +116,7 @@ class Reach:
         ] = {}  # marks of ends at a provider that the store has not got yet (L24)
         self.unseen: set[bytes] = set()  # keys in `unended` of which nobody knows on what provider session they stand
         self._retried_at = float("-inf")
-        self._faults = 0  # in a row
-        self._alone_until = float("-inf")
+        self._reads, self._writes = _Breaker(clock), _Breaker(clock)
         self._over: dict[bytes, None] = {}  # keys of sessions that this process has ended or found ended
 
     @property
@@ -164,27 +202,25 @@ class Reach:
 
     async def _ask(self, method: str, *args: Any) -> Any:  # Any: the store's methods, by name
         """Call the store, unless it has just failed too often to be worth the wait."""
-        if self._faults >= FAULTS_IN_A_ROW:
-            now = self._clock()
-            if now < self._alone_until <= now + LEFT_ALONE:  # else that time is over, or the clock was set back
-                raise _LeftAlone
-            self._leave_alone(now)  # this call tries; those beside it do not
+        reads = method in _READS
+        (self._reads if reads else self._writes).pass_through()
         try:
             answer = await getattr(self._call, method)(*args)
         except RecordUnreadable:
-            self._faults = 0  # it answered
+            self._answered(reads)
             raise
         except Exception:
-            self._faults += 1
-            if self._faults >= FAULTS_IN_A_ROW:
-                self._leave_alone(self._clock())
+            self._writes.fault()
+            if reads:  # what cannot be read cannot be written either; the other way round it can (L17)
+                self._reads.fault()
             raise
-        self._faults = 0
+        self._answered(reads)
         return answer
 
-    def _leave_alone(self, now: float) -> None:
-        # Not every process comes back at the same instant.
-        self._alone_until = now + LEFT_ALONE * random.uniform(0.5, 1.0)  # noqa: S311  # spreads load, keeps no secret
+    def _answered(self, reads: bool) -> None:
+        self._reads.answered()
+        if not reads:
+            self._writes.answered()
 
     async def touch(self, record: SessionRecord, touch: Touch) -> SessionRecord | None:
         """Write a touch; where that fails keep it, and go on as if it were written. None: the session has ended."""

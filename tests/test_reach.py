@@ -273,3 +273,33 @@ def test_a_store_left_alone_gets_its_mark_later(reach: Reach, store: Failing, cl
     assert ask(reach)
     assert not reach.unmarked
     assert ended(reach) == 10
+
+
+def test_reads_go_on_where_only_writes_fail(store: Failing, clock: FakeClock, reach: Reach) -> None:
+    """Many failed logins on a full or read-only store leave writes alone for a moment, and no page is refused (L17)."""
+    refused = 0
+
+    def full(record: SessionRecord) -> None:
+        nonlocal refused
+        refused += 1
+        raise OSError("disk full")
+
+    reach._call = bind(store, ("load", "end"), ThreadRuntime())
+    reach._call.create = _awaited(full)
+    for _ in range(2 * FAULTS_IN_A_ROW):
+        with pytest.raises(StoreUnavailable):
+            run_sync(reach.write("create", reference_record(1)))
+        assert ask(reach)
+    assert refused == FAULTS_IN_A_ROW
+    clock.advance(LEFT_ALONE)
+    assert run_sync(reach.end_now(KEY, "logout", clock()))
+    with pytest.raises(StoreUnavailable):
+        run_sync(reach.write("create", reference_record(1)))
+    assert refused == FAULTS_IN_A_ROW + 1
+
+
+def _awaited(call: Any) -> Any:
+    async def awaited(*args: Any) -> Any:
+        return call(*args)
+
+    return awaited
