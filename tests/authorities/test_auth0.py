@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from types import ModuleType
 from typing import Any
@@ -29,6 +31,7 @@ from session_middleware.authorities.base import (
     Lists,
     SignsOut,
     Tokens,
+    Vouch,
 )
 from session_middleware.authorities.calls import ProviderFault
 from session_middleware.authorities.routes import Serves
@@ -206,6 +209,32 @@ def test_a_session_that_is_gone_there(town: Auth0Town) -> None:
     town.provider.logout_tokens(sid)
     town.stage.clock.advance(60)
     problem(alice.app.fetch("/me"), "signed_out")
+
+
+def test_fifty_requests_at_once() -> None:
+    """When an answer is due again, one call gets it for all that wait, on a loop and in threads."""
+    with town_of("asgi_mode", Auth0Town) as town:
+        town.provider.management_clients["operator"] = "secret of the operator"
+        session, _ = town.provider.world.sign_in("auth0|alice", None)
+        client = httpx2.AsyncClient(limits=httpx2.Limits(max_keepalive_connections=0))
+        on_loop = town.authority(management=OPERATOR, client=client)
+        attach(on_loop)
+        blocking = town.authority(management=OPERATOR, client=httpx2.Client())
+        blocking.attach(Attached(ThreadRuntime(), town.stage.clock, lambda purpose: (b"k" * 32,)))
+        now = town.stage.clock()
+        record = reference_record(0).evolve(authority=on_loop.name, provider_session=session.sid)
+
+        async def together() -> list[Vouch]:
+            return await asyncio.gather(*(on_loop.verify(record, NOTHING_SHOWN, now) for _ in range(50)))
+
+        town.provider.faults.set(seconds=0.2, only="/api/v2")
+        assert set(asyncio.run(together())) == {Vouch(Alive.ALIVE)}
+        with ThreadPoolExecutor(50) as pool:
+            found = pool.map(lambda _: run_sync(blocking.verify(record, NOTHING_SHOWN, now)), range(50))
+            assert set(found) == {Vouch(Alive.ALIVE)}
+        blocking._provider.calls._own.close()  # type: ignore[union-attr]
+        assert town.provider.calls.count(f"GET /api/v2/sessions/{session.sid}") == 2
+        assert town.provider.calls.count("POST /oauth/token") == 2
 
 
 @pytest.mark.parametrize(

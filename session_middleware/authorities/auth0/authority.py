@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import Any, Final, Literal
 from urllib.parse import urlencode
 
-from session_middleware.authorities.auth0.sessions_api import Management, OwnToken, SessionsApi
+from session_middleware.authorities.auth0.sessions_api import Management, Remembered, SessionsApi
 from session_middleware.authorities.base import Alive, Attached, EndedThere, Shown, Vouch
 from session_middleware.authorities.oidc.authority import OIDCAuthority
 from session_middleware.core.provider import ProviderSession
@@ -89,7 +89,7 @@ class Auth0Authority(OIDCAuthority):
         super().__init__(f"{base}/", client_id, client_secret, app_url=app_url, passes=passes, **options)
         self._base, self._logout, self._tenant_logout, self._federated = base, logout, tenant_logout, federated
         self._management, self._plan = management, plan
-        self._own_token = OwnToken()
+        self._known = Remembered()
         self._api: SessionsApi | None = None
         if management is not None:
             self.verify_interval = management.verify_interval
@@ -99,7 +99,7 @@ class Auth0Authority(OIDCAuthority):
         super().attach(to)
         if self._management is not None:
             provider = self._provider
-            self._api = SessionsApi(provider.calls, to.runtime, provider.issuer, self._management, self._own_token)
+            self._api = SessionsApi(provider.calls, to.runtime, provider.issuer, self._management, self._known)
 
     async def verify(self, record: SessionRecord, shown: Shown, now: float) -> Vouch:
         """Ask whether the session lives at Auth0, where `Management.verify_interval` says so; 404 alone is an end."""

@@ -24,6 +24,9 @@ PAGES: Final = 20
 
 PATIENCE: Final = 30.0
 
+#: Sessions that are remembered; the older half goes when there are more.
+MOST_SEEN: Final = 16_384
+
 
 @dataclass(frozen=True, slots=True)
 class Management:
@@ -66,19 +69,30 @@ class SessionsApi:
         runtime: how waiting is done.
         issuer: the tenant's, its slash included.
         management: our credentials.
-        token: where our own token is kept, shared in this process.
+        known: what is remembered of it, shared in this process.
     """
 
-    def __init__(self, calls: Calls, runtime: Runtime, issuer: str, management: Management, token: OwnToken) -> None:
+    def __init__(self, calls: Calls, runtime: Runtime, issuer: str, management: Management, known: Remembered) -> None:
         self._calls, self._runtime, self._issuer, self._management = calls, runtime, issuer, management
-        self._token = token
+        self._known = known
 
     async def lives(self, id: str, now: float) -> bool:
         """Say whether a session is known there. Only 404 says that it is not.
 
+        An answer holds for `verify_interval`, and whoever asks while it is on its way gets it too.
+
         Raises:
             ProviderFault: it could not be found out.
         """
+        if self._known.seen_lately(id, now, self._management.verify_interval or 0.0):
+            return True
+        alive = await self._known.flights.run(self._runtime, id, lambda: self._asked(id, now), PATIENCE)
+        self._known.note(id, now if alive else None)
+        return alive
+
+    async def _asked(self, id: str, now: float) -> bool:
+        if self._known.seen_lately(id, now, self._management.verify_interval or 0.0):
+            return True  # somebody had the answer between our look and our turn
         answered = await self._ask("GET", f"/sessions/{quote(id, safe='')}", now)
         if answered.status == 404:
             return False
@@ -136,7 +150,7 @@ class SessionsApi:
             headers = {"Authorization": f"Bearer {bearer}"}
             answered = await self._calls.ask(method, f"/api/v2{path}", query=query, headers=headers, safe=True)
             if answered.status == 401 and not last:
-                self._token.forget(bearer)  # revoked, or signed with a key that is gone
+                self._known.forget(bearer)  # revoked, or signed with a key that is gone
                 continue
             if answered.status in (400, 401, 403):
                 raise ProviderFault("credentials", f"{answered.where}: Auth0 refuses it with {answered.status}.")
@@ -144,10 +158,10 @@ class SessionsApi:
         raise AssertionError  # the second time returns or raises
 
     async def _bearer(self, now: float) -> str:
-        held = self._token.at(now)
+        held = self._known.token_at(now)
         if held is not None:
             return held
-        return await self._token.flights.run(self._runtime, "token", lambda: self._fetched(now), PATIENCE)
+        return await self._known.flights.run(self._runtime, ("token",), lambda: self._fetched(now), PATIENCE)
 
     async def _fetched(self, now: float) -> str:
         fields = {
@@ -163,30 +177,46 @@ class SessionsApi:
         token, lives = found.get("access_token"), found.get("expires_in")
         if answered.status != 200 or not isinstance(token, str) or not isinstance(lives, int):
             raise ProviderFault("garbage", f"{answered.where}: an answer {answered.status} without a token.")
-        self._token.keep(token, now + lives - RENEW_BEFORE)
+        self._known.keep(token, now + lives - RENEW_BEFORE)
         return token
 
 
-class OwnToken:
-    """Our own token for the API, as one process holds it."""
+class Remembered:
+    """What one process remembers: our own token for the API, and which sessions lived when they were asked about."""
 
     def __init__(self) -> None:
         self.flights = OneFlight()
-        self._held: tuple[str, float] | None = None
+        self._token: tuple[str, float] | None = None
+        self._seen: dict[str, float] = {}
 
-    def at(self, now: float) -> str | None:
-        """Return it if it is good."""
-        held = self._held
+    def token_at(self, now: float) -> str | None:
+        """Return our token if it is good."""
+        held = self._token
         return held[0] if held is not None and now < held[1] else None
 
     def keep(self, token: str, until: float) -> None:
-        """Keep a new one."""
-        self._held = (token, until)
+        """Keep a new token."""
+        self._token = (token, until)
 
     def forget(self, token: str) -> None:
-        """Drop one that was refused."""
-        if self._held is not None and self._held[0] == token:
-            self._held = None
+        """Drop a token that was refused."""
+        if self._token is not None and self._token[0] == token:
+            self._token = None
+
+    def seen_lately(self, id: str, now: float, interval: float) -> bool:
+        """Say whether a session lived so many seconds ago or less; a clock set back is no reason to trust."""
+        at = self._seen.get(id)
+        return at is not None and 0 <= now - at < interval
+
+    def note(self, id: str, at: float | None) -> None:
+        """Note when a session was seen to live; None: it lives no more."""
+        if at is None:
+            self._seen.pop(id, None)
+            return
+        if len(self._seen) >= MOST_SEEN and id not in self._seen:
+            for old in list(self._seen)[: MOST_SEEN // 2]:
+                self._seen.pop(old, None)
+        self._seen[id] = at
 
 
 def _expect(answered: Answered) -> None:
