@@ -159,17 +159,19 @@ def test_an_admin_token_is_sent_and_its_refusal_is_the_operators() -> None:
         alice = place.alice()
         browser = place.browser(alice, authority=place.authority(admin_token="ory_pat_right"))
         served(browser.navigate("/me"))
-        place.kratos.faults.deny_by_mistake()
+        place.kratos.faults.deny_by_mistake(times=2)
         place.clock.advance(10)
+        assert browser.fetch("/me").status == 503  # the row lives, so nothing is proven
         served(browser.navigate("/me"))
         blind = place.browser(alice, authority=place.authority(admin_token="ory_pat_wrong"))
         served(blind.navigate("/me"))
-        place.kratos.faults.deny_by_mistake()
+        place.kratos.faults.deny_by_mistake(times=2)
         place.clock.advance(10)
         assert blind.fetch("/me").status == 503
         served(blind.fetch("/me"))
         assert [event.detail for event in place.stage.events if event.name == "authority_fault"] == [
-            {"fault": "credentials"}
+            {"fault": "unconfirmed"},
+            {"fault": "credentials"},
         ]
 
 

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from session_middleware.testing.browser import Browser
-from session_middleware.testing.scenarios.expect import problem, served, unavailable
+from session_middleware.testing.scenarios.expect import problem, unavailable
+from session_middleware.testing.scenarios.expect import served as served_page
+from session_middleware.testing.stand_ins import served
 from session_middleware.testing.stand_ins._kratos_faults import KratosFaults
-from session_middleware.testing.stand_ins.kratos import KratosCredential
+from session_middleware.testing.stand_ins.kratos import KratosCredential, KratosStandIn
 from tests.authorities.kratos_town import FEW, Town, town
 
 
@@ -23,7 +25,7 @@ def signed_in(place: Town, **options: object) -> tuple[KratosCredential, Browser
     """Return somebody who is signed in, whose session is due to be asked about."""
     alice = place.alice()
     browser = place.browser(alice, authority=place.authority(**options))
-    served(browser.navigate("/me"))
+    served_page(browser.navigate("/me"))
     place.clock.advance(10)
     return alice, browser
 
@@ -81,7 +83,7 @@ def test_a_fault_is_no_logout(mode: str, fault: object, admin: bool) -> None:
             place.clock.advance(10)
         place.kratos.faults.clear()
         place.clock.advance(2)
-        assert served(browser.fetch("/me"))["subject"] == alice.identity
+        assert served_page(browser.fetch("/me"))["subject"] == alice.identity
         assert {event.name for event in place.stage.events} & {"session_ended"} == set()
 
 
@@ -91,10 +93,10 @@ def test_a_clock_that_is_off(place: Town, offset: float) -> None:
     place.kratos.set_clock_off(offset)
     alice = place.alice()
     browser = place.browser(alice)
-    served(browser.navigate("/me"))
+    served_page(browser.navigate("/me"))
     for _ in range(150):
         place.clock.advance(60)
-        served(browser.navigate("/me"))
+        served_page(browser.navigate("/me"))
     assert place.kratos.count("/admin/", method="PATCH") in (4, 5)
 
 
@@ -107,7 +109,24 @@ def test_without_a_session_a_fault_is_no_login_page(place: Town) -> None:
     assert browser.navigate("/session/login?return_to=/me").status == 503
     place.kratos.faults.clear()
     place.clock.advance(2)
-    served(browser.fetch("/me"))
+    served_page(browser.fetch("/me"))
+
+
+@pytest.mark.parametrize("wrong", ["the public listener", "another Kratos"])
+def test_an_admin_url_that_leads_elsewhere_ends_nobody(place: Town, wrong: str) -> None:
+    """Where the admin address is wrong nothing is extended and the operator is told; 404s from there prove nothing."""
+    with served(KratosStandIn(clock=place.clock).admin) as other:
+        elsewhere = place.here.public_url if wrong == "the public listener" else other
+        alice, browser = signed_in(place, admin_url=elsewhere)
+        for _ in range(55):
+            place.clock.advance(60)
+            served_page(browser.navigate("/me"))
+        place.kratos.faults.deny_by_mistake()
+        place.clock.advance(10)
+        served_page(browser.navigate("/me"))
+        assert place.record(alice.identity) is not None
+        faults = {event.detail["fault"] for event in place.stage.events if event.name == "authority_fault"}
+        assert faults == {"garbage" if wrong == "the public listener" else "credentials"}
 
 
 # --- a 401 that may be a mistake -------------------------------------------------------------------------------------
@@ -120,14 +139,14 @@ def test_one_401_by_mistake_is_not_noticed(mode: str, admin: bool) -> None:
     with town(mode) as place:
         _, browser = signed_in(place, admin=admin)
         place.kratos.faults.deny_by_mistake()
-        served(browser.fetch("/me"))
+        served_page(browser.fetch("/me"))
 
 
 def test_a_first_request_survives_one_401(place: Town) -> None:
     """At adoption whoami is asked again too."""
     alice = place.alice()
     place.kratos.faults.deny_by_mistake()
-    assert served(place.browser(alice).fetch("/me"))["subject"] == alice.identity
+    assert served_page(place.browser(alice).fetch("/me"))["subject"] == alice.identity
 
 
 def test_mistakes_for_long_end_nothing_where_the_row_lives(place: Town) -> None:
@@ -140,7 +159,7 @@ def test_mistakes_for_long_end_nothing_where_the_row_lives(place: Town) -> None:
     problem(browser.fetch("/me"), "signed_out")  # this credential shows nothing any more: sign in again
     assert place.record(alice.identity) is not None
     place.kratos.faults.clear()
-    served(browser.fetch("/me"))
+    served_page(browser.fetch("/me"))
 
 
 def test_without_admin_rights_an_end_takes_30_seconds_of_the_same_answer(place: Town) -> None:
@@ -173,7 +192,7 @@ def test_without_admin_rights_another_answer_begins_the_30_seconds_anew(place: T
         place.kratos.faults.deny_by_mistake(times=None)
         unavailable(browser.fetch("/me"))
         place.kratos.faults.clear()
-    served(browser.fetch("/me"))
+    served_page(browser.fetch("/me"))
     assert place.record(alice.identity) is not None
 
 
@@ -185,7 +204,7 @@ def test_without_admin_rights_a_long_pause_proves_nothing(place: Town) -> None:
     place.clock.advance(600)
     place.kratos.faults.deny_by_mistake(times=2)
     unavailable(browser.fetch("/me"))
-    served(browser.fetch("/me"))
+    served_page(browser.fetch("/me"))
     assert place.record(alice.identity) is not None
 
 
@@ -199,7 +218,7 @@ def test_without_admin_rights_whoami_alone_proves_nothing(place: Town) -> None:
     problem(browser.fetch("/me"), "signed_out")
     assert place.record(alice.identity) is not None
     place.kratos.faults.clear()
-    served(browser.fetch("/me"))
+    served_page(browser.fetch("/me"))
 
 
 def test_an_api_client_without_admin_rights(place: Town) -> None:
@@ -207,7 +226,7 @@ def test_an_api_client_without_admin_rights(place: Town) -> None:
     alice = place.alice()
     token = [("X-Session-Token", alice.token)]
     client = place.browser(authority=place.authority(admin=False, api_clients=True))
-    served(client.fetch("/me", headers=token))
+    served_page(client.fetch("/me", headers=token))
     place.kratos.revoke(alice.id)
     place.clock.advance(10)
     unavailable(client.fetch("/me", headers=token))

@@ -210,15 +210,15 @@ class KratosAuthority:
     async def _denied(self, session: str, credential: str, shown: Shown, now: float) -> Vouch:
         """Find out what a 401 of whoami's means: the end, a fault of Kratos' own, or a credential that is no good any more."""
         kratos = self._kratos
+        who = await kratos.whoami(shown)  # most mistakes are gone a moment later
+        if not _is_denied(who):
+            self._doubts.clear(session, credential)
+            return self._vouch(who)
         if kratos.has_admin:
             held = await kratos.session(session)
             if held is None or not held.active:
                 self._doubts.clear(session, credential)
                 return Vouch(Alive.GONE)
-        who = await kratos.whoami(shown)
-        if not _is_denied(who):
-            self._doubts.clear(session, credential)
-            return self._vouch(who)
         if not self._doubts.is_settled(session, credential, now):
             raise ProviderFault("unconfirmed", "Kratos' whoami sees no session, which is not confirmed yet.")
         if not kratos.has_admin and await kratos.denies_session(shown):

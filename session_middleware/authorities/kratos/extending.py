@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from session_middleware.authorities.base import Extended, Extension, NotExtended, Shown
+from session_middleware.authorities.calls import ProviderFault
 from session_middleware.authorities.kratos.server import Kratos
 from session_middleware.core.record import SessionRecord
 
@@ -43,6 +44,9 @@ class Extending:
         """
         before = await kratos.session(id)
         if before is None or not before.active:
+            seen = (await kratos.whoami(shown)).session
+            if seen is not None and seen.id == id:
+                raise ProviderFault("credentials", "admin_url does not know a session that public_url shows.")
             return NotExtended(gone=True)
         if before.expires_at - now < wanted:
             await kratos.extend(id)

@@ -161,7 +161,7 @@ class Kratos:
             ProviderFault: there was no usable answer.
         """
         answered = await self._ask_admin("GET", f"/sessions/{_part(id)}", query={"expand": "identity"})
-        if answered.status == 404:
+        if _is_missing(answered):
             return None
         if answered.status != 200:
             raise _unexpected(answered)
@@ -176,7 +176,7 @@ class Kratos:
             ProviderFault: there was no usable answer.
         """
         answered = await self._ask_admin("PATCH", f"/sessions/{_part(id)}/extend")
-        if answered.status not in (200, 204, 404):
+        if answered.status not in (200, 204) and not _is_missing(answered):
             raise _unexpected(answered)
 
     async def revoke(self, id: str) -> None:
@@ -186,7 +186,7 @@ class Kratos:
             ProviderFault: there was no usable answer.
         """
         answered = await self._ask_admin("DELETE", f"/sessions/{_part(id)}", safe=True)
-        if answered.status not in (204, 404):
+        if answered.status != 204 and not _is_missing(answered):
             raise _unexpected(answered)
 
     async def sessions_of(self, identity: str) -> Sequence[KratosSession]:
@@ -197,7 +197,7 @@ class Kratos:
         """
         query = {"active": "true", "per_page": str(MOST_LISTED)}
         answered = await self._ask_admin("GET", f"/identities/{_part(identity)}/sessions", query=query)
-        if answered.status == 404:
+        if _is_missing(answered):
             return ()
         if answered.status != 200:
             raise _unexpected(answered)
@@ -216,7 +216,7 @@ class Kratos:
             ProviderFault: there was no usable answer.
         """
         answered = await self._ask_admin("DELETE", f"/identities/{_part(identity)}/sessions", safe=True)
-        if answered.status not in (204, 404):
+        if answered.status != 204 and not _is_missing(answered):
             raise _unexpected(answered)
 
     async def _ask_admin(self, method: Any, path: str, **options: Any) -> Answered:  # Any: as `Calls.ask` takes them
@@ -229,6 +229,11 @@ class Kratos:
 
 def _part(id: str) -> str:
     return quote(id, safe="")
+
+
+def _is_missing(answered: Answered) -> bool:
+    """Say whether there is no such row: Kratos says so as JSON, and whatever else is at a wrong address does not."""
+    return answered.status == 404 and isinstance(answered.object().get("error"), Mapping)
 
 
 def _error(answered: Answered) -> str | None:

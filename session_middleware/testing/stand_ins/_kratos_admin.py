@@ -6,7 +6,7 @@ import hmac
 import re
 
 from session_middleware.testing.stand_ins._faults import Answer
-from session_middleware.testing.stand_ins._kratos_wire import KratosCall, Problem, as_json, empty
+from session_middleware.testing.stand_ins._kratos_wire import KratosCall, Problem, as_json, empty, no_route
 from session_middleware.testing.stand_ins._kratos_world import KratosWorld
 
 __all__ = ["AdminListener"]
@@ -43,7 +43,7 @@ class AdminListener:
             return self._session(call, found[1])
         if found := SESSIONS_OF.fullmatch(call.path):
             return self._sessions_of(call, found[1])
-        raise Problem(404)
+        return no_route()
 
     def _extend(self, call: KratosCall, id: str) -> Answer:
         if call.method != "PATCH":

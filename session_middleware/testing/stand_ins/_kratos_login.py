@@ -11,7 +11,7 @@ from urllib.parse import urlencode, urlsplit
 
 from session_middleware.testing.stand_ins import _kratos_page as page
 from session_middleware.testing.stand_ins._faults import Answer
-from session_middleware.testing.stand_ins._kratos_wire import KratosCall, Problem, as_json, moment, redirect
+from session_middleware.testing.stand_ins._kratos_wire import KratosCall, Problem, as_json, moment, no_route, redirect
 from session_middleware.testing.stand_ins._kratos_world import Identity, KratosWorld, Row
 
 __all__ = ["LoginFlows"]
@@ -73,7 +73,7 @@ class LoginFlows:
                 return page.error(self._errors.get(call.parameter("id")))
             case "GET", "/ui/welcome":
                 return page.welcome()
-        raise Problem(404)
+        return no_route()
 
     # --- beginning -----------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 
 from session_middleware.testing.stand_ins._faults import Answer
 
-__all__ = ["Headers", "KratosCall", "Problem", "as_json", "empty", "moment", "no_session", "redirect"]
+__all__ = ["Headers", "KratosCall", "Problem", "as_json", "empty", "moment", "no_route", "no_session", "redirect"]
 
 #: Headers of an answer, in order.
 Headers = Iterable[tuple[str, str]]
@@ -167,6 +167,11 @@ def as_json(value: Any, status: int = 200, headers: Headers = ()) -> Answer:
 def empty(headers: Headers = ()) -> Answer:
     """Return a 204."""
     return Answer(204, headers=tuple(headers))
+
+
+def no_route() -> Answer:
+    """Return the 404 of a path that is not served: Go's own, which is no JSON, unlike that of a session."""
+    return Answer(404, b"404 page not found\n", (("Content-Type", "text/plain; charset=utf-8"),))
 
 
 def redirect(target: str, headers: Headers = ()) -> Answer:
