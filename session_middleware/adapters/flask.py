@@ -24,6 +24,7 @@ from session_middleware.adapters._flask_gate import Gate
 from session_middleware.adapters.attach import attach
 from session_middleware.adapters.wsgi import KEY
 from session_middleware.authorities.base import Authority
+from session_middleware.client import ScriptTag, script_tag
 from session_middleware.core.exchange import Exchange, RequestFacts
 from session_middleware.core.origin import return_path
 from session_middleware.engine import Engine
@@ -33,7 +34,7 @@ from session_middleware.runtime import ThreadRuntime
 from session_middleware.session import Session, Sessions
 from session_middleware.settings import Settings
 
-__all__ = ["SessionLifetime", "safe_return_to", "session_from"]
+__all__ = ["SessionLifetime", "safe_return_to", "session_client", "session_from"]
 
 EXTENSION = "session_lifetime"
 
@@ -116,6 +117,7 @@ class SessionLifetime:
         )
         gate = Gate(app, engine)
         app.extensions[EXTENSION] = gate
+        app.context_processor(lambda: {"session_client": session_client})
         self._gates.append(gate)
 
     @property
@@ -240,3 +242,17 @@ def safe_return_to(default: str = "/", request: Request | None = None) -> str:
     engine, x = _attached(request)
     query = x.facts.target.partition("?")[2]
     return return_path(query, engine.return_param, default)
+
+
+def session_client(**options: str) -> ScriptTag:
+    """Return the tag that loads the browser script; in templates: `{{ session_client() }}` (docs/client.md).
+
+    Args:
+        options: as `session_middleware.client.script_tag` takes them.
+
+    Raises:
+        SessionNotAttached: there is no request, or its app is not wrapped.
+        SettingsError: there is no such option.
+    """
+    engine, x = _attached(None)
+    return script_tag(engine.settings.endpoint_prefix, x.facts.mount, **options)

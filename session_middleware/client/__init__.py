@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from hashlib import sha256
 from html import escape
 from importlib.resources import files
@@ -33,8 +32,6 @@ OPTIONS: Final = (
 #: Options that know one word only.
 _SWITCHES: Final = {"dialog": "off", "activity": "off"}
 
-_REMARK: Final = re.compile(r"(?://|/\*\*).*")
-
 
 class ScriptTag(str):
     """HTML that templates put in as it is: Jinja and Django ask for `__html__`."""
@@ -45,15 +42,9 @@ class ScriptTag(str):
         return self
 
 
-def _read() -> bytes:
-    text = files("session_middleware.client").joinpath("client.js").read_text("utf-8")
-    lines = (line.strip() for line in text.splitlines())
-    return "\n".join(line for line in lines if line and not _REMARK.fullmatch(line)).encode() + b"\n"
-
-
-#: The module as it is sent: the file without its indentation and its lines of remarks. Read when this is imported, since
-#: an event loop must not wait for a file.
-SCRIPT: Final = _read()
+#: The module as it is sent: `client.js` made small by `python -m tests.client.checks`, which a test repeats. Read when
+#: this is imported, since an event loop must not wait for a file.
+SCRIPT: Final = files("session_middleware.client").joinpath("client.min.js").read_bytes()
 
 #: What changes when the module does: the `v` of its address and its ETag.
 VERSION: Final = sha256(SCRIPT).hexdigest()[:16]

@@ -6,15 +6,15 @@ const base = new URL(".", here).href;
 
 const TEXTS = {
   warningTitle: "Are you still there?",
-  warningText: "Nothing happened here for a while, so your session is about to end.",
+  warningText: "Nothing happened here for a while. Your session is about to end.",
   finalTitle: "Your session is about to end",
-  finalText: "It has reached its longest age and cannot go on. Save your work, then sign in again.",
+  finalText: "It cannot be continued any longer. Save your work, then sign in again.",
   lapsedTitle: "Your session has ended",
-  lapsedText: "What you typed is still on this page. Sign in again, then come back to it.",
+  lapsedText: "What you typed is still on this page. Sign in again, then come back.",
   signedOutTitle: "You are signed out",
-  signedOutText: "What you typed is still on this page. Sign in again, then come back to it.",
+  signedOutText: "What you typed is still on this page. Sign in again, then come back.",
   changedTitle: "Somebody else is signed in",
-  changedText: "This page belongs to an earlier sign-in. Reload it before you go on; what you typed here will be lost.",
+  changedText: "This page belongs to an earlier sign-in. Reload the page to go on; what you typed here is then lost.",
   freshTitle: "Please sign in again",
   freshText: "This step needs a recent sign-in.",
   continue: "Continue",
@@ -26,30 +26,28 @@ const TEXTS = {
   left: "Time left: {time}",
   announce: "{seconds} seconds left.",
   failed: "The server could not be reached. Please try again.",
-  localOnly: "You are signed out in this browser; elsewhere it could not be confirmed yet.",
+  localOnly: "You are signed out in this browser. The server could not be reached to end your session.",
 };
 
 const STYLE = `
-dialog { box-sizing: border-box; width: min(28rem, 100vw - 2rem); max-height: calc(100dvh - 2rem); overflow: auto;
-  padding: 1.5rem; border: 1px solid var(--session-border, GrayText); border-radius: var(--session-radius, .75rem);
+dialog { box-sizing: border-box; width: min(28rem, 100vw - 2rem); max-height: calc(100dvh - 2rem); overflow: auto; overflow-wrap: anywhere;
+  padding: 1.5rem; border: 1px solid var(--session-border, GrayText); border-radius: .75rem;
   background: var(--session-background, Canvas); color: var(--session-color, CanvasText);
-  font: var(--session-font, 1rem/1.5 system-ui, sans-serif); overflow-wrap: anywhere; text-align: start }
+  font: var(--session-font, 1rem/1.5 system-ui, sans-serif) }
 dialog::backdrop { background: var(--session-backdrop, rgb(0 0 0 / .5)) }
-h2 { font-size: 1.25em; line-height: 1.3; margin: 0 0 .5rem }
-p { margin: 0 0 .75rem }
+h2, p { margin: 0 0 .75rem }
 p:empty, [hidden] { display: none !important }
-[role=timer] { font-weight: 600; font-variant-numeric: tabular-nums }
+[role=timer] { font-weight: bold; font-variant-numeric: tabular-nums }
 [role=alert] { color: var(--session-error, light-dark(#b3261e, #ff8b82)) }
 [role=status] { position: absolute; width: 1px; height: 1px; margin: -1px; overflow: hidden; clip-path: inset(50%) }
 div { display: flex; flex-wrap: wrap; gap: .75rem; margin-top: 1.25rem }
 button, a { box-sizing: border-box; flex: 1 1 auto; min-height: 2.75rem; padding: .5rem 1rem; cursor: pointer; font: inherit;
-  text-align: center; text-decoration: none; border: 1px solid var(--session-border, GrayText); border-radius: .5rem;
+  text-align: center; text-decoration: none; border: 1px solid var(--session-border, GrayText); border-radius: .75rem;
   background: transparent; color: inherit }
 [part~=primary] { border-color: transparent; background: var(--session-accent, light-dark(#0a5dc2, #6cb0ff));
   color: var(--session-accent-color, light-dark(#fff, #0b1220)) }
-[aria-disabled=true] { opacity: .6; cursor: progress }
-:focus-visible { outline: 3px solid var(--session-focus, currentColor); outline-offset: 2px }
-@media (prefers-reduced-motion: no-preference) { dialog[open] { animation: appear .15s } @keyframes appear { from { opacity: 0 } } }
+[aria-disabled=true] { opacity: .5 }
+:focus-visible { outline: 3px solid; outline-offset: 2px }
 `;
 
 const begin = () => {
@@ -443,8 +441,8 @@ const begin = () => {
         .catch(() => ({}));
       if (!String(problem.type).startsWith("urn:session-middleware:")) return answer;
       [dismissed, wanted] = [null, true];
-      fresh = problem.reason === "fresh_login";
       await check(); // what one answer says of one request is not yet the state of the session
+      fresh = problem.reason === "fresh_login";
       render();
       return answer;
     };

@@ -9,7 +9,7 @@ from html import escape
 __all__ = ["Row", "confirm_logout", "problem", "sessions", "signed_out"]
 
 _STYLE = (
-    ":root{color-scheme:light dark}"
+    ":root{color-scheme:light dark;background:Canvas;color:CanvasText}"
     "body{font:1rem/1.5 system-ui,sans-serif;max-width:40rem;margin:2rem auto;padding:0 1rem;overflow-wrap:anywhere}"
     "ul{list-style:none;padding:0}li{border:1px solid;border-radius:.5rem;padding:.75rem 1rem;margin:0 0 1rem}"
     "button{font:inherit;padding:.5rem 1rem;min-height:2.75rem;cursor:pointer}"

@@ -1,0 +1,1 @@
+"""What `{% load session_client %}` finds."""

@@ -1,0 +1,122 @@
+"""What the tests of the browser script do in a browser: tabs of one person, whose clock moves with the server's."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from playwright.sync_api import BrowserContext, Page, expect
+
+from session_middleware.testing import FakeClock
+
+from .town import Town
+
+DIALOG = "session-dialog dialog"
+
+#: Seconds that a busy machine may take for what takes none on an idle one.
+PATIENCE = 10
+
+
+class Person:
+    """Somebody with a browser: tabs that share cookies, and one clock for them and the server.
+
+    Attributes:
+        context: the browser's, where tests need it.
+    """
+
+    def __init__(self, context: BrowserContext, town: Town, origin: str) -> None:
+        self.context = context
+        self.town = town
+        self.origin = origin
+        if town.clock is not None:
+            context.clock.install(time=town.clock())
+            context.clock.pause_at(town.clock.advance(1))
+
+    def tab(self, path: str = "/") -> Tab:
+        return Tab(self, self.context.new_page(), path)
+
+    def signed_in(self, user: str = "alice", path: str = "/") -> Tab:
+        """Sign in at once and open a page; its session has the whole time before it."""
+        tab = self.tab("/quiet")
+        tab.sign_in(user)
+        tab.page.goto(self.origin + path)
+        tab.settle()
+        return tab
+
+    def passes(self, seconds: float, tabs: Sequence[Tab] = ()) -> None:
+        """Let time pass, on the server and in every tab: in steps, since the tabs' clocks are moved one after another."""
+        clock = self.town.clock
+        assert isinstance(clock, FakeClock)
+        while seconds > 0:
+            step = min(seconds, 5)
+            seconds -= step
+            clock.advance(step)
+            self.context.clock.run_for(int(step * 1000))
+        for tab in tabs:
+            tab.settle()
+
+
+class Tab:
+    """One page of a person."""
+
+    def __init__(self, person: Person, page: Page, path: str | None) -> None:
+        self.person = person
+        self.page = page
+        self.dialog = page.locator(DIALOG)
+        self.errors: list[str] = []
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        if path is not None:
+            page.goto(person.origin + path)
+        if path != "/quiet":
+            self.settle()
+
+    def beside(self, page: Page) -> Tab:
+        """Return a window that this page opened."""
+        return Tab(self.person, page, None)
+
+    def settle(self) -> None:
+        """Wait until the script has started and what was asked has been answered."""
+        self.until("Boolean(window.session) && session.state !== 'unknown'")
+        self.page.evaluate("fetch('/quiet').then((answer) => answer.text())")
+
+    def sign_in(self, user: str = "alice") -> None:
+        """Sign in from this page without leaving it."""
+        self.page.evaluate("(user) => fetch(`/login?user=${user}&return_to=/quiet`, {method: 'POST'})", user)
+
+    def passes(self, seconds: float) -> None:
+        self.person.passes(seconds, [self])
+
+    @property
+    def state(self) -> str:
+        return str(self.page.evaluate("session.state"))
+
+    @property
+    def left(self) -> float | None:
+        left: float | None = self.page.evaluate("session.remaining()")
+        return left
+
+    def becomes(self, state: str) -> None:
+        """Wait for a state; the answer to a request may be on its way."""
+        self.until("session.state", state)
+
+    def until(self, expression: str, wanted: object = True) -> None:
+        """Wait until the page says so: asked from here, since the page's timers stand still and its policy forbids eval."""
+        end = time.monotonic() + PATIENCE
+        while (found := self.page.evaluate(expression)) != wanted:
+            assert time.monotonic() < end, f"{expression} is {found!r}, not {wanted!r}"
+            self.page.wait_for_timeout(5)
+
+    def button(self, name: str) -> Any:
+        return self.dialog.get_by_role("button", name=name)
+
+    def link(self, name: str) -> Any:
+        return self.dialog.get_by_role("link", name=name)
+
+    def shows(self, title: str) -> None:
+        expect(self.dialog).to_have_count(1)
+        expect(self.dialog).to_be_visible()
+        expect(self.dialog.get_by_role("heading")).to_have_text(title)
+
+    def shows_nothing(self) -> None:
+        expect(self.dialog.filter(visible=True)).to_have_count(0)

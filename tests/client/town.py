@@ -1,0 +1,170 @@
+"""A real app on a real server for the browser script: uvicorn in a thread, a clock that the tests move, a log of requests."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from session_middleware import Settings, fresh_login_required, no_touch, session_exempt, session_optional
+from session_middleware.adapters.starlette import (
+    SessionLifetimeMiddleware,
+    safe_return_to,
+    session_client,
+    session_from,
+)
+from session_middleware.stores.memory import MemoryStore
+from session_middleware.testing import FakeClock
+
+KEY = "client suite key 0f6a1b2c3d4e5f60718293a4b5c6d7e8"
+
+#: The table of M1-M27: silence 300 s, age 900 s, so that a touch is due every 15 s.
+SILENCE, AGE = 300, 900
+
+#: As strict as a policy gets: no style but what script constructs, and no sink for text that would become code.
+POLICY = (
+    "default-src 'none'; script-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+)
+
+#: Browsers ask for an icon where a page names none, and such a request is activity.
+NO_ICON = '<link rel="icon" href="data:,">'
+
+PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>A form</title>
+<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
+[icon][tag]<script type="module" src="/page.js"></script></head>
+<body><main><h1>A form</h1><form method="post" action="/save"><label>Text <textarea id="text" name="text"></textarea></label>
+<button>Save</button></form></main></body></html>"""
+
+#: Finds the script's object as a page that imports the module would, and counts what the policy forbade.
+PAGE_SCRIPT = b"""
+window.violations = [];
+document.addEventListener("securitypolicyviolation", (event) => window.violations.push(event.violatedDirective));
+const tag = document.querySelector('script[src*="client.js"]');
+if (tag) window.session = (await import(tag.src)).session;
+"""
+
+
+class Town:
+    """The app, its server and what reached it.
+
+    Attributes:
+        clock: what the server reads; None: real time.
+        log: method and path of each request, in order.
+        delays: seconds that requests for a path wait before they are answered.
+        faults: status that is answered for a path instead; 0 cuts the connection.
+        options: what the pages' script tag is given.
+    """
+
+    def __init__(self, clock: FakeClock | None = None, **settings: Any) -> None:
+        self.clock = clock
+        self.log: list[tuple[str, str]] = []
+        self.delays: dict[str, float] = {}
+        self.faults: dict[str, int] = {}
+        self.options: dict[str, str] = {}
+        limits = {"inactivity_timeout": SILENCE, "absolute_lifetime": AGE, **settings}
+        routes = [
+            Route("/", session_optional(self.page)),
+            Route("/quiet-page", session_optional(no_touch(self.quiet_page))),
+            Route("/private", self.private),
+            Route("/page.js", session_exempt(self.page_script)),
+            Route("/quiet", session_exempt(self.quiet)),
+            Route("/login", session_optional(self.login), methods=["GET", "POST"]),
+            Route("/api", self.api, methods=["GET", "POST"]),
+            Route("/fresh", fresh_login_required(within=5)(self.fresh)),
+        ]
+        middleware = [
+            Middleware(
+                SessionLifetimeMiddleware,
+                settings=Settings(secret_keys=[KEY], **limits),
+                store=MemoryStore(),
+                clock=clock or time.time,
+            )
+        ]
+        self.app = Starlette(routes=routes, middleware=middleware)
+
+    # --- pages -----------------------------------------------------------------------------------------------------
+
+    async def page(self, request: Request) -> Response:
+        tag = session_client(request, **self.options)
+        return HTMLResponse(
+            PAGE.replace("[icon]", NO_ICON).replace("[tag]", tag), headers={"Content-Security-Policy": POLICY}
+        )
+
+    async def quiet_page(self, request: Request) -> Response:
+        return await self.page(request)
+
+    async def private(self, request: Request) -> Response:
+        return await self.page(request)
+
+    async def page_script(self, request: Request) -> Response:
+        return Response(PAGE_SCRIPT, media_type="text/javascript")
+
+    async def quiet(self, request: Request) -> Response:
+        return HTMLResponse(f"<!doctype html>{NO_ICON}<title>Nothing here</title>")
+
+    async def login(self, request: Request) -> Response:
+        if request.method == "POST":
+            await session_from(request).login(request.query_params.get("user", "alice"))
+            return RedirectResponse(safe_return_to(request), 303)
+        query = request.url.query.replace("&", "&amp;").replace('"', "&quot;")
+        page = f'<!doctype html>{NO_ICON}<title>Sign in</title><form method="post" action="/login?{query}"><button>Go</button></form>'
+        return HTMLResponse(page)
+
+    async def api(self, request: Request) -> Response:
+        return JSONResponse({"user": session_from(request).subject})
+
+    async def fresh(self, request: Request) -> Response:
+        return JSONResponse({"fresh": True})
+
+    # --- the server ------------------------------------------------------------------------------------------------
+
+    async def __call__(
+        self, scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
+    ) -> None:
+        if scope["type"] == "http":
+            path = scope["path"]
+            self.log.append((scope["method"], path))
+            if path in self.delays:
+                await asyncio.sleep(self.delays[path])
+            status = self.faults.get(path)
+            if status is not None:
+                if status == 0:
+                    return  # uvicorn cuts the connection of an app that does not answer
+                await send({"type": "http.response.start", "status": status, "headers": []})
+                await send({"type": "http.response.body", "body": b""})
+                return
+        await self.app(scope, receive, send)
+
+    @contextlib.contextmanager
+    def runs(self) -> Iterator[str]:
+        """Serve until the block ends; gives the origin."""
+        listening = socket.socket()
+        listening.bind(("127.0.0.1", 0))
+        config = uvicorn.Config(self, log_level="critical", lifespan="off", ws="none")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            while not server.started:
+                assert thread.is_alive(), "the server did not start"
+                time.sleep(0.01)
+            yield f"http://localhost:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(20)
+            listening.close()
+
+    def count(self, method: str, path: str) -> int:
+        return self.log.count((method, path))
