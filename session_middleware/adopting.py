@@ -166,14 +166,32 @@ class Adopting:
             return
         if x.anew is not None and old is not None and old.ended_at is None:
             x.verdict = Verdict.ACTIVE  # the login goes over a live session: the same user's claims stay (L12)
+        if held is not None:
+            await self.begin_provided(x, found)
+            return
+        made = False
+
+        async def make() -> None:
+            nonlocal made
+            if await self.reach.load(key, anew=True) is None:
+                await self.begin_provided(x, found, token_id=token_id)
+                made = True
+
         try:
-            await self.begin_provided(x, found, token_id=None if held is not None else token_id)
+            # One at a time here: a store that refuses a second record under one key many times in a row is taken for broken.
+            await self.vouching.alone(("begin", key), make)
         except StoreUnavailable:
             held = await self.reach.load(key, anew=True)  # had another process made it in between?
             if held is None or not _stands_on(held, found):
                 raise
-            x.record, x.known = old, known
+        if made:
+            return
+        x.record, x.known = old, known
+        held = await self.reach.load(key, anew=True)
+        if held is not None and _stands_on(held, found):
             await self._join(x, token_id, held)
+        else:
+            await self.begin_provided(x, found)  # it has ended already, which leaves a mark
 
     async def begin_provided(
         self, x: Exchange, found: ProviderLogin, *, token_id: bytes | None = None, vouched: bool = False

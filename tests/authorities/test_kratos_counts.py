@@ -71,7 +71,10 @@ def test_fifty_threads_at_the_same_moment(moment: str) -> None:
             start("200 OK", [("Content-Type", "text/plain")])
             return [str(subject).encode()]
 
-        wrapped: Any = SessionLifetimeMiddleware(app, settings(), MemoryStore(), authority=authority, clock=here.clock)
+        told: list[Any] = []
+        wrapped: Any = SessionLifetimeMiddleware(
+            app, settings(), MemoryStore(), authority=authority, clock=here.clock, on_event=(told.append,)
+        )
 
         def ask(cookies: str, wait: bool = True) -> tuple[str, list[str], bytes]:
             got: list[Any] = []
@@ -91,6 +94,7 @@ def test_fifty_threads_at_the_same_moment(moment: str) -> None:
         here.kratos.faults.be_slow(0.3, only="/sessions/whoami", times=1)
         with ThreadPoolExecutor(PARALLEL) as pool:
             answers = list(pool.map(ask, [cookies] * PARALLEL))
+        assert {event.name for event in told} <= {"session_created", "session_renewed"}, told
         assert {(status, body) for status, _, body in answers} == {("200 OK", alice.identity.encode())}
         _check(here, before, moment)
         authority.close()
