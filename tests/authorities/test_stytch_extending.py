@@ -132,26 +132,46 @@ class TestActivity:
 class TestOnRequest:
     """`session.extend(minutes)` and `POST continue`."""
 
-    def test_to_exactly_so_many_minutes(self, shop: Shop) -> None:
-        """extend(30) has Stytch's session end in 30 minutes, and ours with it, 30 s early (L2, L7)."""
-        browser = shop.browser(shop.alice(60))
+    def test_ours_has_exactly_so_many_minutes(self, shop: Shop) -> None:
+        """extend(60) has Stytch's session live a little longer, for ours ends 30 s before it (L2, L7)."""
+        browser = shop.browser(shop.alice(20))
         served(browser.navigate("/me"))
         shop.asked()
-        assert browser.submit("/extend?minutes=30").status == 200
-        assert extensions(shop.asked()) == [30]
+        assert browser.submit("/extend?minutes=60").status == 200
+        assert extensions(shop.asked()) == [61]
         record = shop.records(served(browser.navigate("/me"))["subject"])[0]
-        assert record.ceiling == shop.clock() + 1_800
-        assert record.inactivity_deadline == shop.clock() + 1_770
+        assert record.ceiling == shop.clock() + 3_660
+        assert record.inactivity_deadline == shop.clock() + 3_600
 
-    def test_a_part_of_a_minute_counts_as_one(self, shop: Shop) -> None:
-        """Stytch takes whole minutes; ours ends to the second."""
+    def test_stytchs_is_never_shortened(self, shop: Shop) -> None:
+        """extend(5) shortens ours alone, so that later activity may raise it again; Stytch is asked all the same (L7)."""
         browser = shop.browser(shop.alice(60))
         served(browser.navigate("/me"))
         shop.asked()
-        assert browser.submit("/extend?minutes=7.5").status == 200
-        assert extensions(shop.asked()) == [8]
-        record = shop.records(served(browser.navigate("/me"))["subject"])[0]
-        assert record.inactivity_deadline == shop.clock() + 450
+        assert browser.submit("/extend?minutes=5").status == 200
+        calls = shop.asked()
+        assert (len(calls), extensions(calls)) == (1, [])
+        record = shop.records(state(browser)["subject"])[0]
+        assert record.ceiling == shop.clock() + 3_600
+        assert record.inactivity_deadline == shop.clock() + 300
+        shop.clock.advance(60)
+        assert shop.records(served(browser.navigate("/me"))["subject"])[0].inactivity_deadline == shop.clock() + 945
+
+    def test_the_longest(self, shop: Shop) -> None:
+        """Stytch takes 366 days and not a minute more."""
+        browser = shop.browser(shop.alice(60), settings={"absolute_lifetime": 400 * 86_400})
+        served(browser.navigate("/me"))
+        shop.asked()
+        assert browser.submit("/extend?minutes=527040").status == 200
+        assert extensions(shop.asked()) == [527_040]
+
+    def test_a_button_does_not_shorten_either(self, shop: Shop) -> None:
+        """A session that Stytch's login gave a month keeps it when the user continues."""
+        browser = shop.browser(shop.alice(43_200), session_duration_minutes=60, settings={"absolute_lifetime": None})
+        served(browser.navigate("/me"))
+        shop.asked()
+        assert browser.fetch("/session/continue", "POST").status == 200
+        assert extensions(shop.asked()) == []
 
     def test_continue_extends_by_what_is_configured(self, shop: Shop) -> None:
         """The button of a warning extends Stytch's session by session_duration_minutes, not by our window."""

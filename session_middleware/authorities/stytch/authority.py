@@ -23,7 +23,7 @@ from session_middleware.authorities.routes import Endpoint
 from session_middleware.authorities.stytch.api import Authenticated, Exchanged, NoSession, StytchApi
 from session_middleware.authorities.stytch.cookies import StytchCookies, digest
 from session_middleware.authorities.stytch.jwt import SessionJwts
-from session_middleware.authorities.stytch.options import SHORTEST, Options
+from session_middleware.authorities.stytch.options import LONGEST, SHORTEST, Options
 from session_middleware.authorities.stytch.organizations import Organizations
 from session_middleware.authorities.stytch.proof import Proofs
 from session_middleware.authorities.stytch.session import B2B, CONSUMER, StytchSession
@@ -214,22 +214,29 @@ class StytchAuthority:
         return until - record.ceiling >= self._options.extend_interval
 
     async def extend(self, record: SessionRecord, shown: Shown, now: float, minutes: float | None) -> Extension:
-        """Have Stytch's session end `session_duration_minutes`, or exactly these minutes, from now."""
-        duration = self._minutes(record, now) if minutes is None else math.ceil(minutes)
+        """Have Stytch's session live `session_duration_minutes`, or so long that ours has exactly these minutes (L7).
+
+        It is never made to end earlier: ours ends by itself, and later activity may raise its deadline again. Stytch is
+        asked in any case, since what has ended there is not extended here.
+        """
+        wanted = self._options.session_duration_minutes if minutes is None else minutes + CEILING_MARGIN / 60.0
         proof = await self._proofs.find(shown, now, record)
-        if duration is None or proof is None or not proof.is_of(record):
+        if wanted is None or proof is None or not proof.is_of(record):
             return NotExtended()
+        until, ceiling = min(now + wanted * 60.0, _our_end(record)), record.ceiling
+        if ceiling is None or ceiling >= until:
+            found = await self._api.authenticate(proof.named)
+            if isinstance(found, Authenticated) and (found.session.expires_at or 0.0) >= until:
+                # Where the record has no end of Stytch's, the app's own login has left it out.
+                return Extended(None if ceiling is None else found.session.expires_at, self._lines(found, shown))
+            if isinstance(found, NoSession):
+                return NotExtended(gone=found is NoSession.NOT_FOUND)
+        duration = min(max(SHORTEST, math.ceil((until - now) / 60.0)), LONGEST)
         claims = {name: record.claims.get(name) for name in self._options.custom_claims}
         found = await self._api.authenticate(proof.named, duration, claims)
         if isinstance(found, Authenticated):
             return Extended(found.session.expires_at, self._lines(found, shown))
         return NotExtended(gone=found is NoSession.NOT_FOUND)
-
-    def _minutes(self, record: SessionRecord, now: float) -> int | None:
-        """Return by how much activity extends: what is configured, but not far beyond our own end."""
-        minutes = self._options.session_duration_minutes
-        left = _our_end(record) - now
-        return minutes if minutes is None or left > minutes * 60.0 else max(SHORTEST, math.ceil(left / 60.0))
 
     # --- ending and listing -------------------------------------------------------------------------------------
 

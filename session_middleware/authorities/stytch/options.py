@@ -15,7 +15,7 @@ from session_middleware.errors import SettingsError
 if TYPE_CHECKING:
     import httpx2
 
-__all__ = ["SHORTEST", "Options", "checked_flag"]
+__all__ = ["LONGEST", "SHORTEST", "Options", "checked_flag"]
 
 TEST: Final = "https://test.stytch.com"
 LIVE: Final = "https://api.stytch.com"
