@@ -75,9 +75,9 @@ ALL = [down, slow, throttled, garbled, half_a_session, outage, forbidden, missin
 def test_a_fault_is_no_logout(mode: str, fault: object, admin: bool) -> None:
     """While Kratos cannot be asked the answer is 503, for minutes if need be; afterwards the session goes on."""
     with town(mode) as place:
-        alice, browser = signed_in(place, admin=admin, timeout=0.2 if fault is slow else 3.0)
+        alice, browser = signed_in(place, admin=admin, timeout=1.0 if fault is slow else 3.0)
         fault(place.kratos.faults)  # type: ignore[operator]
-        for _ in range(2 if fault is slow else 12):
+        for _ in range(1 if fault is slow else 12):
             unavailable(browser.fetch("/me"))
             assert browser.navigate("/me").status == 503
             place.clock.advance(10)
