@@ -232,16 +232,17 @@ class Calls:
             safe = method == "GET"
         options: dict[str, Any] = {"params": query, "json": json, "data": form, "headers": headers}
         options = {name: value for name, value in options.items() if value is not None}
-        for last in (False, True) if safe else (True,):
+        tries = 2 if safe else 1
+        while True:
+            tries -= 1
             try:
                 answered = await self._send(method, url, where, options)
             except ProviderFault as fault:
-                if fault.kind == "connection" and not last:
+                if fault.kind == "connection" and tries:
                     continue
                 self._fault(now)
                 raise
-            break
-        return self._judged(answered, now, expect)
+            return self._judged(answered, now, expect)
 
     def _judged(self, answered: Answered, now: float, expect: Sequence[int]) -> Answered:
         status = answered.status
