@@ -139,15 +139,16 @@ const begin = () => {
     return { at, status: answer.status, said };
   };
 
-  const check = () =>
+  const check = (telling = true) =>
     (checking ??= ask("status")
       .then(({ at, status, said }) => {
         if (status !== 200) throw status;
         take(said, at);
-        tell(said, at);
+        if (telling) tell(said, at); // what another tab told, it told to all
       })
       .catch(() => {
-        if (!mine || !isLive()) return;
+        if (state === "unknown") timer = setTimeout(check, 10000);
+        if (!isLive()) return;
         silence -= slept;
         age -= slept;
         slept = 0;
@@ -175,7 +176,11 @@ const begin = () => {
   };
 
   const hear = ({ said, age: old, sent, renewed }) => {
-    if (!said?.authenticated || !isMine(said.user)) return void (mine && check());
+    if (!said?.authenticated || !isMine(said.user)) {
+      // What may be stale, or was told by somebody else's tab, is asked; an end that is known here is no news.
+      if (mine && (isLive() || said?.authenticated !== false) && state !== "changed") check(false);
+      return;
+    }
     const at = now() - old - Math.max(0, Date.now() - sent) / 1000; // a frozen tab hears late
     if (renewed && at >= renewedAt) [renewedAt, acted] = [at, false];
     take(said, at);
@@ -191,7 +196,7 @@ const begin = () => {
       tell(said, at, true);
     } else if (status === 401) {
       take({ ...said, authenticated: false }, at);
-      tell({}, at);
+      tell({ authenticated: false }, at);
     } else throw status;
   };
 
@@ -237,7 +242,7 @@ const begin = () => {
         else if (status >= 300) throw status;
         heardAt = at;
         become("signed_out", "signed_out");
-        tell({}, at);
+        tell({ authenticated: false }, at);
         if (!failure) location.assign(web(said.logout_url ?? option("signedOut") ?? `${base}signed-out`));
       } catch {
         failure = texts.failed;
@@ -452,16 +457,16 @@ const begin = () => {
   const look = () => {
     tick();
     if (document.visibilityState !== "visible") return;
-    if (mine && (state !== "active" || now() - heardAt > 10)) check();
+    if (mine ? state !== "active" || now() - heardAt > 10 : state === "unknown") check();
   };
 
   const start = () => {
     [renewedAt, lastDrift] = [now(), drift()]; // a prerendered page begins when somebody sees it
     if (channel) channel.onmessage = (event) => hear(event.data);
-    else addEventListener("storage", (event) => event.key === name && event.newValue && hear({}));
+    else addEventListener("storage", (event) => event.key === name && event.newValue && hear({ said: null }));
     document.addEventListener("visibilitychange", look);
     addEventListener("focus", look);
-    addEventListener("online", () => mine && check());
+    addEventListener("online", look);
     addEventListener("pageshow", (event) => event.persisted && check());
     if (option("activity") !== "off") {
       const act = (event) => {

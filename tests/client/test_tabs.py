@@ -155,3 +155,17 @@ def test_nothing_is_stored(person: Any) -> None:
     assert kept[:3] == [0, 0, ""]
     assert "alice" not in kept[3]
     assert a.page.evaluate("indexedDB.databases()") == []
+
+
+def test_tabs_do_not_keep_each_other_asking(person: Any) -> None:
+    """An end is told once: three tabs that know of it are quiet."""
+    tabs = [person.signed_in(), person.tab("/quiet-page"), person.tab("/quiet-page")]
+    person.passes(240, tabs)
+    person.passes(60, tabs)
+    for tab in tabs:
+        tab.becomes("lapsed")
+    person.passes(5, tabs)
+    asked = person.town.count("GET", "/session/status")
+    for _ in range(20):
+        person.passes(1, tabs)
+    assert person.town.count("GET", "/session/status") == asked
