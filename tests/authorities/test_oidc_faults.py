@@ -136,6 +136,9 @@ def test_credentials_that_are_refused(town: Town) -> None:
         {"sub": None},
         {"sub": ""},
         {"exp": 1},
+        {"exp": 1_800_000_000},  # this very instant: no leeway (L1)
+        {"nonce": None},
+        {"nonce": ""},
         {"iat": 4_000_000_000},
         {"auth_time": None},
         {"auth_time": "yesterday"},

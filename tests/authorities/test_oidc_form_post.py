@@ -88,6 +88,13 @@ def test_a_user_who_said_no(town: Town) -> None:
     assert answer.status == 403
 
 
+def test_a_body_that_is_no_form(town: Town) -> None:
+    """What cannot be read is refused."""
+    alice = town.person(response_mode="form_post")
+    answer = alice.app.send("POST", CALLBACK, [("Content-Type", "text/plain")], b"state=x&code=y")
+    assert answer.status == 400
+
+
 def test_only_where_it_was_asked_for(town: Town) -> None:
     """With response_mode=query nobody posts anything there."""
     alice = town.person()

@@ -111,8 +111,6 @@ def id_token(
         raise refused("id_token", f"{type(fault).__name__} in the ID token.") from None
     if not _instant(claims.get("exp")) or expected.now >= claims["exp"]:
         raise refused("id_token", "the ID token is over.")
-    if nonce is not None and claims.get("nonce") != nonce:
-        raise refused("id_token", "the ID token answers another sign-in.")
     if "events" in claims:
         raise refused("id_token", "it is a security event token.")
     auth_time = claims.get("auth_time")
