@@ -35,8 +35,8 @@ RULES: Final[dict[str, str]] = {
     "L3": (
         "Absolute deadline = `authenticated_at` + absolute_lifetime. `authenticated_at` is when the user last "
         "proved who they are in full: our `login()`, or the provider's own time (`auth_time`, Kratos "
-        "`authenticated_at`, Stytch `started_at`), never the moment we adopted a provider session. Nothing else "
-        "moves it: not activity, extend, renew, rotate, step-up, DBSC refresh or status."
+        "`authenticated_at`, Stytch `started_at` or a first factor shown again since), never the moment we adopted "
+        "a provider session. Nothing else moves it: not activity, extend, renew, rotate, step-up, DBSC refresh or status."
     ),
     "L4": (
         "Activity records `last_seen_at` and, with `rolling=True`, moves the inactivity deadline as L5 says; "
