@@ -7,8 +7,8 @@ then on a request shows both, and they name the same session of the provider.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING
 
 from session_middleware.authorities.base import Alive, Extended, NeedsBrowser, NotExtended, ProviderLogin
 from session_middleware.core import lifetime
@@ -20,12 +20,11 @@ from session_middleware.core.provider import ProviderSession, provider_handle, p
 from session_middleware.core.record import NEVER, SessionRecord
 from session_middleware.core.tokens import ID_BYTES, Presented, key_of, public_id_of
 from session_middleware.errors import SessionError, StoreUnavailable
-from session_middleware.settings import Limits, Settings
+from session_middleware.verbs import Verbs
 from session_middleware.vouching import Vouching
 
 if TYPE_CHECKING:
-    from session_middleware.authorities.base import Authority
-    from session_middleware.reach import Reach
+    pass
 
 __all__ = ["Adopting"]
 
@@ -36,69 +35,19 @@ SAVE_TRIES = 20
 SAME_INSTANT = 1.0
 
 
-class Adopting:
-    """The part of the engine that knows of provider sessions."""
+class Adopting(Verbs):
+    """The part of the engine that knows of provider sessions; `Verbs` is what it begins and ends ours with."""
 
     if TYPE_CHECKING:
-        settings: Settings
-        authority: Authority
-        reach: Reach
         vouching: Vouching
         _adoption_key: bytes
 
-        async def login(
-            self,
-            x: Exchange,
-            subject: str,
-            *,
-            claims: Mapping[str, Any] | None = None,
-            data: Mapping[str, Any] | None = None,
-            factors: Sequence[Mapping[str, Any]] = (),
-            persistent: bool | None = None,
-            minutes: float | None = None,
-            limits: Limits | None = None,
-            stamp: str | None = None,
-            actor: str | None = None,
-            authenticated_at: float | None = None,
-            token_id: bytes | None = None,
-            fresh: bool = True,
-            provider: ProviderSession | None = None,
-            sealed: str | None = None,
-            handles: Sequence[str] = (),
-            vouched: bool = False,
-        ) -> None: ...
         async def revoke(self, x: Exchange) -> None: ...
-        async def end(
-            self,
-            key: bytes,
-            reason: str,
-            at: float,
-            now: float,
-            record: SessionRecord | None = None,
-            *,
-            x: Exchange | None = None,
-            tell: bool = True,
-            unseen: bool = False,
-        ) -> bool: ...
         def _end_now(
             self, key: bytes, record: SessionRecord | None, reason: str, now: float, *, tell: bool = True
         ) -> Awaitable[bool]: ...
-        def _configured(self, record: SessionRecord, known: Known, now: float) -> Limits: ...
-        def limits_for(
-            self, subject: str, claims: Mapping[str, Any], persistent: bool, fallback: Limits | None = None
-        ) -> Limits: ...
         def _judgement(self, x: Exchange, known: Known, record: SessionRecord | None) -> Judgement: ...
         async def _refuse_record(self, x: Exchange, record: SessionRecord, judgement: Judgement) -> None: ...
-        def tell(self, name: str, x: Exchange, **detail: str) -> None: ...
-        def announce(
-            self,
-            name: str,
-            at: float,
-            session: str | None = None,
-            subject: str | None = None,
-            address: str | None = None,
-            detail: Mapping[str, str] = ...,
-        ) -> None: ...
 
     # --- beginning ---------------------------------------------------------------------------------------------
 

@@ -45,7 +45,6 @@ from session_middleware.reach import Reach
 from session_middleware.runtime import Runtime, ThreadRuntime
 from session_middleware.settings import AAL3_OVERALL, DEFAULT_LOGIN_URL, Limits, Settings
 from session_middleware.stores.base import Caps, EndsBefore, Recognises
-from session_middleware.verbs import Verbs
 from session_middleware.vouching import Vouching
 
 __all__ = ["Engine"]
@@ -58,7 +57,7 @@ _CLIMBS = re.compile(r"(?:^|[/\\])\.\.(?:[/\\;]|$)")
 _ACTIVE = Verdict.ACTIVE
 
 
-class Engine(Verbs, Adopting):
+class Engine(Adopting):
     """Runs the rules of `core/` over a store and an authority, for one app.
 
     Args:
