@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from session_middleware.authorities.base import Alive, NOTHING_SHOWN, Vouch
+from session_middleware.authorities.base import NOTHING_SHOWN, Alive, Vouch
 from session_middleware.authorities.local import LocalAuthority
 from session_middleware.core.exchange import Exchange, RouteRules
 from session_middleware.core.lifetime import Verdict
