@@ -92,7 +92,6 @@ const begin = () => {
     if (next === "active") [dismissed, elsewhere, fresh] = [null, null, false];
     render();
     session.dispatchEvent(new Event("change"));
-    session.onchange?.(session);
     schedule();
   };
 
@@ -142,7 +141,7 @@ const begin = () => {
   const check = (telling = true) =>
     (checking ??= ask("status")
       .then(({ at, status, said }) => {
-        if (status !== 200) throw status;
+        if (status !== 200 || said.authenticated === undefined) throw status; // a proxy may answer 200 with a page
         take(said, at);
         if (telling) tell(said, at); // what another tab told, it told to all
       })
@@ -190,14 +189,14 @@ const begin = () => {
 
   const post = async () => {
     const { at, status, said } = await ask("continue", "POST");
-    if (status === 200) {
+    if (status === 200 && said.authenticated) {
       [renewedAt, acted] = [at, false];
       take(said, at);
       tell(said, at, true);
-    } else if (status === 401) {
-      take({ ...said, authenticated: false }, at);
-      tell({ authenticated: false }, at);
-    } else throw status;
+    } else {
+      if (status === 401) await check(); // whose 401 that is, status knows
+      if (isLive()) throw status;
+    }
   };
 
   /** Only one tab asks at a time; who had to wait looks first whether that is still needed. */
@@ -453,6 +452,7 @@ const begin = () => {
     };
   }
   const session = new Session();
+  session.addEventListener("change", () => session.onchange?.(session)); // what a listener throws is the page's to see
 
   const look = () => {
     tick();

@@ -221,3 +221,13 @@ def test_the_server_ends_the_session_without_the_script(person: Any) -> None:
     tab.page.goto(f"{person.origin}/")
     person.passes(300)
     assert tab.page.evaluate("fetch('/api').then((a) => a.status)") == 401
+
+
+def test_a_listener_that_fails_hurts_nobody(person: Any) -> None:
+    """The page's own fault is reported as such; the dialog comes, and does not blame the network."""
+    tab = person.signed_in()
+    tab.page.evaluate("() => { session.onchange = () => { throw new Error('a fault of the page'); }; }")
+    tab.passes(240)
+    tab.shows(ASKS)
+    assert tab.page.evaluate("session.failure") == ""
+    assert tab.errors == ["a fault of the page"]

@@ -187,3 +187,20 @@ def test_the_endpoints_take_a_post_of_this_site_only(person: Any) -> None:
     )
     assert "no-store" in answer
     assert tab.page.evaluate("session.check()") == "active"
+
+
+def test_an_answer_of_somebody_else_is_no_end(person: Any) -> None:
+    """M8: a proxy that answers in our place (200 with a page of its own, 401 of its own) signs nobody out."""
+    tab = person.signed_in()
+    tab.passes(240)
+    tab.shows(ASKS)
+    person.town.faults["/session/continue"] = 401
+    tab.button("Continue").click()
+    tab.dialog.get_by_role("alert").filter(has_text="could not be reached").wait_for()
+    assert tab.state == "warning"
+    person.town.faults["/session/status"] = 200
+    tab.page.evaluate("session.check()")
+    assert tab.state == "warning"
+    person.town.faults.clear()
+    tab.button("Continue").click()
+    tab.becomes("active")
