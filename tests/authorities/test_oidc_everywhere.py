@@ -143,7 +143,11 @@ class TestScenarios(AdapterContract):
 
 @pytest.mark.slow
 class TestAuth0Scenarios(TestScenarios):
-    """The same with Auth0's preset."""
+    """The same with Auth0's preset, which adds nothing that a mode could see, so in two of them."""
+
+    @pytest.fixture(params=FEW)
+    def mode(self, request: pytest.FixtureRequest) -> ModuleType:
+        return importlib.import_module(f"tests.modes.{request.param}")
 
     @pytest.fixture
     def behind(self) -> Callable[[FakeClock], Behind]:
