@@ -163,7 +163,7 @@ def test_a_dialog_of_ones_own(person: Any) -> None:
     tab.passes(240)
     tab.becomes("warning")
     tab.shows_nothing()
-    assert tab.page.evaluate("told") == ["event", "warning"]
+    assert sorted(tab.page.evaluate("told")) == ["event", "warning"]
     assert tab.left == 60
     assert tab.page.evaluate("session.continue()")
     assert tab.left == 300
@@ -231,3 +231,23 @@ def test_a_listener_that_fails_hurts_nobody(person: Any) -> None:
     tab.shows(ASKS)
     assert tab.page.evaluate("session.failure") == ""
     assert tab.errors == ["a fault of the page"]
+
+
+def test_where_only_the_provider_can_go_on(person: Any) -> None:
+    """POST continue answers with continue_url: the dialog leads there, and to an address of the web only."""
+    tab = person.signed_in()
+    tab.passes(240)
+    tab.shows(ASKS)
+    answer = tab.page.evaluate("fetch('/session/status').then((a) => a.json())")
+    tab.page.route("**/session/continue", lambda route: route.fulfill(json=answer))
+    for url, leads_to in [
+        ("https://idp.example/go?x=1", "https://idp.example/go?x=1"),
+        ("javascript:alert(1)", "/session/"),
+    ]:
+        answer["continue_url"] = url
+        tab.page.evaluate("void session.continue()")
+        tab.until("session.continueUrl?.replace(location.origin, '')", leads_to)
+        link = tab.link("Continue at the sign-in page")
+        assert link.get_attribute("href").removeprefix(person.origin) == leads_to
+        assert tab.button("Continue").filter(visible=True).count() == 0
+        assert tab.state == "warning"
