@@ -16,7 +16,7 @@ from tests.authorities.token_forge import Forge
 
 FAULTS: dict[str, Callable[[Faults], None]] = {
     "down": lambda faults: faults.set(hang_up=True),
-    "slow": lambda faults: faults.set(Answer(503), seconds=1.0),
+    "slow": lambda faults: faults.set(Answer(503), seconds=3.0),
     "429": lambda faults: faults.set(Answer(429, b"{}", (("Retry-After", "2"),))),
     "500": lambda faults: faults.set(Answer(500, b"oops")),
     "garbage": lambda faults: faults.set(Answer(200, b"<html>bad gateway</html>")),
@@ -55,7 +55,7 @@ def test_who_is_signed_in_notices_nothing(town: Town, fault: Callable[[Faults], 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_a_sign_in_that_cannot_begin(town: Town, fault: Callable[[Faults], None]) -> None:
     """Where the provider was never reached a sign-in is answered with 503, and works as soon as it is back."""
-    alice = town.person(timeout=0.2)
+    alice = town.person(timeout=1.0)
     fault(town.provider.faults)
     unavailable(alice.app.navigate("/session/login"))
     assert "authority_fault" in town.stage.event_names()
@@ -67,7 +67,7 @@ def test_a_sign_in_that_cannot_begin(town: Town, fault: Callable[[Faults], None]
 @pytest.mark.parametrize("fault", [name for name in FAULTS if name not in ("empty", "another issuer")])
 def test_a_sign_in_that_cannot_end(town: Town, fault: str) -> None:
     """Where the code cannot be exchanged just now, reloading the page later does it: nothing has been used up."""
-    alice = town.person(timeout=0.2)
+    alice = town.person(timeout=1.0)
     arrival = alice.there.visit(alice.to_the_provider())
     FAULTS[fault](town.provider.faults)
     unavailable(alice.arrive(arrival))

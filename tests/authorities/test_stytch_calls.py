@@ -163,7 +163,7 @@ class TestFaults:
     def test_nobody_is_logged_out(self, shop: Shop, fault: str) -> None:
         """503 while Stytch must be asked and cannot be, the fault is told by its kind, and all goes on afterwards."""
         held = shop.alice()
-        browser = shop.browser(held, timeout=0.3)
+        browser = shop.browser(held, timeout=1.0)
         before = served(browser.navigate("/me"))
         cookies = browser.jar.names
         shop.clock.advance(150)
@@ -182,7 +182,7 @@ class TestFaults:
     @pytest.mark.parametrize("fault", ["slow", "503", "hung up", "429", "401 by mistake", "a page"])
     def test_the_jwt_goes_on_serving(self, shop: Shop, fault: str) -> None:
         """While its JWT is believed a session needs no Stytch, so a short outage is not noticed."""
-        browser = shop.browser(shop.alice(), timeout=0.3)
+        browser = shop.browser(shop.alice(), timeout=1.0)
         served(browser.navigate("/me"))
         FAULTS[fault](shop.stytch)
         for _ in range(5):
@@ -245,7 +245,7 @@ class TestFaults:
     def test_an_unknown_fault_names_no_secret(self, shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
         """Neither token, JWT nor secret is in what is logged or told."""
         held = shop.alice()
-        browser = shop.browser(held, timeout=0.3)
+        browser = shop.browser(held, timeout=1.0)
         served(browser.navigate("/me"))
         shop.clock.advance(150)
         for fault in FAULTS.values():
