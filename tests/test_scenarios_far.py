@@ -47,7 +47,7 @@ def ways() -> list[Any]:  # Any: what pytest.param returns
         ordinary = "asgi" if awaited else "wsgi"
         for mode in ON_A_LOOP if awaited else BLOCKING:
             for near in ("", "near-") if mode == ordinary else ("",):
-                marks = [] if mode == ordinary else [pytest.mark.slow]
+                marks = [] if mode == ordinary and not near else [pytest.mark.slow]
                 found.append(pytest.param((mode, name, bool(near)), id=f"{mode}-{near}{name}", marks=marks))
     return found
 
