@@ -34,7 +34,7 @@ class EndpointScenarios:
         assert stage.visitor(browser.driver).fetch("/session/status").json["reason"] is None
 
     def test_the_browser_script(self, stage: Stage) -> None:
-        """Kept for good under its hash, asked for again otherwise; it never looks at a session (L18), so no Vary: Cookie."""
+        """Kept for good under its hash, asked for again otherwise; no session is looked at, so no Vary: Cookie (L18)."""
         browser = stage.signed_in()
         plain = browser.fetch("/session/client.js")
         assert (plain.status, plain.header("Content-Type")) == (200, "text/javascript; charset=utf-8")
