@@ -801,7 +801,7 @@ class Engine(Adopting):
             now: the request's.
             record: given where the provider session that it may stand on must not bring it back (L24); not where it
                 goes on as another one, after a login over it or a step-up.
-            x: the exchange, so that the provider's own cookies can be removed with it.
+            x: the exchange, where the provider is to be told: its own cookies are removed with it.
             tell: whether the provider is told; not where it has told us.
             unseen: whether the record could not be read, so that what it stands on is found out later.
         """
@@ -812,11 +812,8 @@ class Engine(Adopting):
         if mark is not None:
             await self.reach.mark(mark)  # before the end: a crash between them leaves a mark too many, not one too few
         stored = await self.reach.end(key, reason, at, now)
-        if tell:
-            shown = NOTHING_SHOWN if x is None else self.vouching.shown(x.facts)
-            relay = await self.vouching.end(record, shown, reason, now)
-            if x is not None:
-                x.relay += relay
+        if tell and x is not None:
+            x.relay += await self.vouching.end(record, self.vouching.shown(x.facts), reason, now)
         return stored
 
     async def end_for(self, x: Exchange, record: SessionRecord, reason: str) -> None:

@@ -151,13 +151,12 @@ class Vouching:
     def refuse(self, shown: Shown, now: float) -> None:
         """Take note that a credential begins no session, so that it is not asked about at every request."""
         credential = None if self.adopts is None else self.adopts.credential(shown)
-        if credential is not None:
-            _remember(self._refused, credential, now)
+        _remember(self._refused, credential or "", now)
 
     def vouched(self, record: SessionRecord, shown: Shown, now: float) -> None:
         """Take note that a credential has just been vouched for beside a record: it was adopted, or extended."""
-        if self.adopts is not None:
-            _remember(self._asked, (record.key, self.adopts.credential(shown)), now)
+        credential = None if self.adopts is None else self.adopts.credential(shown)
+        _remember(self._asked, (record.key, credential), now)
 
     async def _answer(self, ask: Callable[[], Any]) -> Vouch:  # Any: an awaitable Vouch
         try:

@@ -17,7 +17,7 @@ from session_middleware.testing.stage import TOKEN, Stage, login
 
 from .desk import Desk, Stay
 from .front_desk import FrontDesk
-from .test_adoption import FEW, guest, problem, show, stage_of
+from .test_adoption import FEW, guest, made_elsewhere, problem, show, stage_of
 from .test_routes import signed_in, told
 
 
@@ -417,3 +417,20 @@ def test_an_extension_that_fails_is_not_tried_at_every_request(stage: Stage) -> 
     stage.clock.advance(3)
     served(browser.navigate("/me"))
     assert desk.calls.count("extend") == 2
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["joined", "ended at once"])
+def test_begun_elsewhere_between_two_looks(stage: Stage, ended: bool) -> None:
+    """What another process begins between our looks is joined; where it has ended already, a session of its own begins."""
+    desk = Desk()
+    browser = guest(stage, desk)
+    record = made_elsewhere(stage, desk)
+
+    def made() -> Any:
+        yield "create", record
+
+    stage.store.interrupt("load", made, skip=1)
+    if ended:
+        stage.store.interrupt("load", stage.ends_meanwhile(record.public_id), skip=2)
+    seen = served(browser.navigate("/me"))
+    assert (seen["id"] == record.public_id) is not ended
