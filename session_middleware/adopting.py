@@ -290,8 +290,8 @@ class Adopting(Verbs):
 
     # --- extending ---------------------------------------------------------------------------------------------
 
-    async def extend_there(self, x: Exchange, minutes: float | None = None) -> bool:
-        """Extend the provider's session too (L4, L7); False where the provider could not be asked."""
+    async def extend_there(self, x: Exchange, minutes: float | None = None) -> None:
+        """Extend the provider's session too (L4, L7); where it cannot be asked, ours goes as far as its end is known."""
         record = x.record
         assert record is not None
         extension = await self.vouching.extend(record, self.vouching.shown(x.facts), x.now, minutes)
@@ -303,7 +303,6 @@ class Adopting(Verbs):
             x.continue_url = extension.url
         elif isinstance(extension, NotExtended) and extension.gone:
             await self.revoke(x)
-        return extension is not None
 
     # --- what a provider says by itself ------------------------------------------------------------------------
 

@@ -415,7 +415,7 @@ class Engine(Adopting):
         """End the session of this request: the authority, or a bridged login, says that its user is gone (L8)."""
         if x.record is not None:
             x.verdict = Verdict.REVOKED
-            await self.end(x.record.key, "revoked", x.now, x.now, x.record, tell=False)
+            await self.end(x.record.key, "revoked", x.now, x.now, x.record)
             self.tell("session_ended", x, reason="authority")
             await self.clear_framework(x)
 
@@ -789,7 +789,6 @@ class Engine(Adopting):
         record: SessionRecord | None = None,
         *,
         x: Exchange | None = None,
-        tell: bool = True,
         unseen: bool = False,
     ) -> bool:
         """End a session, here at once and in the store as soon as it answers; False: not stored yet (L17).
@@ -801,8 +800,7 @@ class Engine(Adopting):
             now: the request's.
             record: given where the provider session that it may stand on must not bring it back (L24); not where it
                 goes on as another one, after a login over it or a step-up.
-            x: the exchange, where the provider is to be told: its own cookies are removed with it.
-            tell: whether the provider is told; not where it has told us.
+            x: the exchange, where the provider is to be told, and its own cookies go; None where it has told us.
             unseen: whether the record could not be read, so that what it stands on is found out later.
         """
         self.issuer.forget(key)
@@ -812,7 +810,7 @@ class Engine(Adopting):
         if mark is not None:
             await self.reach.mark(mark)  # before the end: a crash between them leaves a mark too many, not one too few
         stored = await self.reach.end(key, reason, at, now)
-        if tell and x is not None:
+        if x is not None:
             x.relay += await self.vouching.end(record, self.vouching.shown(x.facts), reason, now)
         return stored
 

@@ -49,10 +49,9 @@ class Verbs:
             record: SessionRecord | None = None,
             *,
             x: Exchange | None = None,
-            tell: bool = True,
             unseen: bool = False,
         ) -> bool: ...
-        async def extend_there(self, x: Exchange, minutes: float | None = None) -> bool: ...
+        async def extend_there(self, x: Exchange, minutes: float | None = None) -> None: ...
         async def end_for(self, x: Exchange, record: SessionRecord, reason: str) -> None: ...
         def limits_for(
             self, subject: str, claims: Mapping[str, Any], persistent: bool, fallback: Limits | None = None
@@ -189,7 +188,7 @@ class Verbs:
                 record, record.generation, x.now, configured, self.settings.timing, self.reach.outage
             )
             if found.verdict in (Verdict.INACTIVITY_TIMEOUT, Verdict.LIFETIME_EXCEEDED):
-                await self.end(record.key, found.verdict.value, found.deadlines.ends_at, x.now, record, tell=False)
+                await self.end(record.key, found.verdict.value, found.deadlines.ends_at, x.now, record)
                 self.announce(
                     "session_ended", x.now, record.public_id, record.subject, detail={"reason": found.verdict.value}
                 )
