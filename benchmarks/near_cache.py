@@ -49,7 +49,7 @@ def _open(near: NearCache) -> None:
     while not near.state.open:
         if time.monotonic() > until:
             raise RuntimeError("the near cache does not open")
-        time.sleep(0.001)
+        time.sleep(0.001)  # until its listener is up
 
 
 def _lag(times: int) -> list[Row]:
@@ -130,7 +130,7 @@ def _be_busy(number: int) -> None:
         for _ in range(10):
             store.load(record.key)
         store.end(record.key, "logout", record.created_at + 1, record.keep_until)
-        time.sleep(_PAUSE)
+        time.sleep(_PAUSE)  # load beside the measured revocations, not a full core of it
 
 
 def _hit(times: int) -> list[Row]:

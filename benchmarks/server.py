@@ -115,7 +115,7 @@ def _served(group: str, name: str, *kind: str) -> Iterator[tuple[int, int]]:
             except OSError:
                 if time.monotonic() > until or process.poll() is not None:
                     raise RuntimeError(f"{name} is not served") from None
-                time.sleep(0.05)
+                time.sleep(0.05)  # until the server answers
         yield port, process.pid
     finally:
         os.killpg(process.pid, signal.SIGTERM)

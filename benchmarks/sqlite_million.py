@@ -113,7 +113,7 @@ def prune(store: SQLiteStore, sessions: int) -> tuple[float, float, float]:
             began = time.perf_counter()
             call(n)
             times.append((time.perf_counter() - began) * 1e3)
-            time.sleep(0.002)
+            time.sleep(0.002)  # requests come beside the pruning, not in one burst
 
     def touch(n: int) -> None:
         record = reference_record(n)

@@ -83,7 +83,7 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := source.recv(1 << 16):
                 if answers and self.delay:
-                    time.sleep(self.delay)
+                    time.sleep(self.delay)  # being late is what this line plays
                 if not swallows.is_set():
                     target.sendall(data)
         if not swallows.is_set():

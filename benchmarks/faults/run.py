@@ -91,17 +91,17 @@ def look_at(fault: Fault, way: Way, *, crowd: int = 12, warm: float = 3.0, secon
         ledger = Ledger(lease=lease or 0.0)
         lasted = fault.seconds if seconds is None else seconds
         with served(way.kind, url) as port, people(crowd, port, ledger) as (everybody, stop):
-            time.sleep(warm)
+            time.sleep(warm)  # people visit meanwhile: real time on real servers is the subject
             bad_before = ledger.last_bad()
             fault.begin(place)
             ledger.forgets, ledger.fault_at = place.forgets, time.monotonic()
-            time.sleep(lasted)
+            time.sleep(lasted)  # for so long the fault lasts
             if fault.end is not None:
                 fault.end(place)
             ended_at = time.monotonic() if fault.end is not None else ledger.fault_at
-            time.sleep(_QUIET)
+            time.sleep(_QUIET)  # what counts as normal is so long without a disappointment
             while not ledger.is_normal(_QUIET) and time.monotonic() < ended_at + _PATIENCE:
-                time.sleep(0.1)
+                time.sleep(0.1)  # looked at again, until normal or out of patience
             normal = ledger.is_normal(_QUIET)
             last_bad = ledger.last_bad()
             stop()

@@ -57,7 +57,7 @@ def served(kind: str, store_url: str) -> Iterator[int]:
             while not _answers(port):
                 if process.poll() is not None or time.monotonic() > until:
                     raise RuntimeError(f"the app did not start: {log.read_text()[-2000:]}")
-                time.sleep(0.05)
+                time.sleep(0.05)  # until the server answers
             yield port
         finally:
             with contextlib.suppress(ProcessLookupError):
