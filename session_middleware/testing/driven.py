@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio  # beside runtime.py only here: a test owns the loop that an app's server owns otherwise
+import asyncio  # beside runtime/ only here: a test owns the loop that an app's server owns otherwise
 import inspect
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

@@ -5,7 +5,7 @@ The session is begun by the app's own engine in its own store, and the client ge
 
 from __future__ import annotations
 
-import asyncio  # beside runtime.py only here and in driven.py: a test owns the loop that a server owns otherwise
+import asyncio  # beside runtime/ only here and in driven.py: a test owns the loop that a server owns otherwise
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta

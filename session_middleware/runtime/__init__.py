@@ -1,0 +1,38 @@
+"""The few things that wait or lock; the only importer of threading and asyncio. The adapter picks a runtime."""
+
+from session_middleware.runtime.binding import bind
+from session_middleware.runtime.flights import OneFlight
+from session_middleware.runtime.loops import (
+    LoopRuntime,
+    Runtime,
+    ThreadRuntime,
+    on_loop,
+    run_on,
+    run_sync,
+    running_loop,
+    this_loop,
+)
+from session_middleware.runtime.places import LoopPlaces, ThreadPlaces
+from session_middleware.runtime.threads import Flag, Mutex, PerThread, beside, is_awaited, mutex, this_thread
+
+__all__ = [
+    "Flag",
+    "LoopPlaces",
+    "LoopRuntime",
+    "Mutex",
+    "OneFlight",
+    "PerThread",
+    "Runtime",
+    "ThreadPlaces",
+    "ThreadRuntime",
+    "beside",
+    "bind",
+    "is_awaited",
+    "mutex",
+    "on_loop",
+    "run_on",
+    "run_sync",
+    "running_loop",
+    "this_loop",
+    "this_thread",
+]
