@@ -12,7 +12,7 @@ from session_middleware.core.record import SessionRecord, handle_of
 from session_middleware.errors import SettingsError
 from session_middleware.settings import Limits
 
-__all__ = ["ProviderSession", "mark_of", "provider_handle", "provider_mark"]
+__all__ = ["ProviderSession", "is_mark", "mark_of", "provider_handle", "provider_mark"]
 
 #: Seconds for which an end is remembered where the provider does not say when its session ends.
 KEPT: Final = 30 * 86_400.0
@@ -112,6 +112,11 @@ def provider_mark(authority: str, id: str, at: float, ceiling: float | None = No
         keep_until=keep_until,
         renewed_at=at,
     )
+
+
+def is_mark(record: SessionRecord) -> bool:
+    """Say whether a record is no session but the mark of an end; see `mark_of`."""
+    return not record.subject and record.public_id == record.key.hex()
 
 
 def _mark_key(authority: str, id: str) -> bytes:

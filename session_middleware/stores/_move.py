@@ -21,6 +21,8 @@ A session is always in exactly one place, and which one the *old* store says, in
 * Arriving is a `create`: of many who complete a move one succeeds, and none can bring back what has ended since.
 
 Every step may be repeated by anybody, so a crash between two of them loses nothing.
+
+The mark of an end at a provider (L24) is no session and moves in its own way: see `_move_marks.py`.
 """
 
 from __future__ import annotations
@@ -30,14 +32,13 @@ from hashlib import sha256
 from typing import Any, Final
 
 from session_middleware.core.lifetime import Touch, recorded_end
+from session_middleware.core.provider import is_mark
 from session_middleware.core.record import SessionRecord, handle_of
 from session_middleware.errors import SessionError
 from session_middleware.runtime import Runtime, bind
+from session_middleware.stores._move_marks import MOVED, Marks
 
 __all__ = ["ALREADY_THERE", "METHODS", "MOVED", "Move", "is_parked"]
-
-#: What the old store says of a session that is in the new one now. No verdict: nobody but this file sees it.
-MOVED: Final = "moved"
 
 #: In `extra` of a record in the old store: its body is frozen. Never taken away again.
 _MARK: Final = "moving"
@@ -70,6 +71,7 @@ class Move:
     def __init__(self, old: Any, new: Any, *, create_in_new: bool, runtime: Runtime) -> None:  # Any: as said
         self.old, self.new = bind(old, METHODS, runtime), bind(new, METHODS, runtime)
         self._create_in_new = create_in_new
+        self._marks = Marks(self.old, self.new, _already_there)
 
     # --- the promises of stores/base.py -----------------------------------------------------------------------------
 
@@ -164,16 +166,14 @@ class Move:
         Raises:
             SessionError: the new store holds another record under its key.
         """
+        if is_mark(held):
+            return await self._marks.moved(held)
         key = held.key
         while _MARK not in held.extra:
             if await self.new.load(key) is not None:
                 again = await self.old.load(key)
                 if again is not None and again.ended_at is None:
-                    raise SessionError(
-                        f"The session {held.public_id} is alive in the old store, and the new one holds a record of it "
-                        "already: sessions have been moved the other way before. Move them to an empty store.",
-                        code=ALREADY_THERE,
-                    )
+                    raise _already_there(held)
                 return await self._followed(key, again)
             marked: SessionRecord | None = await self.old.save(held.evolve(extra={**held.extra, _MARK: 1}))
             if marked is None:  # written to meanwhile, ended, or moved by another
@@ -207,6 +207,9 @@ class Move:
 
     async def completed(self, left: SessionRecord) -> None:
         """Complete the move of a session that was left half-way."""
+        if is_mark(left):
+            await self._marks.tell(left)
+            return
         await self._arrived(left)
         await self._unpark(left)
 
@@ -217,6 +220,8 @@ class Move:
         if held is None:
             found: SessionRecord | None = await self.new.load(key)
             return found
+        if is_mark(held):
+            return await self._marks.later(held)
         if held.ended_at is None:
             return await self.moved(held) if _MARK in held.extra else held
         return await self._arrived(held) if held.end_reason == MOVED else held
@@ -262,6 +267,14 @@ class Move:
 
     async def _any_in_new(self, handle: str, now: float) -> bool:
         return bool(await self.new.list(_parked_handle(handle), now) or await self.new.list(handle, now))
+
+
+def _already_there(held: SessionRecord) -> SessionError:
+    return SessionError(
+        f"The session {held.public_id} is alive in the old store, and the new one holds a record of it already: sessions have "
+        "been moved the other way before. Move them to an empty store.",
+        code=ALREADY_THERE,
+    )
 
 
 def _is_gone(left: SessionRecord | None) -> bool:

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from session_middleware.core.lifetime import Touch
+from session_middleware.core.provider import provider_mark
 from session_middleware.core.record import SessionRecord
 from session_middleware.errors import SettingsError
 from session_middleware.stores.memory import MemoryStore
@@ -502,6 +504,63 @@ def test_nothing_is_lost_by_moving_back_into_a_store_that_was_moved_out_of() -> 
     assert a_record().public_id in done.failed[0]
     assert "empty store" in done.failed[0]
     assert back.load(KEY).ended_at is None
+
+
+def a_mark(at: float) -> SessionRecord:
+    return provider_mark("idp", "their-session", at, LONG_AFTER)
+
+
+def test_a_mark_that_workers_of_two_steps_wrote_at_once_is_one_mark() -> None:
+    """Where both stores hold a mark, every worker sees the later end, and moving leaves one mark and no fault (L24)."""
+    for in_old, in_new in ((NOW, NOW + 9), (NOW + 9, NOW)):
+        world = World()
+        world.old.store.create(a_mark(in_old))
+        world.new.store.create(a_mark(in_new))
+        key = a_mark(NOW).key
+        for worker in (world.first, world.second):
+            assert run(worker.load(key)).last_seen_at == NOW + 9
+        run(whole_move(world.second))
+        for held in (world.new.store.load(key), run(world.first.load(key)), run(world.second.load(key))):
+            assert (held.last_seen_at, held.ended_at) == (NOW + 9, None)
+
+
+def test_no_mark_is_lost_or_made_earlier_in_orders() -> None:
+    """Ends at the provider that two workers mark while their mark moves: everybody reads the later one (L24)."""
+
+    async def marked(worker: AsyncMovingStore, mark: SessionRecord) -> None:
+        touch = Touch(mark.last_seen_at, None, mark.keep_until)
+        if await worker.touch(mark.key, touch) is None:
+            try:
+                await worker.create(mark)
+            except KeyError:
+                assert await worker.touch(mark.key, touch) is not None
+
+    chance = random.Random(24)
+    for number in range(4000):
+        world = World()
+        if number % 2:
+            world.old.store.create(a_mark(NOW))
+        workers = [chance.choice((world.first, world.second)) for _ in range(2)]
+        works = [marked(worker, a_mark(at)) for worker, at in zip(workers, (NOW + 60, NOW + 50), strict=True)]
+        order = [chance.randrange(3) for _ in range(30)] + [0] * 30
+        interleaved([whole_move(world.second), *works][:: chance.choice((1, -1))], iter(order))
+        seen = [run(worker.load(a_mark(NOW).key)) for worker in (world.first, world.second)]
+        run(whole_move(world.second))
+        for held in (*seen, world.new.store.load(a_mark(NOW).key)):
+            assert (held.last_seen_at, held.ended_at, held.keep_until) == (NOW + 60, None, LONG_AFTER)
+
+
+def test_a_mark_stays_where_the_new_store_was_moved_out_of() -> None:
+    """A mark is no more moved into a store that sessions have left than a session is: it stays, and is named."""
+    store, back = MemoryStore(), MemoryStore()
+    for held in (store, back):
+        held.create(a_mark(NOW))
+    back.end(a_mark(NOW).key, "moved", NOW, LONG_AFTER)
+    done = MovingStore(store, back).move_some(None, 10, NOW)
+    assert (done.moved, len(done.failed)) == (0, 1)
+    held_still = store.load(a_mark(NOW).key)
+    assert held_still is not None
+    assert held_still.ended_at is None
 
 
 def test_a_fault_of_the_new_store_moves_nothing() -> None:
