@@ -5,8 +5,9 @@ Everything is written `async` once. Over a blocking client nothing ever suspends
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any, Final, Protocol
 
 import redis
@@ -77,6 +78,12 @@ def link_to(client: Any) -> Link:  # Any: a client of redis-py
     return DirectLink(client)
 
 
+async def _closed(closing: Awaitable[None]) -> None:
+    """Wait until connections are closed; they are gone too where the other side is late to say good-bye."""
+    with contextlib.suppress(*FAULTS):
+        await closing
+
+
 class DirectLink:
     """One server."""
 
@@ -134,8 +141,8 @@ class DirectLink:
         sentinels = getattr(getattr(pool, "sentinel_manager", None), "sentinels", [])
         for client in (self._client, *sentinels):  # whoever was made from a pool or by a Sentinel's leaves it open
             if self._awaits:
-                await client.aclose()
-                await client.connection_pool.disconnect()
+                await _closed(client.aclose())
+                await _closed(client.connection_pool.disconnect())
             else:
                 client.close()
                 client.connection_pool.disconnect()
@@ -225,7 +232,11 @@ class ClusterLink:
 
     async def close(self) -> None:
         if self._awaits:
-            await self._client.aclose()
+            nodes = self._client.nodes_manager
+            await _closed(self._client.aclose())
+            # After a fault the client is to learn the slots anew, and until then it closes nothing.
+            await _closed(nodes.aclose())
+            await _closed(nodes.aclose("startup_nodes"))
         else:
             self._client.disconnect_connection_pools()  # its `close` leaves those of the nodes open
             self._client.close()
