@@ -197,7 +197,7 @@ def race(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Any, 
     store = STORES[name.removeprefix("near-")](tmp_path)
     if name.startswith("near-"):
         store = near_cache(store)
-        store._listen_beside()
+        store.listen()
         wait_until(lambda: bool(store.state.open), "the near cache")
     yield store, RUNNERS[runner]
     if hasattr(store, "stop"):

@@ -55,7 +55,7 @@ def ways() -> list[Any]:  # Any: what pytest.param returns
 def opened(store: Any) -> Any:  # Any: a store of either form, and its near cache
     """Return a near cache that is open from the start."""
     near = near_cache(store)
-    near._listen_beside()
+    near.listen()
     wait_until(lambda: near.state.open, "the near cache")
     return near
 

@@ -14,8 +14,13 @@ from session_middleware.runtime.loops import (
 )
 from session_middleware.runtime.places import LoopPlaces, ThreadPlaces
 from session_middleware.runtime.threads import Flag, Mutex, PerThread, beside, is_awaited, mutex, this_thread
+from session_middleware.runtime.waits import Bell, Interruptible, at_once, side_by_side
 
 __all__ = [
+    "Bell",
+    "Interruptible",
+    "at_once",
+    "side_by_side",
     "Flag",
     "LoopPlaces",
     "LoopRuntime",

@@ -142,7 +142,7 @@ class Process:
 
     def open(self) -> Process:
         """Wait until the cache is open."""
-        self.near._listen_beside()
+        self.near.listen()
         wait_until(lambda: self.near.state.open, "the near cache")
         return self
 

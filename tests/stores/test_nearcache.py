@@ -16,9 +16,10 @@ import pytest
 
 from session_middleware.core.lifetime import Touch
 from session_middleware.errors import SettingsError
+from session_middleware.stores import line
 from session_middleware.stores.base import AddsOnce, Caches, Caps, EndsBefore, Prunes, Recognises
 from session_middleware.stores.memory import MemoryStore
-from session_middleware.stores.nearcache import AsyncNearCache, NearCache, listening, near_cache
+from session_middleware.stores.nearcache import AsyncNearCache, NearCache, near_cache
 from session_middleware.testing.reference_record import reference_record
 from tests.stores.announcing_store import PATIENCE, AnnouncingStore, AwaitedStore, Line, Monotonic, Plain
 from tests.stores.forked import in_child
@@ -392,7 +393,7 @@ def test_a_lost_line_closes_the_cache(near: Plain, store: AnnouncingStore, caplo
     assert near.state.entries == 0
     assert near.state.lost == 1
     assert [one.getMessage() for one in caplog.records] == [
-        "The near cache cannot listen (ConnectionResetError); every call goes to the store."
+        "The store's announcements cannot be heard (ConnectionResetError); every call goes to the store."
     ]
     store.end(*END)  # nobody heard
     assert near.load(KEY).ended_at is not None
@@ -576,7 +577,7 @@ def test_no_thread_to_be_had(
 
     near = make()
     with monkeypatch.context() as patch:
-        patch.setattr("session_middleware.stores.nearcache.listening.beside", none_left)
+        patch.setattr("session_middleware.stores.line.beside", none_left)
         assert near.load(KEY) == RECORD
         assert near.load(KEY) == RECORD
     assert store.lines == []
@@ -774,7 +775,7 @@ def test_what_a_child_begins_with(near: Plain, store: AnnouncingStore, stopped: 
     if stopped:
         near.stop()
         line.wait_closed()
-    listening._begin_anew(near.near)
+    line._begin_anew(near.near)
     assert near.state.entries == 0
     assert not near.state.open
     assert near.near._closed.is_set() is stopped
@@ -832,7 +833,7 @@ def test_a_cache_that_nobody_has_is_let_go(store: AnnouncingStore) -> None:
     assert gone() is None
     if hasattr(os, "fork"):
         assert in_child(lambda: None) == ""
-    listening._begin_anew(None)  # what a child does about it
+    line._begin_anew(None)  # what a child does about it
 
 
 # --- the end ----------------------------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ def opened(store: Any) -> Any:  # Any: a store of either form, and its near cach
     """Return a near cache that is open: what the contract reads twice it reads near."""
     near = near_cache(store)
     _made.append(near)
-    near._listen_beside()
+    near.listen()
     wait_until(lambda: near.state.open, "the near cache")
     return near
 

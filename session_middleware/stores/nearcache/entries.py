@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 from session_middleware.core.record import SessionRecord
 from session_middleware.runtime import mutex
+from session_middleware.stores.line import NEVER
 
-__all__ = ["NEVER", "Entries", "Fill"]
-
-#: An instant before all others.
-NEVER: Final = float("-inf")
+__all__ = ["Entries", "Fill"]
 
 
 class Fill:
