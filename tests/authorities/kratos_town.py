@@ -24,6 +24,9 @@ FEW = ["asgi", "wsgi"]
 COOKIE = "ory_kratos_session"
 APP = "https://app.example"
 
+#: Seconds for a call where slowness is not the subject: a machine may stop for longer than the default of 3 s.
+PATIENCE = 30.0
+
 
 class Watched(KratosAuthority):
     """An authority that knows its copies: Django makes one for each handler, and each has connections of its own."""
@@ -59,6 +62,7 @@ class Town:
         """Return an authority that asks the stand-in, with its admin listener or without."""
         options.setdefault("lifespan", 3600.0)
         options.setdefault("app_url", APP)
+        options.setdefault("timeout", PATIENCE)
         if admin:
             options.setdefault("admin_url", self.here.admin_url)
         self.made.append(Watched(self.here.public_url, **options))

@@ -22,6 +22,9 @@ MODES = [*FEW, "django_asgi", "django_wsgi", "fastapi", "flask", "starlette"]
 
 TOKEN_COOKIE, JWT_COOKIE = "stytch_session", "stytch_session_jwt"
 
+#: Seconds for a call where slowness is not the subject: a machine may stop for longer than the default of 3 s.
+PATIENCE = 30.0
+
 
 class Shop:
     """A stage with a Stytch project beside it."""
@@ -34,7 +37,7 @@ class Shop:
     def authority(self, **options: Any) -> StytchAuthority:
         """Return an authority that asks the stand-in."""
         project = self.stytch
-        options = {"base_url": self.base_url, "b2b": project.b2b, **options}
+        options = {"base_url": self.base_url, "b2b": project.b2b, "timeout": PATIENCE, **options}
         self.made.append(StytchAuthority(project.project_id, project.secret, **options))
         return self.made[-1]
 

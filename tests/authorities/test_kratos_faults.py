@@ -12,7 +12,7 @@ from session_middleware.testing.scenarios.expect import served as served_page
 from session_middleware.testing.stand_ins import served
 from session_middleware.testing.stand_ins._kratos_faults import KratosFaults
 from session_middleware.testing.stand_ins.kratos import KratosCredential, KratosStandIn
-from tests.authorities.kratos_town import FEW, Town, town
+from tests.authorities.kratos_town import FEW, PATIENCE, Town, town
 
 
 @pytest.fixture(params=FEW)
@@ -75,7 +75,7 @@ ALL = [down, slow, throttled, garbled, half_a_session, outage, forbidden, missin
 def test_a_fault_is_no_logout(mode: str, fault: object, admin: bool) -> None:
     """While Kratos cannot be asked the answer is 503, for minutes if need be; afterwards the session goes on."""
     with town(mode) as place:
-        alice, browser = signed_in(place, admin=admin, timeout=1.0 if fault is slow else 3.0)
+        alice, browser = signed_in(place, admin=admin, timeout=1.0 if fault is slow else PATIENCE)
         fault(place.kratos.faults)  # type: ignore[operator]
         for _ in range(1 if fault is slow else 12):
             unavailable(browser.fetch("/me"))

@@ -14,7 +14,7 @@ from session_middleware.core.record import SessionRecord
 from session_middleware.testing import FakeClock
 from session_middleware.testing.stand_ins import served
 from session_middleware.testing.stand_ins.stytch import StytchStandIn
-from tests.authorities.stytch_shop import JWT_COOKIE, TOKEN_COOKIE
+from tests.authorities.stytch_shop import JWT_COOKIE, PATIENCE, TOKEN_COOKIE
 
 #: No connection is kept: some modes run each request on a loop of its own, which leaves no time to close one.
 LIMITS = httpx2.Limits(max_keepalive_connections=0)
@@ -25,7 +25,7 @@ class Vouching(StytchAuthority):
 
     def attach(self, to: Attached) -> None:
         kind = httpx2.AsyncClient if to.runtime.asynchronous else httpx2.Client
-        self._options = replace(self._options, client=kind(limits=LIMITS))
+        self._options = replace(self._options, client=kind(limits=LIMITS, timeout=PATIENCE), timeout=PATIENCE)
         super().attach(to)
 
     async def verify(self, record: SessionRecord, shown: Shown, now: float) -> Vouch:
