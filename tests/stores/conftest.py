@@ -21,7 +21,8 @@ def sql(url: str) -> Iterator[Callable[..., Any]]:
     """Runs SQL on the tables of `url` as somebody else would."""
     import psycopg
 
-    address, _, schema = url.partition("?schema=")
+    address, _, options = url.partition("?schema=")
+    schema, _, _ = options.partition("&")
     with psycopg.connect(address, autocommit=True) as connection:
         connection.execute(f"SET search_path TO {schema}".encode())
         yield connection.execute

@@ -215,6 +215,7 @@ def new_schema() -> str:
     """Make an empty schema with our tables on the shared server; return the URL of a store on it."""
     from session_middleware.stores.postgres import create_schema
 
-    url = postgres_server().url(query=f"schema=s{os.getpid()}_{next(_numbers)}")
+    # The time limit is long: what a busy machine takes long for is not to look like a server that is down.
+    url = postgres_server().url(query=f"schema=s{os.getpid()}_{next(_numbers)}&timeout=30")
     create_schema(url)
     return url

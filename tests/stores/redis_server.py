@@ -26,6 +26,9 @@ import redis
 
 _prefixes = itertools.count()
 
+#: In the URLs of stores: what a busy machine takes long for is not to look like a server that is down.
+_PATIENT = "timeout=30"
+
 
 class Server:
     """A running redis-server.
@@ -203,9 +206,10 @@ def in_a_cluster(*more: str) -> tuple[list[Server], str]:
 
 
 def url_of(kind: str) -> str:
-    """Return the URL of a kind of Redis, started if need be; skip the test where there is none."""
+    """Return a store's URL of a kind of Redis, started if need be; skip the test where there is none."""
     _program()
-    return standalone().url if kind == "standalone" else cluster() if kind == "cluster" else sentinel()
+    url = standalone().url if kind == "standalone" else cluster() if kind == "cluster" else sentinel()
+    return f"{url}?{_PATIENT}"
 
 
 def _program() -> str:

@@ -149,7 +149,7 @@ def moved(source: str, target: str) -> str:
 @pytest.mark.slow
 def test_nobody_is_signed_out_and_nobody_comes_back(tmp_path: Path) -> None:
     """Users at work and users asleep keep their sessions and counts from SQLite to Redis to PostgreSQL; who left is out."""
-    urls = [f"sqlite:///{tmp_path / 'sessions.db'}", f"{url_of('standalone')}?prefix={a_prefix()}", new_schema()]
+    urls = [f"sqlite:///{tmp_path / 'sessions.db'}", f"{url_of('standalone')}&prefix={a_prefix()}", new_schema()]
     stores: list[Any] = [store_from_url(url) for url in urls]
     app = Deployment(stores[0])
     asleep = [Visitor(app, "asleep") for _ in range(IDLE)]

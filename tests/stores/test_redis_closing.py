@@ -12,13 +12,13 @@ from redis.exceptions import TimeoutError
 
 from session_middleware.stores.redis import AsyncRedisStore
 from session_middleware.testing.reference_record import reference_record
-from tests.stores.redis_server import a_prefix, url_of, wait_until
+from tests.stores.redis_server import a_prefix, cluster, wait_until
 
 
 @pytest.fixture
 def masters() -> Iterator[list[Any]]:  # Any: redis.Redis, whose answers are typed for both its forms
     """A client of each master of the Cluster."""
-    with redis.RedisCluster.from_url(url_of("cluster").partition(",")[0].replace("+cluster", ""), protocol=2) as known:
+    with redis.RedisCluster.from_url(cluster().partition(",")[0].replace("+cluster", ""), protocol=2) as known:
         clients = [redis.Redis(host=node.host, port=node.port, protocol=2) for node in known.get_primaries()]
     yield clients
     for client in clients:
@@ -34,7 +34,7 @@ def test_a_call_that_was_given_up_leaves_no_connection_to_a_cluster(masters: lis
     before = connected(masters)
 
     async def main() -> None:
-        store = AsyncRedisStore.from_url(url_of("cluster"), prefix=a_prefix(), timeout=0.3)
+        store = AsyncRedisStore.from_url(cluster(), prefix=a_prefix(), timeout=0.3)
         keys = [reference_record(n).key for n in range(12)]
         await asyncio.gather(*(store.load(key) for key in keys))
         assert connected(masters) > before
