@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from typing import Any
 
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Error, Page, expect
 
 from session_middleware.testing import FakeClock
 
@@ -15,7 +16,30 @@ from .town import Town
 DIALOG = "session-dialog dialog"
 
 #: Seconds that a busy machine may take for what takes none on an idle one.
-PATIENCE = 10
+PATIENCE = 60
+
+expect.set_options(timeout=PATIENCE * 1000)
+
+#: Counts in each page what it asked and has not yet dealt with: requests, bodies that it reads, turns at the browser's
+#: lock. A message, since timers stand still: what comes of an answer at once is counted before the answer is not.
+UNHEARD = """(() => {
+  window.unheard = 0;
+  const { port1, port2 } = new MessageChannel();
+  port1.onmessage = () => window.unheard--;
+  const heard = () => port2.postMessage(null);
+  const counted = (owner, name) => {
+    const asks = owner[name];
+    owner[name] = function (...of) {
+      const answer = asks.apply(this, of);
+      window.unheard++;
+      answer.then(heard, heard);
+      return answer;
+    };
+  };
+  counted(window, "fetch");
+  counted(Response.prototype, "json");
+  if (navigator.locks) counted(LockManager.prototype, "request");
+})()"""
 
 
 class Person:
@@ -29,6 +53,8 @@ class Person:
         self.context = context
         self.town = town
         self.origin = origin
+        context.set_default_timeout(PATIENCE * 1000)
+        context.add_init_script(UNHEARD)
         if town.clock is not None:
             context.clock.install(time=town.clock())
             context.clock.pause_at(town.clock.advance(1))
@@ -45,16 +71,28 @@ class Person:
         return tab
 
     def passes(self, seconds: float, tabs: Sequence[Tab] = ()) -> None:
-        """Let time pass, on the server and in every tab: in steps, since the tabs' clocks are moved one after another."""
+        """Let time pass, on the server and in every tab: as the tabs tick, so that what one asks in a second is answered in it."""
         clock = self.town.clock
         assert isinstance(clock, FakeClock)
         while seconds > 0:
-            step = min(seconds, 5)
+            step = min(seconds, 1)
             seconds -= step
             clock.advance(step)
-            self.context.clock.run_for(int(step * 1000))
+            self.context.clock.run_for(round(step * 1000))
+            for page in self.context.pages:
+                self.is_answered(page)
         for tab in tabs:
             tab.settle()
+
+    def is_answered(self, page: Page) -> None:
+        """Wait until a page has been told all that it asked; one that leaves for another asks anew there."""
+        end = time.monotonic() + PATIENCE
+        while True:
+            with contextlib.suppress(Error):
+                if not page.evaluate("window.unheard"):
+                    return
+            assert time.monotonic() < end, f"{page.url} still waits for an answer"
+            page.wait_for_timeout(5)
 
 
 class Tab:
@@ -78,7 +116,7 @@ class Tab:
     def settle(self) -> None:
         """Wait until the script has started and what was asked has been answered."""
         self.until("Boolean(window.session) && session.state !== 'unknown'")
-        self.page.evaluate("fetch('/quiet').then((answer) => answer.text())")
+        self.person.is_answered(self.page)
 
     def sign_in(self, user: str = "alice") -> None:
         """Sign in from this page without leaving it."""
