@@ -27,13 +27,13 @@ def somebody(chromium: Any, **limits: Any) -> Iterator[Any]:
 
 
 def test_asked_and_continued(chromium: Any) -> None:
-    """Silence ends after 64 s: nothing for three seconds, the dialog at four, and gone with Continue."""
-    with somebody(chromium, inactivity_timeout=64, absolute_lifetime=900) as person:
+    """Silence ends after 70 s: the dialog comes after ten, not before nine, and is gone with Continue."""
+    with somebody(chromium, inactivity_timeout=70, absolute_lifetime=900) as person:
         began = time.monotonic()
         tab = person.signed_in()
         tab.shows_nothing()
         tab.becomes("warning")
-        assert 2.5 < time.monotonic() - began < 8
+        assert 9 < time.monotonic() - began < 30
         tab.shows(ASKS)
         first = tab.dialog.get_by_role("timer").inner_text()
         tab.until("session.remaining() < 58")
@@ -46,14 +46,14 @@ def test_asked_and_continued(chromium: Any) -> None:
 
 
 def test_ended_by_age(chromium: Any) -> None:
-    """Six seconds is all there is: the dialog says so at once, and says when it is over; the page stays."""
-    with somebody(chromium, inactivity_timeout=6, absolute_lifetime=6) as person:
+    """Twelve seconds is all there is: the dialog says so at once, and says when it is over; the page stays."""
+    with somebody(chromium, inactivity_timeout=12, absolute_lifetime=12) as person:
         began = time.monotonic()
         tab = person.signed_in()
         tab.becomes("warning")
         tab.shows(FINAL)
         tab.becomes("lapsed")
-        assert 4 < time.monotonic() - began < 9
+        assert 11 < time.monotonic() - began < 40
         tab.shows(LAPSED)
         assert tab.page.evaluate("session.reason") == "lifetime"
         assert tab.page.url == f"{person.origin}/"

@@ -60,7 +60,7 @@ def test_two_tabs_that_continue_together_send_one_request(person: Any) -> None:
     a = person.signed_in()
     b = person.tab("/quiet-page")
     person.passes(240, [a, b])
-    person.town.delays["/session/continue"] = 0.3
+    person.town.delays["/session/continue"] = 3.0
     a.button("Continue").click()
     b.button("Continue").click()
     for tab in (a, b):
