@@ -12,6 +12,7 @@ from benchmarks import __main__ as command
 from benchmarks.bars import ADDED, RATIOS, Row, at_least, at_most, judge
 from benchmarks.contenders import GROUPS, make
 from benchmarks.rounds import Effort, Spread, added, hops, ratio
+from benchmarks.server import UVICORN
 from benchmarks.table import bars_table, markdown, write
 
 BARE = {name: group.bare for name, group in GROUPS.items()}
@@ -43,6 +44,26 @@ def test_a_bar_is_judged_by_the_median(ours: float, met: bool) -> None:
     assert (row.met, row.bar) == (met, "≤ 0.2 x")
 
 
+def test_beside_a_ratio_stands_what_a_minimum_reaches() -> None:
+    """What any implementation must add is shown as a share of the same peer's, and has no bar of its own."""
+    times = {"bare": [10.0] * 3, "ours-memory": [14.0] * 3, "session-middleware": [20.0] * 3, "minimum": [11.0] * 3}
+    row, least = judge({"starlette": times}, BARE)
+    assert (row.met, least.value[:4], least.bar, least.met) == (False, "0.10", "", None)
+    assert least.title.startswith(row.title)
+
+
+@pytest.mark.parametrize("group", ["starlette", "fastapi200", "flask"])
+def test_the_minimum_carries_as_many_cookies_as_we_do(group: str) -> None:
+    """What a framework pays for reading our cookies, it pays for the minimum's too."""
+    sizes = []
+    for name in ("ours-memory", "minimum"):
+        contender = make(group, name)
+        contender.sign_in()
+        sizes.append([len(pair) for pair in contender.client.jar.header.split("; ")])
+        contender.client.close()
+    assert sizes[0] == pytest.approx(sizes[1], abs=8)
+
+
 def test_an_added_bar_is_judged_in_microseconds() -> None:
     """The bridge's bar is no ratio but 60 us above the framework's own middleware."""
     times = {"djangoauth": {"auth": [400.0] * 3, "auth-ours-memory": [461.0] * 3}}
@@ -59,7 +80,8 @@ def test_single_figures_have_bars_in_both_directions() -> None:
 def test_every_bar_names_contenders_that_exist() -> None:
     """A bar whose contender is misspelt would never be judged."""
     for bar in RATIOS:
-        assert {bar.name, bar.peer} <= set(GROUPS[bar.group].others), bar
+        assert {bar.name, bar.peer, bar.minimum} <= set(GROUPS[bar.group].others), bar
+    assert set(UVICORN) <= set(GROUPS["starlette"].others)
     for more in ADDED:
         assert more.name in GROUPS[more.group].others, more
     assert {bar.peer for bar in RATIOS if bar.group in command.PEERS} >= set(command.PEERS.values())

@@ -77,6 +77,7 @@ _STARLETTE = {
     "session-middleware": "Starlette SessionMiddleware",
 }
 MINIMUM = "a hand-written minimum without rules"
+MINIMUM_REDIS = "a hand-written minimum without rules, one GET"
 _IN_MEMORY = {name: _STARLETTE[name] for name in ("ours-memory", "session-middleware")} | {"minimum": MINIMUM}
 GROUPS: dict[str, Group] = {
     "starlette": Group(
@@ -87,6 +88,7 @@ GROUPS: dict[str, Group] = {
             "ours-near-redis": "**ours**, Redis behind the near cache",
             "ours-redis": "**ours**, Redis",
             "minimum": MINIMUM,
+            "minimum-redis": MINIMUM_REDIS,
             "get-redis": "one GET of as many bytes, and nothing else",
             "starsessions-memory": "starsessions, InMemoryStore",
             "starsessions-redis": "starsessions, Redis",
@@ -128,6 +130,8 @@ GROUPS: dict[str, Group] = {
             "ours-memory": "**ours**, MemoryStore",
             "ours-sqlite": "**ours**, SQLiteStore",
             "ours-redis": "**ours**, Redis",
+            "minimum": MINIMUM,
+            "minimum-redis": MINIMUM_REDIS,
             "get-redis": "one GET of as many bytes, and nothing else",
             "cookie": "Flask's cookie session",
             "cookie-permanent": "Flask's cookie session, permanent (rolling)",
@@ -141,10 +145,14 @@ GROUPS: dict[str, Group] = {
         {
             "ours-memory": "**ours**, MemoryStore",
             "ours-sqlite": "**ours**, SQLiteStore",
+            "ours-redis": "**ours**, Redis",
+            "minimum": MINIMUM,
+            "minimum-redis": MINIMUM_REDIS,
             "signed_cookies": "signed_cookies",
             "signed_cookies-save": "signed_cookies, saved every request",
             "cache": "cache (locmem)",
             "cache-save": "cache (locmem), saved every request",
+            "cache-redis": "cache (Redis)",
             "db": "db (SQLite, WAL, NORMAL)",
             "db-save": "db (SQLite, WAL, NORMAL), saved every request",
         },
@@ -156,8 +164,12 @@ GROUPS: dict[str, Group] = {
         {
             "ours-memory": "**ours**, MemoryStore",
             "ours-sqlite": "**ours**, SQLiteStore",
+            "ours-redis": "**ours**, Redis",
+            "minimum": MINIMUM,
+            "minimum-redis": MINIMUM_REDIS,
             "cache": "cache (locmem)",
             "cache-save": "cache (locmem), saved every request",
+            "cache-redis": "cache (Redis)",
         },
         options="asgi",
     ),

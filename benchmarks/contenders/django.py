@@ -5,7 +5,9 @@ The database is SQLite as one would tune it: WAL, synchronous NORMAL, a connecti
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from inspect import iscoroutinefunction
 from typing import Any
 
 import django
@@ -14,15 +16,17 @@ from django.core.asgi import get_asgi_application
 from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
+from django.utils.decorators import sync_and_async_middleware
 
 from benchmarks.clients import ASGIClient, WSGIClient
-from benchmarks.contenders import SECRET, Contender, ours
+from benchmarks.contenders import SECRET, Contender, minimum, ours
 
 __all__ = ["make"]
 
 View = Callable[[HttpRequest], Any]
 SESSIONS = "django.contrib.sessions.middleware.SessionMiddleware"
 AUTHENTICATION = "django.contrib.auth.middleware.AuthenticationMiddleware"
+MINIMUM = "benchmarks.contenders.django.minimal"
 OURS = "session_middleware.adapters.django.SessionLifetimeMiddleware"
 
 #: Django finds the routes here; a contender sets them.
@@ -33,8 +37,8 @@ def make(name: str, options: str, counting: bool) -> Contender:
     """Make a contender by name; the option is the side of Django, "wsgi" or "asgi"."""
     words = name.split("-")
     with_auth = words[0] == "auth"
-    kind = "-".join(words[1:]) if with_auth else name
-    store = ours.store(words[-1], counting) if "ours" in words else None
+    on_loop, with_redis = options == "asgi", words[-1] == "redis"
+    store = ours.store(words[-1], counting, asynchronous=on_loop) if "ours" in words else None
     engine = "cache" if with_auth else words[0]
     has_sessions = with_auth or engine in ("signed_cookies", "cache", "db")
     folder = ours.folder()
@@ -47,11 +51,12 @@ def make(name: str, options: str, counting: bool) -> Contender:
             *([SESSIONS] if has_sessions else []),
             *([AUTHENTICATION] if with_auth else []),
             *([OURS] if store is not None else []),
+            *([MINIMUM] if engine == "minimum" else []),
         ],
         SESSION_ENGINE=f"django.contrib.sessions.backends.{engine if has_sessions else 'cache'}",
-        SESSION_SAVE_EVERY_REQUEST=name.endswith("-save"),
+        SESSION_SAVE_EVERY_REQUEST="save" in words,
         SESSION_COOKIE_SECURE=True,
-        CACHES={"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}},
+        CACHES={"default": _cache(with_redis)},
         SESSION_LIFETIME={"store": store},
         LOGIN_URL="/login",
         DATABASES={
@@ -74,6 +79,11 @@ def make(name: str, options: str, counting: bool) -> Contender:
         views = _with_auth(options)
     elif store is not None:
         views = _ours(options)
+    elif engine == "minimum":
+        _client[:] = [ours.redis_client(asynchronous=on_loop)] if with_redis else []
+        views = _minimum(options)
+    elif with_redis and on_loop:
+        views = _peer_awaited()
     else:
         views = _peer(options) if has_sessions else _bare(options)
     me, login = views
@@ -81,13 +91,22 @@ def make(name: str, options: str, counting: bool) -> Contender:
     if store is not None:
         traffic = ours.traffic(store)
     else:
-        traffic = _counted(kind.removesuffix("-save")) if counting and has_sessions else lambda: (0, 0)
+        traffic = _counted(engine) if counting and has_sessions else lambda: (0, 0)
     app: Any
     if options == "wsgi":
         app = get_wsgi_application()
         return Contender(WSGIClient(app), "/me", traffic, app)
     app = get_asgi_application()
     return Contender(ASGIClient(app), "/me", traffic, app)
+
+
+def _cache(with_redis: bool) -> dict[str, str]:
+    if with_redis:
+        return {
+            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            "LOCATION": os.environ["BENCHMARK_REDIS_URL"],
+        }
+    return {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
 
 
 def _tables() -> None:
@@ -124,6 +143,75 @@ def _peer(side: str) -> tuple[View, View]:
 
     # In memory, a read needs no thread: what is measured is their middleware, at its best.
     return _on(side, me), _on(side, login)
+
+
+def _peer_awaited() -> tuple[View, View]:
+    """Views that wait for a server as Django's pages say: on a loop, by the session's awaited methods."""
+
+    async def me(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(await request.session.aget("user"))
+
+    async def login(request: HttpRequest) -> HttpResponse:
+        await request.session.aset("user", "alice")
+        return HttpResponse("welcome")
+
+    return me, login
+
+
+#: The client of the minimum with one GET, in its one process.
+_client: list[Any] = []
+
+
+@sync_and_async_middleware
+def minimal(get_response: Any) -> Any:  # Any: what Django gives and takes
+    """The hand-written minimum as Django's middleware: in memory, or with one GET."""
+    known, client = minimum.Known(), _client[0] if _client else None
+
+    def began(request: Any, held: bytes | None) -> None:
+        is_signed_in = (
+            known.is_signed_in(request.META.get("HTTP_COOKIE")) if client is None else not minimum.has_ended(held)
+        )
+        if is_signed_in:
+            request.minimum = minimum.ALICE
+
+    def finished(response: Any) -> Any:
+        response.headers["Vary"] = "Cookie"
+        response.headers["Cache-Control"] = "private, no-cache"
+        return response
+
+    def blocking(request: Any) -> Any:
+        began(request, None if client is None else client.get(minimum.KEY))
+        return finished(get_response(request))
+
+    async def awaited(request: Any) -> Any:
+        began(request, None if client is None else await client.get(minimum.KEY))
+        return finished(await get_response(request))
+
+    return awaited if iscoroutinefunction(get_response) else blocking
+
+
+def _minimum(side: str) -> tuple[View, View]:
+    def me(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(request.minimum)  # type: ignore[attr-defined]
+
+    def entered() -> HttpResponse:
+        answer = HttpResponse("welcome")
+        for line in minimum.COOKIES:
+            name, _, value = line.partition(";")[0].partition("=")
+            answer.set_cookie(name, value, secure=True, httponly=True)
+        return answer
+
+    def login(request: HttpRequest) -> HttpResponse:
+        if _client:
+            _client[0].set(minimum.KEY, minimum.record(ours.RECORD_BYTES))
+        return entered()
+
+    async def alogin(request: HttpRequest) -> HttpResponse:
+        if _client:
+            await _client[0].set(minimum.KEY, minimum.record(ours.RECORD_BYTES))
+        return entered()
+
+    return (me, login) if side == "wsgi" else (_on(side, me), alogin)
 
 
 def _ours(side: str) -> tuple[View, View]:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from flask import Flask, session
+from flask import Flask, Response, request, session
 
 from benchmarks.clients import WSGIClient
-from benchmarks.contenders import SECRET, Contender, ours
+from benchmarks.contenders import SECRET, Contender, minimum, ours
 
 __all__ = ["make"]
 
@@ -26,6 +26,8 @@ def make(name: str, options: str, counting: bool) -> Contender:
         _bare(app)
     elif name == "get-redis":
         _get(app)
+    elif name.startswith("minimum"):
+        _minimum(app, with_redis=name == "minimum-redis")
     elif name.startswith("ours-"):
         traffic = _ours(app, name.removeprefix("ours-"), counting)
     else:
@@ -35,7 +37,7 @@ def make(name: str, options: str, counting: bool) -> Contender:
     return Contender(WSGIClient(app), "/me", traffic, app)
 
 
-def _route(app: Flask, me: Callable[[], str], login: Callable[[], str]) -> None:
+def _route(app: Flask, me: Callable[[], str], login: Callable[[], Any]) -> None:
     app.add_url_rule("/me", "me", me)
     app.add_url_rule("/login", "login", login, methods=["POST"])
 
@@ -59,6 +61,40 @@ def _get(app: Flask) -> None:
         client.set("minimum", bytes(ours.RECORD_BYTES))
         return "welcome"
 
+    _route(app, me, login)
+
+
+def _minimum(app: Flask, *, with_redis: bool) -> None:
+    """The hand-written minimum around the whole app: in memory, or with one GET."""
+    client = ours.redis_client(asynchronous=False) if with_redis else None
+    known, inner = minimum.Known(), app.wsgi_app
+
+    def me() -> str:
+        subject: str = request.environ["minimum"]
+        return subject
+
+    def login() -> Response:
+        if client is not None:
+            client.set(minimum.KEY, minimum.record(ours.RECORD_BYTES))
+        answer = Response("welcome")
+        for line in minimum.COOKIES:
+            answer.headers.add("Set-Cookie", line)
+        return answer
+
+    def around(environ: Any, start_response: Any) -> Any:
+        def finished(status: str, headers: list[tuple[str, str]], fault: Any = None) -> Any:
+            headers += [("Vary", "Cookie"), ("Cache-Control", "private, no-cache")]
+            return start_response(status, headers, fault)
+
+        if client is None:
+            signed_in = known.is_signed_in(environ.get("HTTP_COOKIE"))
+        else:
+            signed_in = not minimum.has_ended(client.get(minimum.KEY))
+        if signed_in:
+            environ["minimum"] = minimum.ALICE
+        return inner(environ, finished)
+
+    app.wsgi_app = around  # type: ignore[method-assign]
     _route(app, me, login)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -15,7 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route, Router
 
 from benchmarks.clients import ASGIClient
-from benchmarks.contenders import SECRET, Contender, ours
+from benchmarks.contenders import SECRET, Contender, minimum, ours
 
 __all__ = ["make"]
 
@@ -76,28 +75,23 @@ def _ours(detail: str, counting: bool) -> Made:
 
 
 class _Minimum:
-    """The least that could be called a session check: one look at a dict, and headers that keep caches out.
+    """The hand-written minimum as a middleware: in memory, or with one GET."""
 
-    No rule but a deadline, no routes, no login of its own: what is left of our work when all that we do is left out.
-    """
-
-    def __init__(self, app: Any) -> None:
-        self.app = app
-        self.known: dict[bytes, tuple[str, float]] = {}
+    def __init__(self, app: Any, client: Any = None) -> None:  # Any: an ASGI app, a client of redis-py
+        self.app, self.client = app, client
+        self.known = minimum.Known()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
         cookie = b""
         for name, value in scope["headers"]:
             if name == b"cookie":
                 cookie = value
-        found = self.known.get(cookie)
-        if found is not None and time.time() < found[1]:
-            scope["minimum"] = found[0]
-        elif cookie:
-            self.known[cookie] = ("alice", time.time() + 3600)
+        if self.client is None:
+            signed_in = self.known.is_signed_in(cookie)
+        else:
+            signed_in = not minimum.has_ended(await self.client.get(minimum.KEY))
+        if signed_in:
+            scope["minimum"] = minimum.ALICE
 
         def finished(message: Any) -> Any:
             if message["type"] == "http.response.start":
@@ -112,10 +106,20 @@ class _Minimum:
 
 
 def _minimum(detail: str, counting: bool) -> Made:
-    async def me(request: Request) -> Response:
-        return PlainTextResponse(request.scope.get("minimum", "alice"))
+    client = ours.redis_client(asynchronous=True) if detail == "redis" else None
 
-    return (me, me), [Middleware(_Minimum)], _nothing
+    async def me(request: Request) -> Response:
+        return PlainTextResponse(request.scope["minimum"])
+
+    async def login(request: Request) -> Response:
+        if client is not None:
+            await client.set(minimum.KEY, minimum.record(ours.RECORD_BYTES))
+        answer = PlainTextResponse("welcome")
+        for line in minimum.COOKIES:
+            answer.headers.append("set-cookie", line)
+        return answer
+
+    return (me, login), [Middleware(_Minimum, client=client)], _nothing
 
 
 def _get(detail: str, counting: bool) -> Made:
