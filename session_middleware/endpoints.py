@@ -14,7 +14,7 @@ from typing import Final, Literal
 from urllib.parse import quote
 from uuid import uuid4
 
-from session_middleware import client, provider_routes
+from session_middleware import client, provider_routes, provider_users
 from session_middleware.authorities.base import SignsOut
 from session_middleware.authorities.routes import Endpoint
 from session_middleware.core import pages
@@ -278,7 +278,7 @@ class Endpoints:
 
     async def _end_others(self, call: Call) -> Reply:
         record = _own(call.x)
-        await self.engine.end_all(record.subject, call.x.now, except_keys=(record.key,))
+        await provider_users.end_all(self.engine, record.subject, call.x.now, (record.key,))
         return done(call.x.facts, self._url(call.x, "list"))
 
     async def _mine(self, x: Exchange) -> list[SessionRecord]:

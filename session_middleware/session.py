@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from session_middleware import provider_users
 from session_middleware.core.exchange import Exchange
 from session_middleware.core.instants import epoch
 from session_middleware.core.lifetime import Verdict
@@ -296,7 +297,12 @@ class Session(_View):
         self._run(self._engine.logout(self._x))
 
     def end_others(self) -> int:
-        """End all other sessions of this user; return how many there were."""
+        """End all other sessions of this user, as `Sessions.end_all` does; return how many there were here.
+
+        Raises:
+            SessionError: nobody is signed in.
+            StoreUnavailable: not all of them could be ended.
+        """
         count: int = self._run(_end_others(self._engine, self._x))
         return count
 
@@ -392,7 +398,7 @@ async def _end_others(engine: Engine, x: Exchange) -> int:
     record = await engine.live(x, "end_others")
     # The session that step_up carries on is this one, and ends when the response starts (L12).
     mine = (record.key,) if x.stepped_from is None else (record.key, x.stepped_from)
-    return await engine.end_all(record.subject, x.now, except_keys=mine)
+    return await provider_users.end_all(engine, record.subject, x.now, mine)
 
 
 class _Outside:
@@ -409,7 +415,13 @@ class _Outside:
 
     async def _end_all(self, subject: str, except_id: str | None) -> int:
         keep = () if except_id is None else (key_of(except_id),)
-        return await self._engine.end_all(subject, self._engine.clock(), except_keys=keep)
+        return await provider_users.end_all(self._engine, subject, self._engine.clock(), keep)
+
+    async def _list_at_provider(self, subject: str) -> list[ProviderSession]:
+        return [*await provider_users.list_at_provider(self._engine, subject, self._engine.clock())]
+
+    async def _end_at_provider(self, id: str) -> int:
+        return await provider_users.end_at_provider(self._engine, id, self._engine.clock())
 
     async def _end_before(self, instant: datetime | float) -> None:
         await self._engine.end_before(epoch("instant", instant), self._engine.clock())
@@ -439,8 +451,33 @@ class Sessions(_Outside):
         return run_sync(self._end(id))
 
     def end_all(self, subject: str, except_id: str | None = None) -> int:
-        """End all sessions of a user, but for one if given; return how many were alive."""
+        """End all sessions of a user, but for one if given; return how many were alive here.
+
+        Those at the provider end too, also those never seen here, where the authority has the rights to ask for them
+        (Stytch; Kratos with `admin_url`; Auth0 with `management`): else their credential would begin the next session.
+
+        Raises:
+            StoreUnavailable: an end could not be stored, or ours have ended and the provider does not answer; do it again.
+        """
         return run_sync(self._end_all(subject, except_id))
+
+    def list_at_provider(self, subject: str) -> Sequence[ProviderSession]:
+        """Return the live sessions of a user at the provider behind the app, also those never seen here.
+
+        Raises:
+            SessionError: the authority has not the rights for it, or no such thing (`code="not_supported"`).
+            StoreUnavailable: the provider does not answer.
+        """
+        return run_sync(self._list_at_provider(subject))
+
+    def end_at_provider(self, id: str) -> int:
+        """End a session by its id at the provider, there and here; return how many of ours stood on it.
+
+        Raises:
+            SessionError: as `list_at_provider`.
+            StoreUnavailable: the end could not be stored, or the provider does not answer; do it again.
+        """
+        return run_sync(self._end_at_provider(id))
 
     def end_before(self, instant: datetime | float) -> None:
         """End every session authenticated before an instant: after a breach, say. Constant time."""
@@ -466,6 +503,14 @@ class AsyncSessions(_Outside):
     async def end_all(self, subject: str, except_id: str | None = None) -> int:
         """As `Sessions.end_all`."""
         return await self._end_all(subject, except_id)
+
+    async def list_at_provider(self, subject: str) -> Sequence[ProviderSession]:
+        """As `Sessions.list_at_provider`."""
+        return await self._list_at_provider(subject)
+
+    async def end_at_provider(self, id: str) -> int:
+        """As `Sessions.end_at_provider`."""
+        return await self._end_at_provider(id)
 
     async def end_before(self, instant: datetime | float) -> None:
         """As `Sessions.end_before`."""

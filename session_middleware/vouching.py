@@ -18,6 +18,7 @@ from session_middleware.authorities.base import (
     Ends,
     Extended,
     Extends,
+    Lists,
     NeedsBrowser,
     NotExtended,
     Shown,
@@ -73,6 +74,7 @@ class Vouching:
         self.adopts: Adopts | None = authority if isinstance(authority, Adopts) else None
         self.extends: Extends | None = authority if isinstance(authority, Extends) else None
         self.ends: Ends | None = authority if isinstance(authority, Ends) else None
+        self.lists: Lists | None = authority if isinstance(authority, Lists) else None
         self.reads_headers = self.adopts is not None and bool(self.adopts.headers)
         self._runtime = to.runtime
         self.keys = to.keys

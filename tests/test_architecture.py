@@ -27,10 +27,11 @@ MAY = {
     "adopting": {"core", "authorities", "verbs", "vouching"},
     "watch": {"engine", "core", "runtime", "stores"},
     "engine": {"core", "stores", "authorities", "runtime", "events", "reach", "issuer", "vouching", "adopting"},
-    "session": {"engine", "core", "runtime", "provider_tokens"},
+    "session": {"engine", "core", "runtime", "provider_tokens", "provider_users"},
     "provider_routes": {"engine", "core", "authorities", "stores"},
     "provider_tokens": {"engine", "core", "authorities", "stores"},
-    "endpoints": {"engine", "core", "authorities", "provider_routes", "client"},
+    "provider_users": {"engine", "core", "authorities"},
+    "endpoints": {"engine", "core", "authorities", "provider_routes", "provider_users", "client"},
     "client": {"core"},
     "adapters": {
         "adapters",

@@ -256,14 +256,21 @@ class Ends(Protocol):
 
 @runtime_checkable
 class Lists(Protocol):
-    """An authority that knows all sessions of a user, also those never seen here."""
+    """An authority that knows all sessions of a user, also those never seen here: what `Sessions.end_all` ends too.
+
+    Attributes:
+        knows_users: whether it may be asked: it has the rights that this takes, and calls its users what we call them.
+    """
+
+    @property
+    def knows_users(self) -> bool: ...
 
     async def list(self, subject: str, now: float) -> Sequence[ProviderSession]:
-        """Return the live ones."""
+        """Return the live ones; none for somebody whom it does not know. Raises where it cannot say."""
         ...
 
     async def end_all(self, subject: str, now: float) -> None:
-        """End all of them."""
+        """End all of them; that there are none is as good. Raises where it cannot say."""
         ...
 
 

@@ -40,6 +40,7 @@ class Desk:
     name = "desk"
     cookies: tuple[str, ...] = ("stay",)
     headers: tuple[str, ...] = ()
+    knows_users = True
 
     def __init__(self, interval: float | None = 0.0) -> None:
         self.verify_interval = interval
@@ -107,9 +108,16 @@ class Desk:
         return EndedThere(("stay=; Max-Age=0; Path=/; Secure",))
 
     async def list(self, subject: str, now: float) -> Sequence[ProviderSession]:
-        return [ProviderSession(id, stay.proven_at) for id, stay in self.stays.items() if stay.guest == subject]
+        self.calls.append(f"list {subject}")
+        if self.fault is not None:
+            raise self.fault
+        found = [(id, stay) for id, stay in self.stays.items() if stay.guest == subject and not stay.over]
+        return [ProviderSession(id, stay.proven_at, stay.ends_at, self.name) for id, stay in found]
 
     async def end_all(self, subject: str, now: float) -> None:
+        self.calls.append(f"end all of {subject}")
+        if self.fault is not None:
+            raise self.fault
         for stay in self.stays.values():
             stay.over = stay.over or stay.guest == subject
 

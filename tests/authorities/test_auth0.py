@@ -37,12 +37,14 @@ from session_middleware.authorities.calls import ProviderFault
 from session_middleware.authorities.routes import Serves
 from session_middleware.core.record import SessionRecord
 from session_middleware.runtime import ThreadRuntime, run_sync
+from session_middleware.session import Sessions
 from session_middleware.stores.memory import MemoryStore
 from session_middleware.testing import AuthorityContract, FakeClock
 from session_middleware.testing.authority_contract import attach
 from session_middleware.testing.browser import Answer as Response
 from session_middleware.testing.reference_record import reference_record
 from session_middleware.testing.scenarios.expect import problem, served
+from session_middleware.testing.stage import KEY
 from session_middleware.testing.stand_ins import served as on_loopback
 from session_middleware.testing.stand_ins._faults import Answer
 from session_middleware.testing.stand_ins.auth0 import Auth0StandIn
@@ -246,8 +248,10 @@ def test_fifty_requests_at_once() -> None:
         Answer(500),
         Answer(200, b"<html>"),
         Answer(200, b'{"id": "another"}'),
+        Answer(404, b"<html>no such site</html>"),
+        Answer(404, b'{"error": "not_found"}'),
     ],
-    ids=["401", "403", "429", "500", "garbage", "another session"],
+    ids=["401", "403", "429", "500", "garbage", "another session", "404 of a proxy", "404 of another kind"],
 )
 def test_an_api_with_faults(town: Auth0Town, fault: Answer) -> None:
     """What is no 404 about this very session ends nothing (L17)."""
@@ -287,6 +291,57 @@ def test_a_session_that_is_revoked_here(town: Auth0Town) -> None:
     assert len(town.provider.world.refresh_tokens) == 1
     assert sign_out(other).status == 303
     assert town.provider.revoked == [sid]
+
+
+def outside(town: Auth0Town, **more: Any) -> Sessions:
+    """Return what an operator's task does things with; it knows nobody's cookies."""
+    blocking = {"client": httpx2.Client(limits=httpx2.Limits(max_keepalive_connections=0)), **more}
+    return Sessions(
+        Settings(secret_keys=[KEY]), town.stage.store, authority=town.authority(**blocking), clock=town.stage.clock
+    )
+
+
+def test_an_operator_ends_every_session_of_a_user(town: Auth0Town) -> None:
+    """`Sessions` lists what Auth0 knows, ends one of it by its id there, and all of it beside all of ours."""
+    alice, other = town.person(), town.person("bob")
+    served(alice.sign_in())
+    served(other.sign_in())
+    (sid,) = [session.sid for session in town.provider.world.sessions.values() if session.subject == "alice"]
+    unseen = [town.provider.world.sign_in("alice", None)[0].sid for _ in range(2)]
+    sessions = outside(town, management=OPERATOR)
+    assert {each.id for each in sessions.list_at_provider("alice")} == {sid, *unseen}
+    assert sessions.end_at_provider(unseen[0]) == 0
+    assert town.provider.revoked == [unseen[0]]
+    assert sessions.end_all("alice") == 1
+    assert {session.subject for session in town.provider.world.sessions.values()} == {"bob"}
+    problem(alice.app.fetch("/me"), "signed_out")
+    served(other.app.fetch("/me"))
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({}, "lacks the rights"),
+        ({"management": OPERATOR, "subject": lambda claims: f"user of {claims['sub']}"}, "lacks the rights"),
+    ],
+    ids=["no credentials", "user ids of our own"],
+)
+def test_where_auth0_cannot_be_asked_about_users(town: Auth0Town, more: dict[str, Any], message: str) -> None:
+    """Without credentials, or where the app has user ids of its own, ours end alone and a list is refused."""
+    sessions = outside(town, **more)
+    assert sessions.end_all("alice") == 0
+    with pytest.raises(SessionError, match=message):
+        sessions.list_at_provider("alice")
+    assert not [call for call in town.provider.calls if "/api/v2" in call]
+
+
+def test_ends_that_stay_here(town: Auth0Town) -> None:
+    """With `revoke=False` nothing is ended at Auth0, though its sessions may be listed."""
+    session, _ = town.provider.world.sign_in("alice", None)
+    sessions = outside(town, management=Management("operator", "secret of the operator", revoke=False))
+    assert [each.id for each in sessions.list_at_provider("alice")] == [session.sid]
+    assert sessions.end_all("alice") == 0
+    assert [each.id for each in sessions.list_at_provider("alice")] == [session.sid]
 
 
 def test_every_session_of_a_user(desk: tuple[Auth0Town, Auth0Authority]) -> None:

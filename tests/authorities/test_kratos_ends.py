@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 
+from session_middleware import Settings
 from session_middleware.authorities.base import NOTHING_SHOWN, Attached, Shown
 from session_middleware.authorities.kratos import KratosAuthority
 from session_middleware.errors import SettingsError
 from session_middleware.runtime import ThreadRuntime, run_sync
+from session_middleware.session import Sessions
 from session_middleware.testing.scenarios.expect import problem, served
+from session_middleware.testing.stage import KEY
 from session_middleware.testing.stand_ins.kratos import KratosCredential
 from tests.authorities.kratos_town import COOKIE, FEW, Town, town
 
@@ -184,3 +187,27 @@ def test_nothing_shown_and_no_admin_rights_leave_it_to_the_browser(place: Town) 
     record = place.record(alice.identity)
     assert record is not None
     assert run_sync(authority.end(record, NOTHING_SHOWN, "revoked", place.clock())) is None
+
+
+def test_a_user_of_the_apps_own_is_none_of_kratos(place: Town) -> None:
+    """A subject that is no UUID is nobody's at Kratos: it is not asked, since it would call that a fault of ours."""
+    authority = alone(place)
+    place.kratos.calls.clear()
+    assert run_sync(authority.list("carol", place.clock())) == []
+    run_sync(authority.end_all("carol", place.clock()))
+    assert not place.kratos.calls
+
+
+def test_whoever_is_banned_is_out_at_kratos(place: Town) -> None:
+    """`Sessions.end_all` ends at Kratos what was never seen here too."""
+    alice = place.alice()
+    elsewhere = place.kratos.begin_session(alice.identity)
+    browser = place.browser(alice)
+    served(browser.navigate("/me"))
+    settings = Settings(secret_keys=[KEY])
+    sessions = Sessions(settings, place.stage.store, authority=place.authority(), clock=place.clock)
+    assert {each.id for each in sessions.list_at_provider(alice.identity)} == {alice.id, elsewhere.id}
+    assert sessions.end_all(alice.identity) == 1
+    assert not lives(place, alice)
+    assert not lives(place, elsewhere)
+    assert browser.fetch("/me").status == 401

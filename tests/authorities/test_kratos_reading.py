@@ -222,7 +222,7 @@ def test_a_body_that_is_none_is_no_verdict(here: World, authority: KratosAuthori
         authority.adopt(SHOWN, 0.0),
         authority.verify(record, SHOWN, 0.0),
         authority.extend(record, SHOWN, here.clock(), None),
-        authority.list("x", 0.0) if body != b"[]" else authority.adopt(SHOWN, 0.0),
+        authority.list(GOOD["id"], 0.0) if body != b"[]" else authority.adopt(SHOWN, 0.0),
         authority.end(record, SHOWN, "logout", 0.0),
     ):
         with pytest.raises(ProviderFault):
@@ -245,10 +245,11 @@ def test_a_200_that_says_inactive_vouches_for_nobody(here: World, authority: Kra
 
 def test_ids_are_only_ever_a_part_of_a_path(here: World, authority: KratosAuthority) -> None:
     """What is put into a path cannot become another one, or a query."""
+    record = record_of(here).evolve(provider_session="../identities/x?y=1#z")
     with pytest.raises(ProviderFault):
-        run_sync(authority.end_all("../sessions/x?y=1#z", 0.0))
+        run_sync(authority.end(record, Shown(), "revoked", 0.0))
     [call] = here.kratos.calls
-    assert (call.path, call.query) == ("/admin/identities/../sessions/x?y=1#z/sessions", "")
+    assert (call.path, call.query) == ("/admin/sessions/../identities/x?y=1#z", "")
 
 
 # --- doubt ---------------------------------------------------------------------------------------------------------

@@ -117,6 +117,11 @@ class Auth0Authority(OIDCAuthority):
         await self._api.revoke(id, now)  # with its refresh tokens
         return EndedThere()
 
+    @property
+    def knows_users(self) -> bool:
+        """Whether a user's sessions at Auth0 can be asked for: with `management`, and where the user id is Auth0's own."""
+        return self._management is not None and self._subject is None
+
     async def list(self, subject: str, now: float) -> Sequence[ProviderSession]:
         """Return the sessions of a user at Auth0, also those of other applications of the tenant.
 
@@ -127,13 +132,15 @@ class Auth0Authority(OIDCAuthority):
         return await self._sessions_api.list(subject, now, self.name)
 
     async def end_all(self, subject: str, now: float) -> None:
-        """End every session of a user at Auth0; each application is told by back-channel logout.
+        """End every session of a user at Auth0, unless `Management.revoke` says no; each application is told.
 
         Raises:
             SessionError: there are no credentials for the Sessions API.
             ProviderFault: Auth0 did not answer.
         """
-        await self._sessions_api.end_all(subject, now)
+        api = self._sessions_api
+        if self._management is not None and self._management.revoke:
+            await api.end_all(subject, now)
 
     @property
     def _sessions_api(self) -> SessionsApi:

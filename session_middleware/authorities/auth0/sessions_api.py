@@ -40,7 +40,8 @@ class Management:
         verify_interval: seconds between two questions whether a session still lives at Auth0; None never asks, and
             back-channel logout is what tells of an end. Asking follows Auth0's own idle timeout, which requests to your app
             do not move.
-        revoke: whether a session that is revoked here is revoked there too, with its refresh tokens.
+        revoke: whether a session that is revoked here is revoked there too, with its refresh tokens; and all of a user's,
+            where `Sessions.end_all` ends them here.
 
     Raises:
         SettingsError: the interval is none.
@@ -77,7 +78,7 @@ class SessionsApi:
         self._known = known
 
     async def lives(self, id: str, now: float) -> bool:
-        """Say whether a session is known there. Only 404 says that it is not.
+        """Say whether a session is known there. Only a 404 of Auth0's own says that it is not.
 
         An answer holds for `verify_interval`, and whoever asks while it is on its way gets it too.
 
@@ -94,7 +95,7 @@ class SessionsApi:
         if self._known.seen_lately(id, now, self._management.verify_interval or 0.0):
             return True  # somebody had the answer between our look and our turn
         answered = await self._ask("GET", f"/sessions/{quote(id, safe='')}", now)
-        if answered.status == 404:
+        if _is_missing(answered):
             return False
         found = answered.object()
         if answered.status != 200 or found.get("id") != id:
@@ -119,7 +120,7 @@ class SessionsApi:
         query = {"take": str(PAGE), "include_totals": "true"}
         for _ in range(PAGES):
             answered = await self._ask("GET", f"/users/{quote(user, safe='')}/sessions", now, query)
-            if answered.status == 404:
+            if _is_missing(answered):
                 return found
             document = answered.object()
             listed = document.get("sessions")
@@ -220,8 +221,13 @@ class Remembered:
 
 
 def _expect(answered: Answered) -> None:
-    if answered.status not in (200, 202, 204, 404):
+    if answered.status not in (200, 202, 204) and not _is_missing(answered):
         raise ProviderFault("garbage", f"{answered.where}: an answer {answered.status} that means nothing here.")
+
+
+def _is_missing(answered: Answered) -> bool:
+    """Say whether Auth0 itself says that there is no such thing: what else is at a wrong address does not say it so."""
+    return answered.status == 404 and str(answered.object().get("statusCode")) == "404"
 
 
 def _session(held: object, name: str) -> ProviderSession | None:

@@ -284,6 +284,11 @@ class KratosAuthority:
         await self._kratos.revoke(id)
         return EndedThere()
 
+    @property
+    def knows_users(self) -> bool:
+        """Whether a user's sessions at Kratos can be asked for: with admin rights."""
+        return self._kratos.has_admin
+
     async def list(self, subject: str, now: float) -> Sequence[ProviderSession]:
         """Return the user's live sessions at Kratos.
 

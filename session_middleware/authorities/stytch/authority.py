@@ -247,6 +247,11 @@ class StytchAuthority:
         await self._api.revoke(**{self._kind.id: record.provider_session})
         return EndedThere(self._cookies.delete_lines(shown) if reason == "logout" else ())
 
+    @property
+    def knows_users(self) -> bool:
+        """Whether a user's sessions at Stytch can be asked for: the project's secret is enough."""
+        return True
+
     async def list(self, subject: str, now: float) -> Sequence[ProviderSession]:
         """Return the living sessions of a user at Stytch, also those never seen here.
 
