@@ -242,8 +242,7 @@ class Endpoints:
     async def _signed_out(self, call: Call) -> Reply:
         if call.x.is_active:  # somebody who is signed in must not read that they are not
             return as_page(pages.confirm_logout(self._url(call.x, "logout")))
-        authority = self.engine.authority.name
-        provider = authority if authority != "local" else None
+        provider = self.engine.vouching.may_know(call.x.facts)
         return as_page(pages.signed_out(self.engine.login_url(call.x.facts), provider))
 
     # --- my sessions ---------------------------------------------------------------------------------------------

@@ -93,13 +93,25 @@ class Vouching:
         """Return what the authority may see of a request."""
         if self.adopts is None:
             return NOTHING_SHOWN
-        cookies = {}
+        cookies, several = {}, {}
         for name in self.adopts.cookies:
-            values = find(facts.cookies, name)
-            if len(values) == 1 and values[0]:
+            values = [value for value in find(facts.cookies, name) if value]
+            if len(values) == 1:
                 cookies[name] = values[0]
+            elif values:
+                several[name] = tuple(values)
         headers = {name: value for name in self.adopts.headers if (value := facts.header(name))}
-        return Shown(cookies, headers) if cookies or headers else NOTHING_SHOWN
+        return Shown(cookies, headers, several) if cookies or headers or several else NOTHING_SHOWN
+
+    def may_know(self, facts: RequestFacts) -> str | None:
+        """Return what people call the provider at which this browser may still be signed in; None where it is not.
+
+        Where the provider's credential comes with requests, a browser that shows none is signed out there too.
+        """
+        authority = self.authority
+        if authority.name == "local" or (self.adopts is not None and self.shown(facts) is NOTHING_SHOWN):
+            return None
+        return str(getattr(authority, "title", authority.name))
 
     # --- asking ------------------------------------------------------------------------------------------------
 

@@ -112,15 +112,19 @@ class Shown:
     """What a request shows of what an authority may see; never a cookie of ours.
 
     Attributes:
-        cookies: the named cookies that came, each with its one value; one that came with two different values is left out.
+        cookies: the named cookies that came, each with its one value.
         headers: the named headers that came.
+        several: the named cookies that came with different values, in the order they came. A browser does so where one was
+            set for the host and one for the domain above it, or where another host of that domain has planted one: which
+            of them counts only the provider knows.
     """
 
     cookies: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
+    several: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __repr__(self) -> str:  # values are credentials
-        return f"<Shown {sorted((*self.cookies, *self.headers))}>"
+        return f"<Shown {sorted((*self.cookies, *self.headers, *self.several))}>"
 
 
 NOTHING_SHOWN = Shown()
@@ -153,7 +157,8 @@ class Authority(Protocol):
     """Who is asked, after the record has been judged ACTIVE, whether the user may still be signed in (L8).
 
     An exception counts as `Alive.UNKNOWN`. `verify` never suspends where `Attached.runtime` is not asynchronous. A method
-    `attach(to: Attached)`, where there is one, is called before the first question, once for each app.
+    `attach(to: Attached)`, where there is one, is called before the first question, once for each app. An attribute `title`,
+    where there is one, is what people call the provider, in place of `name`.
 
     Attributes:
         name: kept in each record it stands behind.

@@ -50,7 +50,8 @@ def signed_out(login_url: str, provider: str | None) -> bytes:
 
     Args:
         login_url: where to sign in again.
-        provider: the name of the authority behind, None where the app itself is the authority.
+        provider: where the user may still be signed in; None where the app itself is the authority, and where the
+            provider's session is known to be over.
     """
     warning = ""
     if provider is not None:

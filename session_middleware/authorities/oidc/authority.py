@@ -157,6 +157,8 @@ class OIDCAuthority:
             insecure_dev=insecure_dev,
         )
         self.name = checked_name(name, issuer, client_id)
+        #: What people call it: the provider's host.
+        self.title = urlsplit(issuer).hostname or self.name
         self._claims, self._subject = tuple(claims), subject
         scopes = list(dict.fromkeys(["openid", *scope.split()]))
         self._offline = "offline_access" in scopes
