@@ -32,7 +32,7 @@ from session_middleware.authorities.kratos.arguments import (
 )
 from session_middleware.authorities.kratos.doubt import Doubts
 from session_middleware.authorities.kratos.extending import Extending
-from session_middleware.authorities.kratos.server import TOKEN_HEADER, Kratos, Whoami
+from session_middleware.authorities.kratos.server import TOKEN_HEADER, Kratos, Whoami, credentials
 from session_middleware.authorities.kratos.session import KratosSession
 from session_middleware.authorities.kratos.signin import SignIn
 from session_middleware.authorities.routes import Endpoint
@@ -175,15 +175,16 @@ class KratosAuthority:
     # --- vouching ------------------------------------------------------------------------------------------------
 
     def credential(self, shown: Shown) -> str | None:
-        """Return Kratos' session token if one came, else its cookie: in Kratos' own order."""
-        return shown.headers.get(TOKEN_HEADER) or next(iter(shown.cookies.values()), None)
+        """Return Kratos' session token if one came, else its cookie, in Kratos' own order; every value of it, if several."""
+        values = ["\0".join((*one.headers.values(), *one.cookies.values())) for one in credentials(shown)]
+        return "\0".join(values) or None
 
     async def adopt(self, shown: Shown, now: float) -> Vouch:
         """Ask whose session the shown credential is. A 401 is asked about once more: nobody's session is at stake yet."""
         who = await self._kratos.whoami(shown)
-        if _is_denied(who):
+        if who.is_denied:
             who = await self._kratos.whoami(shown)
-        return Vouch(Alive.GONE) if _is_denied(who) else self._vouch(who)
+        return Vouch(Alive.GONE) if who.is_denied else self._vouch(who)
 
     async def verify(self, record: SessionRecord, shown: Shown, now: float) -> Vouch:
         """Ask whether a session of Kratos' may live on. A 401 of whoami's alone ends nothing (L17).
@@ -197,8 +198,8 @@ class KratosAuthority:
         if credential is None:
             return Vouch(Alive.NOT_SHOWN)
         try:
-            who = await self._kratos.whoami(shown)
-            if _is_denied(who):
+            who = await self._kratos.whoami(shown, session)
+            if who.is_denied:
                 return await self._denied(session, credential, shown, now)
         except ProviderFault as fault:
             if fault.kind != "unconfirmed":
@@ -210,8 +211,8 @@ class KratosAuthority:
     async def _denied(self, session: str, credential: str, shown: Shown, now: float) -> Vouch:
         """Find out what a 401 of whoami's means: the end, a fault of Kratos' own, or a credential that is no good any more."""
         kratos = self._kratos
-        who = await kratos.whoami(shown)  # most mistakes are gone a moment later
-        if not _is_denied(who):
+        who = await kratos.whoami(shown, session)  # most mistakes are gone a moment later
+        if not who.is_denied:
             self._doubts.clear(session, credential)
             return self._vouch(who)
         if kratos.has_admin:
@@ -221,11 +222,16 @@ class KratosAuthority:
                 return Vouch(Alive.GONE)
         if not self._doubts.is_settled(session, credential, now):
             raise ProviderFault("unconfirmed", "Kratos' whoami sees no session, which is not confirmed yet.")
-        if not kratos.has_admin and await kratos.denies_session(shown):
-            return Vouch(Alive.GONE)
-        return Vouch(Alive.NOT_SHOWN)  # the session may live, but this credential does not show it
+        if kratos.has_admin:
+            return Vouch(Alive.NOT_SHOWN)  # the session lives, but this credential does not show it
+        for one in credentials(shown):
+            if not await kratos.denies_session(one):
+                return Vouch(Alive.NOT_SHOWN)
+        return Vouch(Alive.GONE)
 
     def _vouch(self, who: Whoami) -> Vouch:
+        if who.riddle:
+            return Vouch(Alive.NOT_SHOWN)
         if who.lacks_factor:
             return Vouch(Alive.NOT_SHOWN, relay=who.relay, ask_for=(("aal", "aal2"),))
         assert who.session is not None
@@ -273,11 +279,9 @@ class KratosAuthority:
         if id is None or (self._shared and reason not in WANTED_ENDS):
             return None
         if self.credential(shown) is not None and (reason == "logout" or not self._kratos.has_admin):
-            who = await self._kratos.whoami(shown)
-            if (
-                who.session is not None and who.session.id == id
-            ):  # else it is another session that the browser shows now
-                relay = await self._kratos.log_out(shown)
+            who = await self._kratos.whoami(shown, id)
+            if who.session is not None and who.session.id == id:  # else the browser shows another session now
+                relay = await self._kratos.log_out(who.by)
                 return EndedThere(relay if reason == "logout" else ())
         if not self._kratos.has_admin:
             return None
@@ -313,7 +317,3 @@ class KratosAuthority:
     def _needs_admin(self) -> None:
         if not self._kratos.has_admin:
             raise SettingsError("admin_url", None, "is needed for a user's sessions at Kratos.", "Give admin_url.")
-
-
-def _is_denied(who: Whoami) -> bool:
-    return who.session is None and not who.lacks_factor

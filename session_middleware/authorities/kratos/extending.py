@@ -44,13 +44,13 @@ class Extending:
         """
         before = await kratos.session(id)
         if before is None or not before.active:
-            seen = (await kratos.whoami(shown)).session
+            seen = (await kratos.whoami(shown, id)).session
             if seen is not None and seen.id == id:
                 raise ProviderFault("credentials", "admin_url does not know a session that public_url shows.")
             return NotExtended(gone=True)
         if before.expires_at - now < wanted:
             await kratos.extend(id)
-        who = await kratos.whoami(shown)
+        who = await kratos.whoami(shown, id)
         after = who.session
         if after is None or after.id != id:
             after = await kratos.session(id)

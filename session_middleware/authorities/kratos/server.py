@@ -12,17 +12,20 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from session_middleware.authorities.base import Attached, Shown
+from session_middleware.authorities.base import NOTHING_SHOWN, Attached, Shown
 from session_middleware.authorities.calls import Answered, Calls, ProviderFault
 from session_middleware.authorities.kratos.session import KratosSession, read_session
 
-__all__ = ["TOKEN_HEADER", "Kratos", "Whoami"]
+__all__ = ["TOKEN_HEADER", "Kratos", "Whoami", "credentials"]
 
 #: Where API clients send the session's token.
 TOKEN_HEADER = "x-session-token"  # noqa: S105  # a name
 
 #: What Kratos' identities are called: anything else it answers with 400.
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+
+#: Kratos cookies in one request that are asked about; a browser has one for the host and one for each domain above it.
+MOST_COOKIES = 4
 
 #: Sessions of one user that are listed; Kratos gives no more in one answer.
 MOST_LISTED = 1000
@@ -36,11 +39,34 @@ class Whoami:
         session: the live one; None where there is none to be seen.
         lacks_factor: the session lives, and a second factor has to be proved before Kratos shows it.
         relay: Kratos' own Set-Cookie values.
+        by: the one credential that showed it, where a request shows several.
+        riddle: the request shows several that live, and nobody knows which one is meant.
     """
 
     session: KratosSession | None
     lacks_factor: bool = False
     relay: tuple[str, ...] = ()
+    by: Shown = NOTHING_SHOWN
+    riddle: bool = False
+
+    @property
+    def is_denied(self) -> bool:
+        """Whether Kratos says that there is no session to be seen."""
+        return self.session is None and not self.lacks_factor and not self.riddle
+
+
+def credentials(shown: Shown) -> tuple[Shown, ...]:
+    """Return what a request shows, one credential at a time: a token, or a cookie, or each value of it if there are some.
+
+    Two cookies of one name are what a change of `session.cookie.domain` leaves in a browser. Kratos itself reads the first
+    one, which may be the one that it does not know any more, and a login there replaces the other.
+    """
+    if TOKEN_HEADER in shown.headers:  # Kratos' own order; and never both (see `Kratos._credential`)
+        return (Shown(headers={TOKEN_HEADER: shown.headers[TOKEN_HEADER]}),)
+    if shown.cookies:
+        return (Shown(shown.cookies),)
+    values = [(name, value) for name, held in shown.several.items() for value in held]
+    return tuple(Shown({name: value}) for name, value in values) if len(values) <= MOST_COOKIES else ()
 
 
 class Kratos:
@@ -79,23 +105,36 @@ class Kratos:
 
     # --- the public listener -------------------------------------------------------------------------------------
 
-    async def whoami(self, shown: Shown) -> Whoami:
+    async def whoami(self, shown: Shown, wanted: str | None = None) -> Whoami:
         """Ask whose session a credential is. A 401 is no session to be seen, which proves nothing (kratos issue 3250).
+
+        Args:
+            shown: by a request; each credential in it is asked about.
+            wanted: the id of the session that is meant, if several should live.
 
         Raises:
             ProviderFault: there was no usable answer.
         """
-        answered = await self._public.ask("GET", "/sessions/whoami", headers=self._credential(shown))
+        found = [await self._whoami(one) for one in credentials(shown)]
+        live = [who for who in found if who.session is not None]
+        live = [who for who in live if who.session is not None and who.session.id == wanted] or live
+        if len({who.session.id for who in live if who.session is not None}) > 1:
+            return Whoami(None, riddle=True)
+        lacking = [who for who in found if who.lacks_factor]
+        return next(iter((*live, *lacking)), Whoami(None))
+
+    async def _whoami(self, one: Shown) -> Whoami:
+        answered = await self._public.ask("GET", "/sessions/whoami", headers=self._credential(one))
         if answered.status == 200:
             session = read_session(answered.object())
-            return Whoami(session if session.active else None, relay=answered.set_cookies)
+            return Whoami(session if session.active else None, relay=answered.set_cookies, by=one)
         if answered.status == 401:
             return Whoami(None)
         if answered.status == 403 and _error(answered) == "session_aal2_required":
-            return Whoami(None, lacks_factor=True)
+            return Whoami(None, lacks_factor=True, by=one)
         raise _unexpected(answered)
 
-    async def denies_session(self, shown: Shown) -> bool:
+    async def denies_session(self, one: Shown) -> bool:
         """Ask for a login flow of the second factor, which tells a session that is over from a fault, as whoami does not.
 
         Without a session Kratos refuses it as `session_aal1_required`; where its database fails it says 500; and for a
@@ -104,12 +143,12 @@ class Kratos:
         Raises:
             ProviderFault: there was no usable answer.
         """
-        kind = "api" if TOKEN_HEADER in shown.headers else "browser"
+        kind = "api" if TOKEN_HEADER in one.headers else "browser"
         answered = await self._public.ask(
             "GET",
             f"/self-service/login/{kind}",
             query={"aal": "aal2"},
-            headers=self._credential(shown),
+            headers=self._credential(one),
             safe=False,
         )
         if answered.status == 401 and _error(answered) == "session_aal1_required":
@@ -118,7 +157,7 @@ class Kratos:
             return False
         raise _unexpected(answered)
 
-    async def log_out(self, shown: Shown) -> tuple[str, ...]:
+    async def log_out(self, one: Shown) -> tuple[str, ...]:
         """End the session of a credential as its own holder; return Kratos' Set-Cookie values.
 
         A browser's takes two steps: Kratos makes a logout token that is bound to the session, and takes it back with the
@@ -127,15 +166,15 @@ class Kratos:
         Raises:
             ProviderFault: there was no usable answer.
         """
-        if TOKEN_HEADER in shown.headers:
-            token = shown.headers[TOKEN_HEADER]
+        if TOKEN_HEADER in one.headers:
+            token = one.headers[TOKEN_HEADER]
             answered = await self._public.ask(
                 "DELETE", "/self-service/logout/api", json={"session_token": token}, safe=True
             )
             if answered.status not in (204, 403):  # 403: no such token
                 raise _unexpected(answered)
             return ()
-        headers = self._credential(shown)
+        headers = self._credential(one)
         begun = await self._public.ask("GET", "/self-service/logout/browser", headers=headers)
         if begun.status == 401:
             return ()  # over already
@@ -147,11 +186,11 @@ class Kratos:
             raise _unexpected(done)
         return done.set_cookies
 
-    def _credential(self, shown: Shown) -> Mapping[str, str]:
+    def _credential(self, one: Shown) -> Mapping[str, str]:
         # Never both: whoami answers 500 to a good token beside a cookie that it cannot read.
-        if TOKEN_HEADER in shown.headers:
-            return {"X-Session-Token": shown.headers[TOKEN_HEADER]}
-        value = shown.cookies.get(self._cookie_name)
+        if TOKEN_HEADER in one.headers:
+            return {"X-Session-Token": one.headers[TOKEN_HEADER]}
+        value = one.cookies.get(self._cookie_name)
         return {"Cookie": f"{self._cookie_name}={value}"} if value is not None else {}
 
     # --- the admin listener --------------------------------------------------------------------------------------

@@ -7,14 +7,18 @@ from typing import Final
 from urllib.parse import urlencode, urlsplit
 
 from session_middleware.authorities.base import Alive, Attached, Shown, Vouch
-from session_middleware.authorities.kratos.server import TOKEN_HEADER
-from session_middleware.authorities.routes import Answer, Ask, Begin, Redirect
+from session_middleware.authorities.kratos.server import TOKEN_HEADER, credentials
+from session_middleware.authorities.routes import Answer, Ask, Begin, Problem, Redirect
 from session_middleware.core.fields import text_of
 
 __all__ = ["SignIn"]
 
 #: The assurance levels that may be asked for.
 LEVELS: Final = ("aal1", "aal2")
+
+_RIDDLE: Final = (
+    "Your browser shows two different sign-ins at once. Delete the cookies of this site, then sign in again."
+)
 
 
 class SignIn:
@@ -65,8 +69,10 @@ class SignIn:
         to = path or urlsplit(self._app_url).path or "/"
         if ask.record is not None:
             return Redirect(to)
-        if self._vouch is not None and (ask.shown.cookies or ask.shown.headers):
+        if self._vouch is not None and credentials(ask.shown):
             vouch = await self._vouch(ask.shown, ask.now)
+            if vouch.alive is Alive.NOT_SHOWN and not vouch.ask_for:
+                return Problem(409, "two_sign_ins", _RIDDLE)  # Kratos would send the browser straight back
             if vouch.login is not None and vouch.alive is Alive.ALIVE:
                 return Begin(vouch.login, to, again)  # where it has ended here already: a new proof, not that one (L24)
             asked |= dict(vouch.ask_for)
