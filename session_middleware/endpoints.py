@@ -23,7 +23,7 @@ from session_middleware.core.fields import Fields, body_fields, minutes_of, quer
 from session_middleware.core.lifetime import Verdict
 from session_middleware.core.origin import is_cross_site, may_change_state, on_this_host
 from session_middleware.core.record import SessionRecord
-from session_middleware.core.refusal import Reply, is_navigation
+from session_middleware.core.refusal import HARDENING, Reply, is_navigation
 from session_middleware.core.replies import (
     NEGOTIATED,
     as_json,
@@ -40,6 +40,7 @@ from session_middleware.core.replies import (
 from session_middleware.core.tokens import b64encode, derive
 from session_middleware.engine import Engine
 from session_middleware.errors import SessionError, SettingsError, StoreUnavailable
+from session_middleware.event_stream import EventStream, as_event, opening
 
 __all__ = ["BODY_LIMIT", "ROUTES", "WARN_BEFORE", "Endpoints", "ReadBody"]
 
@@ -151,6 +152,19 @@ class Endpoints:
 
     async def _status(self, call: Call) -> Reply:
         return self._state(call.x)
+
+    async def _events(self, call: Call) -> Reply:
+        """Begin a stream that tells a page what becomes of its session (docs/client.md)."""
+        engine = self.engine
+        if not engine.runtime.asynchronous and not engine.settings.sse:
+            return Reply(204, HARDENING)  # a thread for each browser is too much to take without being asked
+        if call.x.facts.method == "HEAD":
+            return Reply(200, EventStream(b"", self.event).headers)
+        return EventStream(opening() + self.event(call.x), self.event)
+
+    def event(self, x: Exchange) -> bytes:
+        """Return the event that says how things stand with a session."""
+        return as_event(self._state(x).body)
 
     async def _continue(self, call: Call) -> Reply:
         facts = call.x.facts
@@ -363,6 +377,7 @@ def _own(x: Exchange) -> SessionRecord:
 #: Every endpoint: name below the prefix -> method -> what holds. HEAD is answered as GET.
 ROUTES: Final[Mapping[str, Mapping[str, Route]]] = {
     "status": {"GET": Route(Endpoints._status, "cross_site", "known")},
+    "events": {"GET": Route(Endpoints._events, "cross_site", "active")},
     "continue": {"POST": Route(Endpoints._continue, "same_origin", "active", cookies=True)},
     "refresh": {"POST": Route(Endpoints._refresh, "cross_site", "active", cookies=True)},
     "jwks.json": {"GET": Route(Endpoints._jwks, "none", "nothing")},

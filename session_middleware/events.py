@@ -20,6 +20,7 @@ LEVELS: Final[dict[str, int]] = {
     "session_stepped_up": logging.INFO,
     "session_ended": logging.INFO,  # detail["reason"]: logout, inactivity_timeout, lifetime_exceeded, revoked, ...
     "session_refused": logging.INFO,
+    "connection_closed": logging.INFO,  # sockets and streams of a session that is over
     "adoption_refused": logging.WARNING,  # a provider session that has ended here, or an authentication too old
     "session_stale": logging.WARNING,  # the provider wants the user to prove who they are again
     "session_limit": logging.WARNING,  # a login refused: the user is signed in at max_sessions places

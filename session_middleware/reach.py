@@ -115,6 +115,8 @@ class Reach:
             bytes, SessionRecord
         ] = {}  # marks of ends at a provider that the store has not got yet (L24)
         self.unseen: set[bytes] = set()  # keys in `unended` of which nobody knows on what provider session they stand
+        #: Called with the key of a record that this process has written to, for its open connections.
+        self.hearers: tuple[Callable[[bytes], None], ...] = ()
         self._retried_at = float("-inf")
         self._reads, self._writes = _Breaker(clock), _Breaker(clock)
         self._over: dict[bytes, None] = {}  # keys of sessions that this process has ended or found ended
@@ -196,9 +198,16 @@ class Reach:
             raise StoreUnavailable(_LEFT_ALONE) from None
         except Exception as fault:
             raise self._fault(method, fault) from fault
+        if self.hearers and args:
+            self._tell(args[0])
         if self.unended or self.unsaved or self.unmarked:
             await self.catch_up()
         return answer
+
+    def _tell(self, written: object) -> None:
+        key = written.key if isinstance(written, SessionRecord) else written
+        for hear in self.hearers:
+            hear(key if isinstance(key, bytes) else b"")  # `end_before` is given an instant
 
     async def _ask(self, method: str, *args: Any) -> Any:  # Any: the store's methods, by name
         """Call the store, unless it has just failed too often to be worth the wait."""

@@ -315,6 +315,17 @@ class Session(_View):
         """
         self._run(self._engine.extend(self._x, minutes))
 
+    def touch(self) -> None:
+        """Record activity now (L4-L6): what a message on a socket is where the app says so, or a long request's later signs.
+
+        At most one write per `touch_interval`; a request of its own is activity without it.
+
+        Raises:
+            SessionError: the session has ended, or there is none.
+            StoreUnavailable: the deadline has passed as far as is known, and the store cannot be asked.
+        """
+        self._run(self._engine.touch(self._x))
+
     def provider_token(self) -> str:
         """Return an access token for the APIs of the provider behind this session, refreshed if it is about to end.
 
@@ -384,6 +395,10 @@ class AsyncSession(_View):
     async def extend(self, minutes: float | None = None) -> None:
         """As `Session.extend`."""
         await self._engine.extend(self._x, minutes)
+
+    async def touch(self) -> None:
+        """As `Session.touch`."""
+        await self._engine.touch(self._x)
 
     async def provider_token(self) -> str:
         """As `Session.provider_token`."""

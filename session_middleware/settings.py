@@ -160,6 +160,7 @@ class Settings:
 
     # What counts as activity (L6).
     activity: Literal["request", "user"] = "request"
+    socket_activity: Literal["app", "message"] = "app"
 
     # Who may come in (L21), and where the others are sent (L15).
     default_policy: Policy | None = None
@@ -168,6 +169,7 @@ class Settings:
     return_param: str | None = None
     refusal: Callable[[Any, Any], Any] | None = None  # (RequestFacts, Refusal) -> Reply | None
     endpoint_prefix: str = "/session"
+    sse: bool = False
     logout_urls: Sequence[str] = ("/",)
     logout_urls_by_client: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
@@ -266,6 +268,7 @@ _TEXT = {
     "jwt_subject",
     "jwt_subject_key",
     "activity",
+    "socket_activity",
     "default_policy",
     "login_url",
     "return_param",
@@ -465,11 +468,12 @@ def _check_choices(settings: Settings, put: Callable[[str, object], None]) -> No
     _choice(settings, "on_max_sessions", "evict", "refuse")
     _choice(settings, "jwt_subject", "pairwise", "plain")
     _choice(settings, "activity", "request", "user")
+    _choice(settings, "socket_activity", "app", "message")
     _choice(settings, "default_policy", None, "required", "optional")
     _choice(settings, "csrf_without_headers", "refuse", "allow")
     _choice(settings, "transport", "cookie", "header")
     _choice(settings, "on_unavailable", "refuse", "stale")
-    for name in ("persistent", "cookie_partitioned", "insecure_dev"):
+    for name in ("persistent", "cookie_partitioned", "insecure_dev", "sse"):
         _choice(settings, name, True, False)
     put("jwt_claims", tuple(settings.jwt_claims))
     reserved = {"iss", "aud", "sid", "sub", "iat", "nbf", "exp", "jti", "auth_time", "acr", "amr"} & set(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,7 @@ class Verbs:
         authority: Authority
         issuer: Issuer
         reach: Reach
+        clock: Callable[[], float]
 
         async def authenticate(self, x: Exchange) -> None: ...
         async def clear_framework(self, x: Exchange) -> None: ...
@@ -393,6 +394,28 @@ class Verbs:
         record = await self._extended_there(x, record, minutes)
         await self._extend(x, lifetime.continue_touch(record, minutes, x.now, x.configured, self.settings.timing))
 
+    async def touch(self, x: Exchange) -> None:
+        """Record activity at this instant: a sign of the user on a connection that stays open (L4, L5, L6)."""
+        held, deadlines, timing, now = x.record, x.deadlines, self.settings.timing, self.clock()
+        if x.verdict is Verdict.ACTIVE and held is not None and deadlines is not None and now < deadlines.ends_at:
+            if lifetime.touch(held, now, x.configured, timing, presented=False) is None:
+                return
+            try:
+                held = await self.live(x, "touch", anew=True)
+            except StoreUnavailable:
+                x.now = now  # kept until the store answers, as for a request (L17)
+        else:
+            held = await self.live(x, "touch", anew=True)
+        touch = lifetime.touch(held, x.now, x.configured, timing, presented=False)
+        if touch is None:
+            return
+        touched = await self.reach.touch(held, touch)
+        if touched is None:  # it ended between the read and this write (L13)
+            x.verdict = Verdict.REVOKED
+            raise SessionError("The session has ended.", code="ended")
+        x.record, x.quiet = touched, False
+        x.deadlines = lifetime.deadlines(touched, x.configured, timing)
+
     async def _extended_there(self, x: Exchange, record: SessionRecord, minutes: float | None) -> SessionRecord:
         """Extend the provider's session first, which bounds ours; where it cannot be told, ours may go as far as it is known.
 
@@ -425,8 +448,10 @@ class Verbs:
         await self.live(x, "save")
         await self.save_changes(x)
 
-    async def live(self, x: Exchange, verb: str) -> SessionRecord:
+    async def live(self, x: Exchange, verb: str, *, anew: bool = False) -> SessionRecord:
         await self.authenticate(x)
+        if (x.closed or anew) and x.verdict is Verdict.ACTIVE:
+            await self._look_again(x)
         if x.verdict is Verdict.UNAVAILABLE:
             raise StoreUnavailable(f"{verb}() needs the store, which does not answer.")
         if x.verdict is not Verdict.ACTIVE or x.record is None:
@@ -436,6 +461,18 @@ class Verbs:
                 code="not_signed_in",
             )
         return x.record
+
+    async def _look_again(self, x: Exchange) -> None:
+        """Judge once more: what was judged when the request came may be hours old on a connection that stays open."""
+        assert x.record is not None
+        x.now = self.clock()
+        record = await self.reach.load(x.record.key, anew=True)
+        generation = 0 if record is None else record.generation
+        outage, timing = self.reach.outage, self.settings.timing
+        judgement = lifetime.judge(record, generation, x.now, x.configured, timing, outage)
+        x.verdict, x.deadlines = judgement.verdict, judgement.deadlines
+        if record is not None:
+            x.record = record
 
     def change_claims(self, x: Exchange, changes: Mapping[str, Any]) -> None:
         """Take note of changed claims; refuses what would not fit the cookie, before anything is stored (L19)."""

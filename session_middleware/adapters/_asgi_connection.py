@@ -6,15 +6,18 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Seque
 from typing import Any
 from urllib.parse import quote
 
+from session_middleware.adapters._asgi_open import CLOSE_CODE, OpenConnection, OpenSocket, OpenStream
 from session_middleware.core.caching import PRIVATE, finished
 from session_middleware.core.exchange import Exchange, RouteRules
 from session_middleware.core.refusal import Refusal, Reply
 from session_middleware.endpoints import Endpoints
 from session_middleware.engine import Engine
 from session_middleware.errors import SessionError, StoreUnavailable
-from session_middleware.runtime import this_thread
+from session_middleware.event_stream import EventStream, Feed
+from session_middleware.runtime import Interruptible, this_thread
+from session_middleware.watch import Watching
 
-__all__ = ["KEY", "ASGIApp", "Connection", "Gate", "Message", "Receive", "Scope", "Send", "drop"]
+__all__ = ["KEY", "ASGIApp", "Connection", "Gate", "Message", "Receive", "Scope", "Send", "drop", "gone"]
 
 Scope = MutableMapping[str, Any]  # Any: ASGI puts anything there
 Message = MutableMapping[str, Any]
@@ -24,9 +27,6 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 #: Where a scope holds its exchange, whose facts are the Connection.
 KEY = "session_middleware.exchange"
-
-#: WebSocket close code of a refusal where the server cannot send a response (4000-4999 are the application's).
-CLOSE_CODE = 4401
 
 _CACHE_PRIVATE = (b"cache-control", PRIVATE.encode())
 
@@ -43,11 +43,15 @@ class Connection:
 
     __slots__ = (
         "_full_path",
+        "_head",
+        "_receive",
         "_root_path",
         "_send",
+        "_wait",
         "cookies",
         "gate",
         "method",
+        "open",
         "path",
         "scope",
         "started",
@@ -56,7 +60,7 @@ class Connection:
         "x",
     )
 
-    def __init__(self, gate: Gate, scope: Scope, send: Send) -> None:
+    def __init__(self, gate: Gate, scope: Scope, receive: Receive, send: Send) -> None:
         self.gate = gate
         self.scope = scope
         # Both are read now: a router inside writes the root_path of its mounts into this same dict, and "below the
@@ -74,8 +78,12 @@ class Connection:
                 cookie = value if cookie is None else cookie + b"; " + value  # HTTP/2 may split them (RFC 9113 §8.2.3)
         self.cookies = "" if cookie is None else cookie.decode("latin-1")
         self.thread: int = this_thread()
+        self._receive = receive
         self._send = send
         self.started = False
+        self.open: OpenConnection | None = None
+        self._head: Message | None = None
+        self._wait: Interruptible | None = None
         self.x = Exchange(self, gate.engine.clock())  # what engine.begin does, without the call
 
     @property
@@ -116,6 +124,8 @@ class Connection:
         """Send a message of the app's to the server."""
         # A plain function: a coroutine for each message would cost more than what is done here (measured).
         if self.started or message["type"] not in _STARTS:
+            if self.open is None and message.get("more_body"):
+                self._stays_open(OpenStream)
             return self._send(message)
         self.started = True
         x = self.x
@@ -125,7 +135,10 @@ class Connection:
             if self.gate.must_judge(x) or not self.gate.engine.is_settled(x):
                 return self._finish(message)
         x.closed = True
-        if x.authenticated and message["type"] != "websocket.accept":
+        if self.websocket and message["type"] == "websocket.accept":
+            return self._accept(message)
+        self._head = message
+        if x.authenticated:
             headers = message.get("headers", ())
             for name, _ in headers:
                 if name in _CACHING:  # names are in lower case (ASGI, HTTP connection scope)
@@ -135,6 +148,40 @@ class Connection:
                 vary = self.gate.vary
                 message["headers"] = [*headers, vary, _CACHE_PRIVATE] if x.protected else [*headers, vary]
         return self._send(message)
+
+    async def receive(self) -> Message:
+        """Give the app a message of the server's, or tell it that the connection is over."""
+        held = self.open
+        if held is not None and held.verdict is not None:
+            return held.disconnect()
+        self._wait = wait = Interruptible()
+        message = await wait.run(self._receive)
+        if message is None:
+            assert self.open is not None
+            return self.open.disconnect()
+        if message["type"] == "websocket.receive" and self.gate.counts_messages and self.open is not None:
+            await self.open.sign_of_life()
+            if self.open.verdict is not None:
+                return self.open.disconnect()
+        return message
+
+    def interrupt(self) -> None:
+        """End the app's wait for a message, if it waits for one."""
+        if self._wait is not None:
+            self._wait.interrupt()
+
+    async def _accept(self, message: Message) -> None:
+        """Accept a WebSocket, which belongs to its session from here on."""
+        self._stays_open(OpenSocket)
+        await self._send(message)
+
+    def _stays_open(self, kind: type[OpenConnection]) -> None:
+        x = self.x
+        if x.record is None or x.deadlines is None or not (x.is_active or x.stale):
+            return
+        self.open = held = kind(self, self._send, self._head)
+        self._send = held.send
+        held.leave = self.gate.watching.join(x, held)
 
     async def _finish(self, message: Message) -> None:
         gate, x = self.gate, self.x
@@ -150,11 +197,14 @@ class Connection:
         except StoreUnavailable:
             await self.instead(engine.unavailable(x))
             return
-        if message["type"] != "websocket.accept":
-            headers = message.get("headers", ())
-            if x.authenticated:
-                headers = _finished(headers, engine, protected=x.protected, cookies=cookies)
-            message["headers"] = headers
+        if self.websocket and message["type"] == "websocket.accept":
+            await self._accept(message)
+            return
+        self._head = message
+        headers = message.get("headers", ())
+        if x.authenticated:
+            headers = _finished(headers, engine, protected=x.protected, cookies=cookies)
+        message["headers"] = headers
         await self._send(message)
 
     async def instead(self, reply: Reply) -> None:
@@ -172,6 +222,11 @@ def _below(path: str, mount: str) -> str:
 
 async def drop(message: Message) -> None:
     """Stand for the server's `send` where the app's answer must not go out."""
+
+
+async def gone() -> Message:
+    """Stand for the server's `receive` once the request is over."""
+    return {"type": "http.disconnect"}
 
 
 class Over:
@@ -205,6 +260,8 @@ class Gate:
     def __init__(self, engine: Engine, *, judges_at_endpoint: bool = False) -> None:
         self.engine = engine
         self.endpoints = Endpoints(engine)
+        self.watching = Watching(engine)
+        self.counts_messages = engine.settings.socket_activity == "message"
         self.judges_at_endpoint = judges_at_endpoint
         self.over = Over(self)
         self.prefix = self.endpoints.prefix
@@ -225,7 +282,9 @@ class Gate:
 
     async def recover(self, connection: Connection, fault: BaseException) -> bool:
         """Clear up after an app that raised; True: it has been answered, and the fault is dealt with (L17, L20)."""
-        x = connection.x
+        x, held = connection.x, connection.open
+        if held is not None and held.absorbs(fault):
+            return True
         if isinstance(fault, SessionError) and not connection.started:
             reply = await self.engine.answer(x, fault)
             if reply is not None:
@@ -273,7 +332,35 @@ class Gate:
     async def answer(self, x: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request to one of our own endpoints."""
         reply = await self.endpoints.answer(x, _body_reader(receive))
-        await self.reply(x, reply, scope, receive, send)
+        if isinstance(reply, EventStream):
+            await self._stream(x, reply, receive, send)
+        else:
+            await self.reply(x, reply, scope, receive, send)
+
+    async def _stream(self, x: Exchange, reply: EventStream, receive: Receive, send: Send) -> None:
+        """Send events until the client goes away or the session ends."""
+        await self.engine.close(x)  # takes nothing along: this endpoint sets no cookie
+        headers = finished(reply.headers, vary=self.engine.vary(x), protected=False, cookies=())
+        raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        wait = Interruptible()
+        feed = Feed(lambda: reply.event(x), lambda: wait.interrupt())
+        leave = self.watching.join(x, feed, beats=True)
+        try:
+            await send({"type": "http.response.start", "status": reply.status, "headers": raw})
+            await send({"type": "http.response.body", "body": reply.body, "more_body": True})
+            while True:
+                text = feed.take()
+                if feed.is_over:
+                    await send({"type": "http.response.body", "body": text, "more_body": False})
+                    return
+                if text:
+                    await send({"type": "http.response.body", "body": text, "more_body": True})
+                    continue
+                message = await wait.run(receive)
+                if message is not None and message["type"] == "http.disconnect":
+                    return
+        finally:
+            leave()
 
 
 _STARTS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})

@@ -90,7 +90,7 @@ class SessionLifetimeMiddleware:
             await self.app(scope, receive, send)
             return
         gate = self._gate
-        connection = Connection(gate, scope, send)
+        connection = Connection(gate, scope, receive, send)
         scope[KEY] = x = connection.x
         scope[LOOP] = this_loop()  # a plain function in a thread cannot find it
         try:
@@ -99,11 +99,13 @@ class SessionLifetimeMiddleware:
                 return
             rules = self._rules if self._endpoint_of is None else rules_of(self._endpoint_of(scope)) or self._rules
             if await gate.admit(x, rules or NO_RULES, scope, receive, send):
-                await self.app(scope, receive, connection.send)
+                await self.app(scope, connection.receive, connection.send)
         except BaseException as fault:
             if not await gate.recover(connection, fault):
                 raise
         finally:
+            if connection.open is not None:
+                await connection.open.finish()
             x.facts = gate.over
 
 

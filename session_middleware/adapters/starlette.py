@@ -17,7 +17,17 @@ from starlette.requests import HTTPConnection
 from starlette.routing import NoMatchFound, Router
 
 from session_middleware.adapters import asgi
-from session_middleware.adapters._asgi_connection import KEY, ASGIApp, Connection, Gate, Receive, Scope, Send, drop
+from session_middleware.adapters._asgi_connection import (
+    KEY,
+    ASGIApp,
+    Connection,
+    Gate,
+    Receive,
+    Scope,
+    Send,
+    drop,
+    gone,
+)
 from session_middleware.adapters._asgi_thread import refuse_in_thread, session_in_thread
 from session_middleware.adapters._starlette_report import report
 from session_middleware.adapters._starlette_routes import gate_default, place_gates, router_behind
@@ -105,7 +115,7 @@ class SessionLifetimeMiddleware:
                 return
             if not await _let_in(scope, receive, send):
                 return
-        connection = _Connection(gate, scope, send)
+        connection = _Connection(gate, scope, receive, send)
         scope[KEY] = x = connection.x
         if "user" not in scope and "auth" not in scope:
             scope["user"] = scope["auth"] = connection
@@ -113,15 +123,17 @@ class SessionLifetimeMiddleware:
             if connection.path.startswith(gate.prefix) and kind == "http":
                 await gate.answer(x, scope, receive, send)
             else:
-                await self.app(scope, receive, connection.send)
+                await self.app(scope, connection.receive, connection.send)
         except BaseException as fault:
             if not await gate.recover(connection, fault):
                 raise
         finally:
+            if connection.open is not None:
+                await connection.open.finish()
             x.facts = gate.over
             # Like `gate.over`: no circle is left to the garbage collector. The server's `send` belongs to an object that
             # holds the scope, and with it this connection.
-            connection.scope, connection._send = _NO_SCOPE, drop
+            connection.scope, connection._send, connection._receive = _NO_SCOPE, drop, gone
 
     def _look_at(self, app: object) -> None:
         """Look at the app once it is whole, when it starts or is first asked: its routes and its other middlewares."""

@@ -14,10 +14,11 @@ from session_middleware.runtime.loops import (
 )
 from session_middleware.runtime.places import LoopPlaces, ThreadPlaces
 from session_middleware.runtime.threads import Flag, Mutex, PerThread, beside, is_awaited, mutex, this_thread
-from session_middleware.runtime.waits import Bell, Interruptible, at_once, side_by_side
+from session_middleware.runtime.waits import Bell, Cut, Interruptible, at_once, side_by_side
 
 __all__ = [
     "Bell",
+    "Cut",
     "Interruptible",
     "at_once",
     "side_by_side",

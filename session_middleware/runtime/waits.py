@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from session_middleware.runtime.loops import on_asyncio
 
-__all__ = ["Bell", "Interruptible", "at_once", "side_by_side"]
+__all__ = ["Bell", "Cut", "Interruptible", "at_once", "side_by_side"]
 
 T = TypeVar("T")
 
@@ -170,3 +170,32 @@ async def side_by_side(calls: Iterable[Callable[[], Coroutine[Any, Any, None]]],
     async with trio.open_nursery() as nursery:
         for _ in range(most):
             nursery.start_soon(one_after_another)
+
+
+class Cut:
+    """Ends a task that neither sends nor receives; on asyncio alone, since trio cancels scopes and no tasks."""
+
+    __slots__ = ("_task", "_was_cut")
+
+    def __init__(self) -> None:
+        self._task: Any = None  # Any: asyncio.Task
+        self._was_cut = False
+
+    def mark(self) -> None:
+        """Take note of the task that is at work now."""
+        if on_asyncio():
+            self._task = asyncio.current_task()
+
+    def now(self) -> None:
+        """End it where it waits."""
+        if self._task is not None and not self._task.done() and not self._was_cut:
+            self._was_cut = True
+            self._task.cancel()
+
+    def made(self, fault: BaseException) -> bool:
+        """Say whether an exception is what the cut has come to in the running task, and no other's wish to end it."""
+        if not self._was_cut or not isinstance(fault, asyncio.CancelledError):
+            return False
+        task = asyncio.current_task()
+        assert task is not None
+        return (task.uncancel() if task is self._task else task.cancelling()) == 0

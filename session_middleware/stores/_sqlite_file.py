@@ -28,6 +28,9 @@ _FORK_LOOK: Final = 0.0005
 #: what nothing refers to is closed.
 _left_behind: list[sqlite3.Connection] = []
 
+#: Nanoseconds within which a file system may give two writes the same time; generous, and FAT is no place for sessions.
+_SAME_TIME = 100_000_000
+
 #: Held while a file is made.
 _making = mutex()
 
@@ -57,6 +60,7 @@ class SQLiteFile:
         if any(ord(character) < 32 or ord(character) == 127 for character in str(self.path)):
             # SQLite's file ends at a NUL, and what is a newline here was most likely an accident of the environment.
             raise _unusable(self.path, "the name has a control character in it")
+        self._log = self.path.with_name(self.path.name + "-wal")
         self._schema = schema
         self._busy_timeout = busy_timeout
         self._opened: list[sqlite3.Connection] = []
@@ -126,6 +130,24 @@ class SQLiteFile:
             self.give(connection)
         finally:
             writer.release()
+
+    def version(self) -> object:
+        """Return what every commit of any process changes: the times and sizes of the file and its log.
+
+        A time of the file system moves only every few milliseconds; what was written a moment ago equals nothing, since
+        more may be written at the same time.
+        """
+        found = []
+        for path in (self.path, self._log):
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                found.append((0, 0))
+                continue
+            if abs(time.time_ns() - status.st_mtime_ns) < _SAME_TIME:
+                return object()
+            found.append((status.st_mtime_ns, status.st_size))
+        return tuple(found)
 
     def write_back(self) -> None:
         """Move what is in the log into the file while others read and write."""

@@ -75,6 +75,7 @@ __all__ = [
     "Prunes",
     "ReadsAhead",
     "Recognises",
+    "SeesWrites",
     "Store",
     "Walks",
     "renewed",
@@ -297,6 +298,15 @@ class AnnouncesIf(Protocol):
 
     def check_announces(self) -> None:
         """Raise SettingsError, with the way out, where `announcements` could never open a connection."""
+        ...
+
+
+@runtime_checkable
+class SeesWrites(Protocol):
+    """A store that can say at next to no cost whether anybody, in any process, may have written since it was last asked."""
+
+    def version(self) -> object:
+        """Return something that equals an earlier answer only if nothing was written between the two."""
         ...
 
 

@@ -134,7 +134,7 @@ class SQLiteStore:
     """
 
     #: Reads never wait for a writer; a write may wait for another process, so it belongs in a worker thread.
-    short_calls = frozenset({"load", "holds"})
+    short_calls = frozenset({"load", "holds", "version"})
 
     def __init__(self, path: str | os.PathLike[str], *, busy_timeout: float = 5.0) -> None:
         self._file = SQLiteFile(path, _SCHEMA, busy_timeout)
@@ -186,6 +186,9 @@ class SQLiteStore:
         except AttributeError:  # a changed copy of one of ours
             return False
         return self._read(_HOLDS, stamp) is not None
+
+    def version(self) -> object:
+        return self._file.version()
 
     def touch(self, key: bytes, touch: Touch) -> SessionRecord | None:
         return self._write(key, touch.applied)
