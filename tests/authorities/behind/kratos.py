@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from contextlib import ExitStack
 from typing import Any
 
@@ -21,6 +22,9 @@ COOKIE = "ory_kratos_session"
 #: Seconds: longer than any scenario, whose deadlines are ours.
 LIFESPAN = 20 * 365 * 86_400.0
 
+#: Loopback has no TLS, and to read the machine's authorities for each client takes longer than a scenario.
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
 
 class Vouching(KratosAuthority):
     """Vouches for the sessions that stand on it, begins none, and leaves no connection open behind a request."""
@@ -33,7 +37,7 @@ class Vouching(KratosAuthority):
 
     def attach(self, to: Attached) -> None:
         make = httpx2.AsyncClient if to.runtime.asynchronous else httpx2.Client
-        client = make(limits=httpx2.Limits(max_keepalive_connections=0), timeout=20.0)
+        client = make(limits=httpx2.Limits(max_keepalive_connections=0), timeout=20.0, verify=NO_TLS)
         public, admin = (Calls(url, client=client, timeout=20.0) for url in self._urls)
         self._kratos = Kratos(public, admin, COOKIE)
         super().attach(to)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
@@ -19,13 +20,18 @@ from tests.authorities.stytch_shop import JWT_COOKIE, PATIENCE, TOKEN_COOKIE
 #: No connection is kept: some modes run each request on a loop of its own, which leaves no time to close one.
 LIMITS = httpx2.Limits(max_keepalive_connections=0)
 
+#: Loopback has no TLS, and to read the machine's authorities for each client takes longer than a scenario.
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
 
 class Vouching(StytchAuthority):
     """Vouches for the sessions that stand on Stytch's, and begins none."""
 
     def attach(self, to: Attached) -> None:
         kind = httpx2.AsyncClient if to.runtime.asynchronous else httpx2.Client
-        self._options = replace(self._options, client=kind(limits=LIMITS, timeout=PATIENCE), timeout=PATIENCE)
+        self._options = replace(
+            self._options, client=kind(limits=LIMITS, timeout=PATIENCE, verify=NO_TLS), timeout=PATIENCE
+        )
         super().attach(to)
 
     async def verify(self, record: SessionRecord, shown: Shown, now: float) -> Vouch:
