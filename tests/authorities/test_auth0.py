@@ -234,7 +234,7 @@ def test_fifty_requests_at_once() -> None:
         with ThreadPoolExecutor(50) as pool:
             found = pool.map(lambda _: run_sync(blocking.verify(record, NOTHING_SHOWN, now)), range(50))
             assert set(found) == {Vouch(Alive.ALIVE)}
-        blocking._provider.calls._own.close()  # type: ignore[union-attr]
+        blocking._provider.calls._connections.own.close()  # type: ignore[union-attr]
         assert town.provider.calls.count(f"GET /api/v2/sessions/{session.sid}") == 2
         assert town.provider.calls.count("POST /oauth/token") == 2
 

@@ -102,7 +102,7 @@ def test_development_on_one_machine() -> None:
 def test_a_public_client(town: Town) -> None:
     """An app without a secret proves itself by the PKCE verifier alone."""
     town.provider.add_client("shop", None, [f"{ORIGIN}/session/callback"])
-    authority = OIDCAuthority(town.issuer, "shop", app_url=ORIGIN, client=town.authority()._provider.calls._own)
+    authority = OIDCAuthority(town.issuer, "shop", app_url=ORIGIN, client=town.authority()._provider.calls._connections.own)
     alice = town.person(at=town.stage.app(authority=authority))
     assert served(alice.sign_in())["subject"] == "alice"
 
@@ -112,7 +112,7 @@ def test_a_secret_with_any_characters(town: Town, way: str) -> None:
     """`:`, `%`, `+` and letters of any script get through either way of authenticating (RFC 6749 §2.3.1)."""
     secret = "a:b %41+ é€&="
     town.provider.add_client("shop", secret, [f"{ORIGIN}/session/callback"])
-    client = town.authority()._provider.calls._own
+    client = town.authority()._provider.calls._connections.own
     authority = OIDCAuthority(town.issuer, "shop", secret, app_url=ORIGIN, authentication=way, client=client)  # type: ignore[arg-type]
     alice = town.person(at=town.stage.app(authority=authority))
     assert served(alice.sign_in())["subject"] == "alice"
