@@ -36,7 +36,7 @@ class Town:
 
     def authority(self, **more: Any) -> OIDCAuthority:
         """Return the application's authority."""
-        options = {"client": client_for(self.stage), "app_url": ORIGIN, **more}
+        options = {"client": client_for(self.stage), "app_url": ORIGIN, "timeout": 20.0, **more}
         return OIDCAuthority(self.issuer, "shop", SECRET, **options)
 
     def app(self, settings: dict[str, Any] | None = None, **more: Any) -> Driver:
@@ -83,7 +83,7 @@ class Auth0Town(Town):
 
     def authority(self, **more: Any) -> Auth0Authority:
         """Return the application's authority."""
-        options = {"client": client_for(self.stage), "app_url": ORIGIN, **more}
+        options = {"client": client_for(self.stage), "app_url": ORIGIN, "timeout": 20.0, **more}
         return Auth0Authority(self.issuer, "shop", SECRET, **options)
 
 

@@ -343,6 +343,38 @@ def test_a_client_of_the_apps_own(provider: tuple[Provider, str], form: str) -> 
         client.close()
 
 
+def test_a_client_of_the_apps_own_knows_nothing_of_ours(provider: tuple[Provider, str], form: str) -> None:
+    """What an authority always sends goes with each call; and whatever the client does elsewhere, it follows no redirect."""
+    app, url = provider
+    app.answers = [(200, {}, b"{}"), (307, {"Location": f"{url}/elsewhere"}, b"")]
+    make: Any = httpx2.Client if form == "blocking" else httpx2.AsyncClient
+    client = make(follow_redirects=True, headers={"X-Its-Own": "1"})
+    calls = attached(
+        Calls(url, client=client, headers={"Authorization": f"Bearer {SECRET}"}, basic=None),
+        form,
+    )
+    with_basic = attached(Calls(url, client=client, basic=("project", SECRET)), form)
+
+    async def work() -> list[int]:
+        found = [(await calls.ask("GET", "/x")).status]
+        found.append(
+            (await with_basic.ask("POST", "/y", form={"secret": SECRET}, headers={"Accept": "text/plain"})).status
+        )
+        if form != "blocking":
+            await client.aclose()
+        return found
+
+    assert FORMS[form](work) == [200, 307]
+    assert len(app.seen) == 2
+    first, second = app.seen
+    assert (first["HTTP_AUTHORIZATION"], first["HTTP_X_ITS_OWN"]) == (f"Bearer {SECRET}", "1")
+    assert (first["HTTP_ACCEPT_ENCODING"], first["HTTP_ACCEPT"]) == ("identity", "application/json")
+    assert second["HTTP_AUTHORIZATION"].startswith("Basic ")
+    assert second["HTTP_ACCEPT"] == "text/plain"
+    if form == "blocking":
+        client.close()
+
+
 def test_one_authority_serves_no_apps_of_both_kinds(provider: tuple[Provider, str]) -> None:
     """A blocking app would be given coroutines that wait, so the second app is refused when it is made."""
     calls = attached(Calls(provider[1]), "blocking")

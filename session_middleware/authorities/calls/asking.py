@@ -64,18 +64,17 @@ class Calls:
         if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout <= 60:
             raise SettingsError("timeout", timeout, "is no time limit for a call.", "Give seconds up to 60, such as 3.")
         self.timeout = float(timeout)
-        self._connections = Connections(
-            timeout=self.timeout,
-            most=most,
-            headers={
-                "Accept": "application/json",
-                "Accept-Encoding": "identity",
-                "User-Agent": "session-middleware",
-                **(headers or {}),
-            },
-            basic=basic,
-            own=client,
-        )
+        # All this goes with each call, since a client of the app's own knows nothing of it, and may follow redirects.
+        self._always: dict[str, Any] = {"follow_redirects": False}
+        if basic is not None:
+            self._always["auth"] = basic
+        self._headers = {
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "User-Agent": "session-middleware",
+            **(headers or {}),
+        }
+        self._connections = Connections(most=most, own=client)
         self._runtime: Any = None
         self._clock: Callable[[], float] = time.time
         self._faults = 0
@@ -143,8 +142,9 @@ class Calls:
             )
         if safe is None:
             safe = method == "GET"
-        options: dict[str, Any] = {"params": query, "json": json, "data": form, "headers": headers}
-        options = {name: value for name, value in options.items() if value is not None}
+        given: dict[str, Any] = {"params": query, "json": json, "data": form}
+        options = {name: value for name, value in given.items() if value is not None}
+        options |= {**self._always, "timeout": self.timeout, "headers": {**self._headers, **(headers or {})}}
         tries = 2 if safe else 1
         while True:
             tries -= 1

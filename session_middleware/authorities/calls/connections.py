@@ -7,7 +7,6 @@ aiohttp, which has no blocking form and no trio; over urllib3 and niquests, whic
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from copy import copy
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -30,10 +29,7 @@ class Connections:
     """Makes clients when they are needed, and closes them.
 
     Args:
-        timeout: seconds for each step of a call: connecting, sending, reading.
         most: connections at once.
-        headers: sent with every call.
-        basic: user and password for HTTP Basic.
         own: a client of the app's own, used as it is; it keeps no cookies from then on, and is never closed here.
 
     Attributes:
@@ -41,17 +37,8 @@ class Connections:
         own: as given.
     """
 
-    def __init__(
-        self,
-        *,
-        timeout: float,
-        most: int,
-        headers: Mapping[str, str],
-        basic: tuple[str, str] | None,
-        own: httpx2.Client | httpx2.AsyncClient | None,
-    ) -> None:
-        self.asynchronous, self.own = False, own
-        self._timeout, self._most, self._headers, self._basic = timeout, most, headers, basic
+    def __init__(self, *, most: int, own: httpx2.Client | httpx2.AsyncClient | None) -> None:
+        self.asynchronous, self.own, self._most = False, own, most
         self._tls: SSLContext | None = None
         self._empty()
 
@@ -107,10 +94,6 @@ class Connections:
     def _options(self) -> dict[str, Any]:
         return {
             "verify": True if self._tls is None else self._tls,
-            "timeout": self._timeout,
-            "headers": self._headers,
-            "auth": self._basic,
-            "follow_redirects": False,
             "cookies": _no_cookies(),
             "limits": library().Limits(max_connections=self._most, max_keepalive_connections=self._most),
         }
