@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from session_middleware.core import lifetime
 from session_middleware.core.exchange import Exchange, RequestFacts, changed
-from session_middleware.core.lifetime import Deadlines, Touch, Verdict
+from session_middleware.core.lifetime import Deadlines, Judgement, Touch, Verdict
 from session_middleware.core.origin import is_cross_site
 from session_middleware.core.provider import ProviderSession, provider_handle
 from session_middleware.core.record import NEVER, SessionRecord, handle_of
@@ -451,7 +451,7 @@ class Verbs:
     async def live(self, x: Exchange, verb: str, *, anew: bool = False) -> SessionRecord:
         await self.authenticate(x)
         if (x.closed or anew) and x.verdict is Verdict.ACTIVE:
-            await self._look_again(x)
+            await self.look_again(x)
         if x.verdict is Verdict.UNAVAILABLE:
             raise StoreUnavailable(f"{verb}() needs the store, which does not answer.")
         if x.verdict is not Verdict.ACTIVE or x.record is None:
@@ -462,17 +462,52 @@ class Verbs:
             )
         return x.record
 
-    async def _look_again(self, x: Exchange) -> None:
-        """Judge once more: what was judged when the request came may be hours old on a connection that stays open."""
+    async def look(self, key: bytes, now: float) -> tuple[SessionRecord | None, Judgement]:
+        """Read and judge a session outside of its requests; a near cache is believed where it says yes (L11).
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
+        record = await self.reach.load(key)
+        judgement = self._judgement_of(record, now)
+        if judgement.verdict is not Verdict.ACTIVE and self.reach.caches:
+            record = await self.reach.load(key, anew=True)
+            judgement = self._judgement_of(record, now)
+        return record, judgement
+
+    def _judgement_of(self, record: SessionRecord | None, now: float) -> Judgement:
+        configured, generation = self.settings.default_limits, 0
+        if record is not None:
+            configured = self.limits_for(record.subject, record.claims, record.persistent, fallback=record.limits)
+            generation = record.generation
+        return lifetime.judge(record, generation, now, configured, self.settings.timing, self.reach.outage)
+
+    async def look_again(self, x: Exchange) -> bool:
+        """Judge once more: what was judged when the request came may be hours old on a connection that stays open.
+
+        Returns:
+            Whether record or deadlines have changed.
+
+        Raises:
+            StoreUnavailable: the store does not answer, and the deadline that is known has not come.
+        """
         assert x.record is not None
         x.now = self.clock()
-        record = await self.reach.load(x.record.key, anew=True)
-        generation = 0 if record is None else record.generation
-        outage, timing = self.reach.outage, self.settings.timing
-        judgement = lifetime.judge(record, generation, x.now, x.configured, timing, outage)
+        before = x.record, x.deadlines
+        try:
+            record, judgement = await self.look(x.record.key, x.now)
+        except StoreUnavailable:
+            if self.reach.has_ended(x.record.key):
+                x.verdict = Verdict.REVOKED
+            elif x.deadlines is not None and x.now >= x.deadlines.ends_at:
+                x.verdict = Verdict.UNAVAILABLE  # nobody is served beyond what is known (L17)
+            else:
+                raise
+            return True
         x.verdict, x.deadlines = judgement.verdict, judgement.deadlines
         if record is not None:
             x.record = record
+        return before != (x.record, x.deadlines)
 
     def change_claims(self, x: Exchange, changes: Mapping[str, Any]) -> None:
         """Take note of changed claims; refuses what would not fit the cookie, before anything is stored (L19)."""

@@ -12,9 +12,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, Protocol
 
-from session_middleware.core import lifetime
 from session_middleware.core.exchange import Exchange
-from session_middleware.core.lifetime import Deadlines, Judgement, Verdict
+from session_middleware.core.lifetime import Deadlines, Verdict
 from session_middleware.core.record import SessionRecord
 from session_middleware.core.wheel import Wheel
 from session_middleware.engine import Engine
@@ -169,7 +168,7 @@ class Watch:
         if held is None:
             return
         try:
-            record, judgement = await self._judged(key, now)
+            record, judgement = await self._engine.look(key, now)
         except StoreUnavailable:
             if self._engine.reach.has_ended(key):
                 self._end(key, held, Verdict.REVOKED)
@@ -190,23 +189,6 @@ class Watch:
                 x.record, x.deadlines, x.now = record, judgement.deadlines, now
                 watcher.changed()
         held.record, held.deadlines = record, judgement.deadlines
-
-    async def _judged(self, key: bytes, now: float) -> tuple[SessionRecord | None, Judgement]:
-        reach = self._engine.reach
-        record = await reach.load(key)
-        judgement = self._judgement(record, now)
-        if judgement.verdict is not Verdict.ACTIVE and reach.caches:
-            record = await reach.load(key, anew=True)  # as for requests: nobody is refused on what is held near
-            judgement = self._judgement(record, now)
-        return record, judgement
-
-    def _judgement(self, record: SessionRecord | None, now: float) -> Judgement:
-        engine = self._engine
-        configured = engine.settings.default_limits
-        if record is not None:
-            configured = engine.limits_for(record.subject, record.claims, record.persistent, fallback=record.limits)
-        generation = 0 if record is None else record.generation
-        return lifetime.judge(record, generation, now, configured, engine.settings.timing, engine.reach.outage)
 
     def _end(self, key: bytes, held: _Session, verdict: Verdict) -> None:
         self._forget(key)

@@ -32,6 +32,7 @@ from session_middleware.errors import SettingsError
 from session_middleware.runtime import LoopRuntime, ThreadRuntime, run_sync
 from session_middleware.settings import Settings
 from session_middleware.stores import store_from_url
+from session_middleware.watch import Watching
 
 __all__ = ["OURS", "Side", "Setup", "current", "is_bridged", "positions"]
 
@@ -53,11 +54,12 @@ class Side:
         run: how blocking code runs one of the engine's coroutines.
     """
 
-    __slots__ = ("endpoints", "engine", "run")
+    __slots__ = ("endpoints", "engine", "run", "watching")
 
     def __init__(self, engine: Engine, run: Callable[[Coroutine[Any, Any, Any]], Any]) -> None:
         self.engine = engine
         self.endpoints = Endpoints(engine)
+        self.watching = Watching(engine)
         self.run = run
 
 

@@ -8,13 +8,23 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask, Request, Response, current_app, got_request_exception, has_request_context, request
+from flask import (
+    Flask,
+    Request,
+    Response,
+    current_app,
+    got_request_exception,
+    has_request_context,
+    request,
+    stream_with_context,
+)
 from flask import session as flask_session
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.http import HTTP_STATUS_CODES
 
 from session_middleware.adapters._flask_login import FlaskLogin, manager_of
 from session_middleware.adapters._flask_routes import Routes
+from session_middleware.adapters._wsgi_open import HeldParts, belongs_to_session, is_event_stream, polled
 from session_middleware.adapters._wsgi_response import ExcInfo, Headers, LateBody, LateStart, StartResponse, Write
 from session_middleware.adapters.wsgi import KEY, Environ, WSGIFacts
 from session_middleware.core.caching import PRIVATE, finished
@@ -24,6 +34,7 @@ from session_middleware.core.origin import is_preflight
 from session_middleware.core.refusal import Refusal, Reply
 from session_middleware.endpoints import Endpoints
 from session_middleware.errors import SessionError, SettingsError, StoreUnavailable
+from session_middleware.event_stream import EventStream
 from session_middleware.runtime import mutex, run_sync
 from session_middleware.session import Sessions
 
@@ -81,8 +92,15 @@ class Gate:
             facts._environ = {**environ, KEY: None}
         if not start.started:
             failed = partial(self._failed, x, start, environ)
-            return LateBody(body, start, failed, lambda: run_sync(engine.abandon(x)))
-        return body if start.instead is None else start.in_place_of(body)
+            late = LateBody(body, start, failed, lambda: run_sync(engine.abandon(x)))
+            if x.created is None or not belongs_to_session(x):
+                return late
+            return HeldParts(late, engine, x, lambda: is_event_stream(start.headers))
+        if start.instead is not None:
+            return start.in_place_of(body)
+        if start.is_streamed and belongs_to_session(x):
+            return HeldParts(body, engine, x, lambda: is_event_stream(start.headers))
+        return body
 
     def _failed(self, x: Exchange, start: _Start, environ: Environ, fault: BaseException) -> Iterable[bytes]:
         """The app raised before its response: nothing that the view began may stand (L25)."""
@@ -121,6 +139,8 @@ class Gate:
             return self._response(Reply(204, ()))
         reply = run_sync(self._endpoints.answer(x, _body_reader(current)))
         x.judged = True
+        if isinstance(reply, EventStream):
+            return self.app.response_class(stream_with_context(polled(self.engine, x, reply)), 200, list(reply.headers))
         return self._response(reply)
 
     def exchange(self, current: Request) -> tuple[Engine, Exchange]:
@@ -242,6 +262,7 @@ class _Start(LateStart):
                     return _discard
             return super().__call__(status, headers, exc_info, failed=failed or status.startswith("5"))
         self.started = x.closed = True
+        self.headers = headers
         if x.authenticated:
             for name, _ in headers:
                 if name.lower() in _CACHING:
@@ -265,7 +286,13 @@ class _Start(LateStart):
                 return _discard
         self.started = True
         headers = finished(headers, vary=engine.vary(x), protected=x.protected, cookies=self.cookies)
+        self.headers = headers
         return self._start(status, headers) if exc_info is None else self._start(status, headers, exc_info)
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether nobody knows how long the body is; Flask says it of every other."""
+        return all(name != "Content-Length" for name, _ in self.headers)
 
     def replace(self, reply: Reply) -> None:
         """Send a reply of ours instead of what the app says."""

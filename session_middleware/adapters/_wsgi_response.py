@@ -31,9 +31,10 @@ class LateStart:
         held: the answer that waits, status and headers.
         started: whether an answer was given to the server.
         instead: the body that goes out in place of the app's, where its answer was replaced.
+        headers: those of the answer that was given to the server.
     """
 
-    __slots__ = ("_engine", "_server_write", "_x", "cookies", "held", "instead", "started")
+    __slots__ = ("_engine", "_server_write", "_x", "cookies", "headers", "held", "instead", "started")
     _server_write: Write  # once the answer that was held has started
 
     def __init__(self, engine: Engine, x: Exchange) -> None:
@@ -42,6 +43,7 @@ class LateStart:
         self.cookies: list[str] = []
         self.held: tuple[str, Headers] | None = None
         self.started = False
+        self.headers: Headers = []
         self.instead: Iterable[bytes] | None = None
 
     def send(self, status: str, headers: Headers, exc_info: ExcInfo | None) -> Write:

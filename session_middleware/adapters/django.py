@@ -33,11 +33,13 @@ from django.http.response import HttpResponseBase
 from session_middleware.adapters import _django_auth as auth
 from session_middleware.adapters._django_auth import KEY, Attached
 from session_middleware.adapters._django_http import DjangoFacts, body_reader, finish, response_of, rules_for
+from session_middleware.adapters._django_open import events, hold
 from session_middleware.adapters._django_setup import Side, current, positions
 from session_middleware.core.exchange import RouteRules
 from session_middleware.core.origin import safe_path
 from session_middleware.core.refusal import Reply
 from session_middleware.errors import SessionError, SessionNotAttached, StoreUnavailable
+from session_middleware.event_stream import EventStream
 from session_middleware.runtime import on_loop
 from session_middleware.session import AsyncSession, AsyncSessions, Session, Sessions
 
@@ -90,7 +92,7 @@ class SessionLifetimeMiddleware:
         x, side = state.x, state.side
         if side.endpoints.owns(x.facts.path):
             reply = side.run(side.endpoints.answer(x, body_reader(request)))
-            ours: HttpResponse = side.run(self._replied(state, reply))
+            ours: HttpResponseBase = side.run(self._replied(state, reply))
             return ours
         try:
             response: HttpResponseBase = self.get_response(request)
@@ -100,6 +102,8 @@ class SessionLifetimeMiddleware:
         if x.judged and not state.unknown and side.engine.is_settled(x):
             x.closed = True
             finish(response, vary=side.engine.vary(x), protected=x.protected)
+            if response.streaming:
+                hold(response, side.engine, x, side.watching, side.run)
             return response
         finished: HttpResponseBase = side.run(self._finish(request, state, response))
         return finished
@@ -118,6 +122,8 @@ class SessionLifetimeMiddleware:
         if x.judged and not state.unknown and side.engine.is_settled(x):
             x.closed = True
             finish(response, vary=side.engine.vary(x), protected=x.protected)
+            if response.streaming:
+                hold(response, side.engine, x, side.watching, side.run)
             return response
         return await self._finish(request, state, response)
 
@@ -200,11 +206,15 @@ class SessionLifetimeMiddleware:
             cookies = []
             response = _instead(response, response_of(engine.unavailable(x), x.facts.method))
         finish(response, vary=engine.vary(x), protected=x.protected, cookies=cookies)
+        if response.streaming:
+            hold(response, engine, x, state.side.watching, state.side.run)
         return response
 
-    async def _replied(self, state: Attached, reply: Reply) -> HttpResponse:
-        """Answer with a whole reply of ours."""
+    async def _replied(self, state: Attached, reply: Reply) -> HttpResponseBase:
+        """Answer with a reply of ours."""
         engine, x = state.side.engine, state.x
+        if isinstance(reply, EventStream):
+            return events(engine, x, reply, state.side.watching, state.side.run)
         try:
             cookies = await engine.close(x)
         except StoreUnavailable:

@@ -14,6 +14,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
+from session_middleware.adapters._wsgi_open import HeldParts, belongs_to_session, is_event_stream, polled
 from session_middleware.adapters._wsgi_response import ExcInfo, Headers, LateBody, LateStart, StartResponse, Write
 from session_middleware.adapters.attach import attach
 from session_middleware.authorities.base import Authority
@@ -24,6 +25,7 @@ from session_middleware.core.refusal import Reply
 from session_middleware.endpoints import Endpoints
 from session_middleware.engine import Engine
 from session_middleware.errors import SessionError, SessionNotAttached, StoreUnavailable
+from session_middleware.event_stream import EventStream
 from session_middleware.events import Hook
 from session_middleware.runtime import ThreadRuntime, run_sync
 from session_middleware.session import Session, Sessions
@@ -138,6 +140,10 @@ class SessionLifetimeMiddleware:
         environ[KEY] = (engine, x)
         if self.endpoints.owns(x.facts.path):
             reply = run_sync(self.endpoints.answer(x, _body_reader(environ)))
+            if isinstance(reply, EventStream):
+                x.closed = True  # it sets no cookie
+                start_response("200 OK", finished(reply.headers, vary=engine.vary(x), protected=False, cookies=()))
+                return polled(engine, x, reply)
             return _send(self, x, reply, start_response, environ)
         rules = self._rules if self._endpoint_of is None else rules_of(self._endpoint_of(environ)) or self._rules
         refusal = run_sync(engine.open(x, rules))
@@ -148,10 +154,14 @@ class SessionLifetimeMiddleware:
             body = self.app(environ, responder)
             if responder.held is not None and type(body) in (list, tuple):  # nothing in there can fail
                 responder.begin()
-            if responder.started:
+            if not responder.started:
+                failed = partial(self._failed, x, responder, start_response, environ)
+                body = LateBody(body, responder, failed, lambda: run_sync(engine.abandon(x)))
+            elif type(body) in (list, tuple) or _is_the_servers(body, environ):
                 return body
-            failed = partial(self._failed, x, responder, start_response, environ)
-            return LateBody(body, responder, failed, lambda: run_sync(engine.abandon(x)))
+            if belongs_to_session(x):
+                return HeldParts(body, engine, x, lambda: is_event_stream(responder.headers))
+            return body
         except BaseException as problem:
             return self._failed(x, responder, start_response, environ, problem)
 
@@ -190,9 +200,16 @@ class _Responder(LateStart):
                 self.cookies = run_sync(engine.close(x))
         self.started = True
         headers = finished(headers, vary=engine.vary(x), protected=x.protected, cookies=self.cookies)
+        self.headers = headers
         if exc_info is None:
             return self._start(status, headers)
         return self._start(status, headers, exc_info)
+
+
+def _is_the_servers(body: object, environ: Environ) -> bool:
+    """Say whether this is a file that the server sends by itself (PEP 3333, "Optional Platform-Specific File Handling")."""
+    wrapper = environ.get("wsgi.file_wrapper")
+    return isinstance(wrapper, type) and isinstance(body, wrapper)
 
 
 def _send(
