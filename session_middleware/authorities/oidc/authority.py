@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlencode, urlsplit
 
@@ -18,7 +18,6 @@ from session_middleware.authorities.base import (
     Token,
     Vouch,
 )
-from session_middleware.authorities.calls import ProviderFault
 from session_middleware.authorities.oidc.claims import IdToken
 from session_middleware.authorities.oidc.options import (
     checked_age,
@@ -32,29 +31,22 @@ from session_middleware.authorities.oidc.options import (
 )
 from session_middleware.authorities.oidc.provider import (
     ClientAuthentication,
-    GrantRefused,
     Provider,
     TokenAnswer,
 )
 from session_middleware.authorities.oidc.pushed import Events, Logouts, subject_handle
-from session_middleware.authorities.oidc.sealing import HeldTokens, open_sealed, seal
 from session_middleware.authorities.oidc.signals import SharedSignals
 from session_middleware.authorities.oidc.signin import Asking, SignIn
+from session_middleware.authorities.oidc.tokens import KeptTokens
 from session_middleware.authorities.routes import Answer, Ask, Endpoint
 from session_middleware.core.provider import ProviderSession
 from session_middleware.core.record import SessionRecord
-from session_middleware.errors import InvalidToken, SessionError, SettingsError
+from session_middleware.errors import SettingsError
 
 if TYPE_CHECKING:
     import httpx2
 
 __all__ = ["OIDCAuthority"]
-
-#: Seconds before its end at which an access token is refreshed: what is handed out is good for a call or two yet.
-REFRESH_BEFORE: Final = 60.0
-
-#: Seconds for which an access token is taken to live where the provider does not say (RFC 6749 §5.1).
-UNSAID_LIFE: Final = 300.0
 
 _ALGORITHMS: Final = ("RS256", "PS256", "ES256", "EdDSA", "Ed25519")
 
@@ -188,6 +180,14 @@ class OIDCAuthority:
         self._to = to
         provider = self._provider = self._provider.attached(to)
         self._signin = SignIn(provider, self._asking, to, self._app_url, self._accepted)
+        self._tokens = KeptTokens(
+            self.name,
+            provider,
+            self._verified,
+            lambda: to.keys("provider tokens"),
+            keeps_id_token=self._keep_id_token,
+            offline=self._offline,
+        )
         self._logouts = Logouts(
             self.name,
             provider.key_source,
@@ -262,23 +262,9 @@ class OIDCAuthority:
             ProviderSession(id, proven_at, found.session_expiry, self.name),
             claims={name: found.claims[name] for name in self._claims if name in found.claims},
             factors=tuple({"type": method} for method in named) or ({"type": "oidc"},),
-            sealed=self._sealed(given, found, now),
+            sealed=self._tokens.sealed(given, now),
             handles=(subject_handle(self.name, found.subject),),
         )
-
-    def _sealed(self, given: TokenAnswer, found: IdToken, now: float) -> str | None:
-        kept = HeldTokens(id_token=given.id_token if self._keep_id_token else None)
-        if self._offline and given.refresh_token is not None:
-            kept = HeldTokens(kept.id_token, given.access_token, _over_at(given, now), given.refresh_token)
-        return seal(kept, self._keys, self.name)
-
-    @property
-    def _keys(self) -> Sequence[bytes]:
-        assert self._to is not None  # the engine attaches before it serves
-        return self._to.keys("provider tokens")
-
-    def _held(self, record: SessionRecord) -> HeldTokens:
-        return open_sealed(record.sealed, self._keys, self.name)
 
     async def verify(self, record: SessionRecord, shown: Shown, now: float) -> Vouch:
         """Vouch: what a provider has to say of a session that lives it says by itself."""
@@ -299,10 +285,7 @@ class OIDCAuthority:
 
     def current(self, record: SessionRecord, now: float) -> Token | None:
         """Return the access token at hand, if it is good for a minute yet."""
-        held = self._held(record)
-        if held.access_token is None or held.expires_at is None or now >= held.expires_at - REFRESH_BEFORE:
-            return None
-        return Token(held.access_token)
+        return self._tokens.current(record, now)
 
     async def refresh(self, record: SessionRecord, now: float) -> Token:
         """Get a new access token; where the provider rotates, the new refresh token takes the old one's place.
@@ -312,53 +295,28 @@ class OIDCAuthority:
                 lives on, and a sign-in gets new ones.
             ProviderFault: the provider did not answer.
         """
-        held = self._held(record)
-        if held.refresh_token is None:
-            raise _no_token("There is no refresh token in this session; ask for the scope offline_access.")
-        try:
-            given = await self._provider.refresh(now, held.refresh_token)
-            if given.access_token is None:
-                raise _no_token("The provider gave no access token.")
-            id_token = await self._same_user(record, given, now) or held.id_token
-        except (GrantRefused, InvalidToken) as fault:
-            raise _no_token(f"The provider gives no token for this session any more ({fault}).") from None
-        kept = HeldTokens(id_token, given.access_token, _over_at(given, now), given.refresh_token or held.refresh_token)
-        return Token(given.access_token, seal(kept, self._keys, self.name))
+        return await self._tokens.refresh(record, now)
 
-    async def _same_user(self, record: SessionRecord, given: TokenAnswer, now: float) -> str | None:
-        """Return the ID token of a refresh if there is one to keep; it must be about the same user (Core §12.2).
+    async def _verified(self, token: str, now: float, access_token: str | None) -> IdToken:
+        return await self._signin.verified(token, now, nonce=None, access_token=access_token)
 
-        Where its key cannot be fetched just now it is passed over: the refresh token has been used up, and what came for it
-        came from the provider itself, over TLS (Core §3.1.3.7 no. 6).
+    async def end(self, record: SessionRecord, shown: Shown, reason: str, now: float) -> EndedThere | None:
+        """Revoke the refresh token of a session that has ended here: nobody else has it (RFC 7009).
+
+        The provider's own session takes the browser to end (`logout_url`).
+
+        Raises:
+            ProviderFault: the provider did not answer; it is told again.
         """
-        if given.id_token is None:
-            return None
-        try:
-            found = await self._signin.verified(given.id_token, now, nonce=None, access_token=given.access_token)
-        except (ProviderFault, TimeoutError):
-            return None
-        if subject_handle(self.name, found.subject) not in record.handles:
-            raise _no_token("The provider answered a refresh with another user.")
-        return given.id_token if self._keep_id_token else None
+        await self._tokens.revoke(record, now)
+        return None
+
+    # --- logout ------------------------------------------------------------------------------------------------
 
     @property
     def _signed_out_url(self) -> str:
         assert self._to is not None  # the engine attaches before it serves
         return f"{self._app_url}{self._to.prefix}/signed-out"
-
-    async def end(self, record: SessionRecord, shown: Shown, reason: str, now: float) -> EndedThere | None:
-        """Revoke the refresh token of a session that has ended here: nobody else has it (RFC 7009).
-
-        Raises:
-            ProviderFault: the provider did not answer; it is told again.
-        """
-        token = self._held(record).refresh_token
-        if token is None:
-            return None
-        await self._provider.revoke(now, token)
-        return EndedThere()
-
-    # --- logout ------------------------------------------------------------------------------------------------
 
     async def logout_url(
         self, record: SessionRecord | None, return_to: str | None, client_id: str | None
@@ -376,18 +334,10 @@ class OIDCAuthority:
             return None
         asked = {"client_id": self._provider.client_id, **self._logout_parameters}
         if record is not None and record.authority == self.name:
-            hint = self._held(record).id_token
+            hint = self._tokens.id_token(record)
             if hint is not None:
                 asked["id_token_hint"] = hint
             elif record.provider_session is not None:
                 asked["logout_hint"] = record.provider_session
         asked["post_logout_redirect_uri"] = return_to or self._signed_out_url
         return f"{endpoint}{'&' if urlsplit(endpoint).query else '?'}{urlencode(asked)}"
-
-
-def _over_at(given: TokenAnswer, now: float) -> float:
-    return now + (given.lives if given.lives is not None else UNSAID_LIFE)
-
-
-def _no_token(problem: str) -> SessionError:
-    return SessionError(problem, code="provider_token")
