@@ -25,12 +25,12 @@ TEXTS: Final = (
 
 #: What `script_tag` takes; everything but the nonce becomes a `data-` attribute.
 OPTIONS: Final = (
-    *("nonce", "dialog", "activity", "landing", "signed_out", "sign_in_target"),
+    *("nonce", "dialog", "activity", "events", "landing", "signed_out", "sign_in_target"),
     *(f"text_{name}" for name in TEXTS),
 )
 
 #: Options that know one word only.
-_SWITCHES: Final = {"dialog": "off", "activity": "off"}
+_SWITCHES: Final = {"dialog": "off", "activity": "off", "events": "off"}
 
 
 class ScriptTag(str):
@@ -56,8 +56,8 @@ def script_tag(prefix: str = "/session", mount: str = "", **options: str) -> Scr
     Args:
         prefix: `endpoint_prefix` of the settings.
         mount: below which path the app is mounted, as it was decoded; "" at the root.
-        options: `nonce` of the page's Content-Security-Policy; `dialog="off"` and `activity="off"`; `landing`,
-            `signed_out` and `sign_in_target`; a text of the dialog as `text_continue="Weiter"` (docs/client.md).
+        options: `nonce` of the page's Content-Security-Policy; `dialog="off"`, `activity="off"` and `events="off"`;
+            `landing`, `signed_out` and `sign_in_target`; a text of the dialog as `text_continue="Weiter"` (docs/client.md).
 
     Raises:
         SettingsError: there is no such option, or its value is not text it knows.
@@ -70,7 +70,7 @@ def script_tag(prefix: str = "/session", mount: str = "", **options: str) -> Scr
     for name, value in options.items():
         if name not in OPTIONS:
             near = difflib.get_close_matches(name, OPTIONS, n=1)
-            hint = f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(OPTIONS[:6])} and text_...."
+            hint = f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(OPTIONS[:7])} and text_...."
             raise SettingsError(name, value, "is no option of the browser script.", hint)
         only = _SWITCHES.get(name)
         if not isinstance(value, str) or (only is not None and value != only):

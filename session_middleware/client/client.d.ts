@@ -24,6 +24,8 @@ export interface Session extends EventTarget {
   continue(): Promise<boolean>;
   /** Ends the session and goes to the page for those who have signed out. */
   logout(): Promise<void>;
+  /** Shows in the dialog that a request was refused; takes the body of any answer 401, as an object, and knows ours. */
+  refused(problem: unknown): Promise<void>;
   /** As the global fetch; an answer 401 of ours is also shown in the dialog. Nothing is sent twice. */
   fetch(input: RequestInfo | URL, init?: RequestInit): Promise<Response>;
   addEventListener(type: "change", listener: (event: Event) => void, options?: boolean | AddEventListenerOptions): void;

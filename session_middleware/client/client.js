@@ -88,11 +88,17 @@ const begin = () => {
   // --- what is known ---------------------------------------------------------------------------------------------
 
   const become = (next, why = null) => {
-    [state, reason] = [next, why];
-    if (next === "active") [dismissed, elsewhere, fresh] = [null, null, false];
+    state = next;
+    reason = why;
+    if (next === "active") {
+      dismissed = null;
+      elsewhere = fresh && elsewhere;
+    }
     render();
     session.dispatchEvent(new Event("change"));
     schedule();
+    if (isLive()) listen();
+    else hush();
   };
 
   const settle = () => {
@@ -105,7 +111,8 @@ const begin = () => {
   const take = (said, at) => {
     if (at < heardAt) return; // overtaken by a newer answer
     heardAt = at;
-    [slept, failure] = [0, ""];
+    slept = 0;
+    failure = "";
     login = said.login_url ?? login;
     returnParam = said.return_param ?? returnParam;
     if (!said.authenticated) {
@@ -116,10 +123,12 @@ const begin = () => {
     } else if (mine && !isMine(said.user)) {
       become("changed");
     } else {
+      if (at + said.absolute_left > age + 2) fresh = null; // somebody has proved who they are, later than was known
       mine = said.user;
       silence = said.inactivity_left === null ? Infinity : at + said.inactivity_left;
       age = at + said.absolute_left;
-      [warn, every] = [said.warn_before, said.report_every];
+      warn = said.warn_before;
+      every = said.report_every;
       elsewhere = said.continue_url ?? elsewhere;
       settle();
     }
@@ -130,7 +139,6 @@ const begin = () => {
     const answer = await send(base + path, {
       method,
       headers: { Accept: "application/json" },
-      credentials: "same-origin",
       cache: "no-store",
       signal: AbortSignal.timeout(15000),
     });
@@ -167,11 +175,16 @@ const begin = () => {
     const message = { said, age: now() - at, sent: Date.now(), renewed };
     if (channel) return channel.postMessage(message);
     try {
-      localStorage.setItem(name, String(Date.now())); // only that there is news, and not for longer than it takes
+      localStorage.setItem(name, Date.now()); // only that there is news, and not for longer than it takes
       localStorage.removeItem(name);
     } catch {
       // Storage is off: other tabs ask on focus and before their dialog.
     }
+  };
+
+  const reported = (at) => {
+    renewedAt = at;
+    acted = false;
   };
 
   const hear = ({ said, age: old, sent, renewed }) => {
@@ -181,18 +194,84 @@ const begin = () => {
       return;
     }
     const at = now() - old - Math.max(0, Date.now() - sent) / 1000; // a frozen tab hears late
-    if (renewed && at >= renewedAt) [renewedAt, acted] = [at, false];
+    if (renewed && at >= renewedAt) reported(at);
     take(said, at);
+  };
+
+  // --- what the server says by itself --------------------------------------------------------------------------------
+
+  let turn = null; // this tab's place in the line for the one connection that a browser keeps open
+
+  const listen = () => {
+    if (turn || option("events") === "off" || !navigator.locks || !globalThis.EventSource) return;
+    const { signal } = (turn = new AbortController());
+    const lead = (leave) => {
+      let stream;
+      let again;
+      let pause = 15000;
+      const open = () => {
+        stream = new EventSource(`${base}events`);
+        stream.onmessage = ({ data }) => {
+          const said = JSON.parse(data);
+          const at = now();
+          pause = 0;
+          // This session is over, and the cookie of a newer one may be on its way. Not every browser is to ask at one instant.
+          if (!said.authenticated) return setTimeout(check, 300 + 700 * Math.random());
+          take(said, at);
+          tell(said, at);
+        };
+        stream.onerror = () => {
+          if (stream.readyState < 2) return; // the browser tries again by itself
+          // There are no events here, or no session any more, or nobody is at home: which, it does not tell.
+          if (!pause) check();
+          pause = 2 * pause || 30000;
+          again = setTimeout(open, pause * (1 + Math.random()));
+        };
+      };
+      signal.onabort = () => {
+        stream.close();
+        clearTimeout(again);
+        leave();
+      };
+      open();
+    };
+    // Whoever holds the lock has the stream; it is given back, or taken away, when the page is gone.
+    navigator.locks.request(`${name} events`, { signal }, () => new Promise(lead)).catch(() => {});
+  };
+
+  const hush = () => {
+    turn?.abort();
+    turn = null;
   };
 
   // --- to go on, to leave --------------------------------------------------------------------------------------------
 
+  /** Goes on at the provider without a page, if its cookies reach it in a frame and the browser comes back from there. */
+  const inFrame = (url) =>
+    new Promise((done) => {
+      const frame = document.createElement("iframe");
+      frame.onload = () => {
+        done(frame.contentDocument?.URL === here); // another origin's page cannot be seen
+        frame.remove();
+      };
+      setTimeout(frame.onload, 10000);
+      frame.hidden = true;
+      frame.src = `${web(url)}&return_to=${encodeURIComponent(here.slice(location.origin.length))}`;
+      document.body.append(frame);
+    });
+
   const post = async () => {
     const { at, status, said } = await ask("continue", "POST");
     if (status === 200 && said.authenticated) {
-      [renewedAt, acted] = [at, false];
+      reported(at);
+      const url = /[?&]prompt=none/.test(said.continue_url) && said.continue_url;
+      if (url && (await inFrame(url))) return check(); // by a new session
       take(said, at);
       tell(said, at, true);
+      if (url) {
+        elsewhere = url;
+        fresh = "elsewhere";
+      }
     } else {
       if (status === 401) await check(); // whose 401 that is, status knows
       if (isLive()) throw status;
@@ -266,6 +345,7 @@ const begin = () => {
     lastDrift = drift();
     if (lastDrift - before > 2 && mine) {
       slept += lastDrift - before;
+      hush(); // what comes on an old connection may have been long on its way
       check();
     }
     if (isLive() && !busy && (left() <= 0 || (state === "active" && left() <= warn))) check();
@@ -284,7 +364,7 @@ const begin = () => {
   // --- the dialog -----------------------------------------------------------------------------------------------------
 
   let dismissed = null;
-  let fresh = false;
+  let fresh = null; // which way is offered, though the session lives
   let wanted = false; // a request was refused, so that also a page that never knew a session shows it
   let shown = null;
   let ui = null;
@@ -310,40 +390,39 @@ const begin = () => {
 
   const dismiss = () => {
     dismissed = shown;
-    fresh = wanted = false;
+    fresh = wanted = null;
     render();
   };
 
   const build = () => {
     const host = document.createElement("session-dialog");
     const root = host.attachShadow({ mode: "open" });
+    ui = { host, root };
     const add = (parent, kind, part, more) => {
-      const made = Object.assign(document.createElement(kind), more);
-      made.setAttribute("part", part);
+      const made = Object.assign(document.createElement(kind), { part }, more);
       parent.append(made);
-      return made;
+      return (ui[part] = made);
     };
     const sheet = new CSSStyleSheet();
     sheet.replaceSync(STYLE); // no inline style and no <style>: neither CSP nor Trusted Types are in the way
     root.adoptedStyleSheets = [sheet];
-    const dialog = add(root, "dialog", "dialog");
-    const set = (to, attributes) => Object.entries(attributes).forEach(([key, value]) => to.setAttribute(key, value));
-    set(dialog, { role: "alertdialog", "aria-labelledby": "title", "aria-describedby": "text time" });
-    if (!translated) set(dialog, { lang: "en", dir: "ltr" });
-    const title = add(dialog, "h2", "title", { id: "title" });
-    const text = add(dialog, "p", "text", { id: "text" });
-    const time = add(dialog, "p", "time", { id: "time", role: "timer" });
-    const error = add(dialog, "p", "error", { role: "alert" });
-    const said = add(dialog, "p", "announcement", { role: "status" });
+    const dialog = add(root, "dialog", "dialog", { role: "alertdialog" });
+    dialog.setAttribute("aria-labelledby", "title");
+    dialog.setAttribute("aria-describedby", "text time");
+    if (!translated) Object.assign(dialog, { lang: "en", dir: "ltr" });
+    add(dialog, "h2", "title", { id: "title" });
+    add(dialog, "p", "text", { id: "text" });
+    add(dialog, "p", "time", { id: "time", role: "timer" });
+    add(dialog, "p", "error", { role: "alert" });
+    add(dialog, "p", "announcement", { role: "status" });
     const row = add(dialog, "div", "buttons");
     const button = (label, part, onclick) =>
       add(row, "button", part, { type: "button", textContent: label, onclick: () => busy || onclick() });
-    const link = (label) =>
-      add(row, "a", "button primary", { textContent: label, target: option("signInTarget") ?? "_blank", rel: "noopener" });
-    ui = { host, root, dialog, title, text, time, error, said };
-    ui.buttons = {
+    const link = (label, onclick) =>
+      add(row, "a", "button primary", { textContent: label, target: option("signInTarget") ?? "_blank", rel: "noopener", onclick });
+    ui.choices = {
       continue: button(texts.continue, "button primary", () => goOn()),
-      elsewhere: link(texts.elsewhere),
+      elsewhere: link(texts.elsewhere, () => fresh && dismiss()),
       signIn: link(texts.signIn),
       reload: button(texts.reload, "button primary", reload),
       logOut: button(texts.logOut, "button", logOut),
@@ -363,7 +442,6 @@ const begin = () => {
     lapsed: ["signIn", "close"],
     signedOut: ["signIn", "close"],
     changed: ["reload", "close"],
-    fresh: ["signIn", "close"],
   };
 
   const render = () => {
@@ -375,33 +453,33 @@ const begin = () => {
       return;
     }
     if (!ui) build();
-    const { host, root, dialog, buttons } = ui;
-    const offered = BUTTONS[show] ?? [elsewhere ? "elsewhere" : "continue", "logOut"];
+    const { host, root, dialog, choices } = ui;
+    const offered = show === "fresh" ? [fresh, "close"] : BUTTONS[show] ?? [elsewhere ? "elsewhere" : "continue", "logOut"];
     const put = (to, text) => to.textContent === text || (to.textContent = text);
     put(ui.title, texts[`${show}Title`]);
     put(ui.text, texts[`${show}Text`]);
     put(ui.error, failure);
-    const seconds = isLive() && !fresh ? Math.max(0, Math.ceil(left())) : null;
-    const clock = seconds === null ? "" : `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+    const seconds = isLive() && show !== "fresh" ? Math.max(0, Math.ceil(left())) : null;
+    const clock = seconds === null ? "" : `${Math.floor(seconds / 60)}:${`${seconds % 60}`.padStart(2, 0)}`;
     put(ui.time, clock && texts.left.replace("{time}", clock));
     const step = seconds === null || seconds > 30 ? 0 : seconds > 10 ? 30 : 10;
     if (show !== shown) announced = step;
-    if (step !== announced) put(ui.said, texts.announce.replace("{seconds}", String(seconds)));
+    if (step !== announced) put(ui.announcement, texts.announce.replace("{seconds}", seconds));
     announced = step;
     const focused = root.activeElement;
-    for (const [key, button] of Object.entries(buttons)) {
+    for (const [key, button] of Object.entries(choices)) {
       button.hidden = !offered.includes(key);
-      button.setAttribute("aria-disabled", String(!!busy));
+      button.ariaDisabled = !!busy;
     }
-    buttons.signIn.href = signInUrl();
-    buttons.elsewhere.href = web(elsewhere ?? base);
+    choices.signIn.href = signInUrl();
+    choices.elsewhere.href = web(elsewhere ?? base);
     if (!host.isConnected) {
       dialog.close();
       document.body.append(host);
     }
     shown = show;
     if (!dialog.open) dialog.showModal();
-    if (!focused || focused.hidden) buttons[offered[0]].focus();
+    if (!focused || focused.hidden) choices[offered[0]].focus();
   };
 
   // --- what pages use -------------------------------------------------------------------------------------------------
@@ -438,36 +516,39 @@ const begin = () => {
     }
     fetch = async (input, init) => {
       const answer = await send(input, init);
-      if (answer.status !== 401 || !answer.headers.get("content-type")?.startsWith("application/problem+json")) return answer;
-      const problem = await answer
-        .clone()
-        .json()
-        .catch(() => ({}));
-      if (!String(problem.type).startsWith("urn:session-middleware:")) return answer;
-      [dismissed, wanted] = [null, true];
-      await check(); // what one answer says of one request is not yet the state of the session
-      fresh = problem.reason === "fresh_login";
-      render();
+      if (answer.status === 401) await this.refused(await answer.clone().json().catch(() => null));
       return answer;
     };
+    async refused(problem) {
+      if (!String(problem?.type).startsWith("urn:session-middleware:")) return;
+      dismissed = null;
+      wanted = true;
+      await check(); // what one answer says of one request is not yet the state of the session
+      fresh = problem.reason === "fresh_login" && "signIn";
+      render();
+    }
   }
   const session = new Session();
   session.addEventListener("change", () => session.onchange?.(session)); // what a listener throws is the page's to see
 
   const look = () => {
     tick();
-    if (document.visibilityState !== "visible") return;
+    if (document.hidden) return;
     if (mine ? state !== "active" || now() - heardAt > 10 : state === "unknown") check();
   };
 
   const start = () => {
-    [renewedAt, lastDrift] = [now(), drift()]; // a prerendered page begins when somebody sees it
+    renewedAt = now();
+    lastDrift = drift(); // a prerendered page begins when somebody sees it
     if (channel) channel.onmessage = (event) => hear(event.data);
     else addEventListener("storage", (event) => event.key === name && event.newValue && hear({ said: null }));
     document.addEventListener("visibilitychange", look);
     addEventListener("focus", look);
     addEventListener("online", look);
     addEventListener("pageshow", (event) => event.persisted && check());
+    addEventListener("pagehide", hush); // with an open stream the page would not be kept to come back to
+    document.addEventListener("freeze", hush);
+    document.addEventListener("resume", check);
     if (option("activity") !== "off") {
       const act = (event) => {
         if (!event.isTrusted || state !== "active") return; // a script's event is no user, and the dialog asks for a choice

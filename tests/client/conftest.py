@@ -56,6 +56,7 @@ def person(chromium: Any, served: Any) -> Iterator[Any]:
     town.delays.clear()
     town.faults.clear()
     town.options = {}
+    town.events = False
     context = chromium.new_context()
     context.set_default_timeout(10_000)
     yield Person(context, town, origin)

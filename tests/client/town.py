@@ -65,6 +65,10 @@ class Town:
         delays: seconds that requests for a path wait before they are answered.
         faults: status that is answered for a path instead; 0 cuts the connection.
         options: what the pages' script tag is given.
+        events: whether pages listen to `GET events`. Off where a test moves the clocks to the second: the server's goes
+            first, so that what the server says in between looks older than it is.
+        streams: how many `GET events` are open.
+        most_streams: the most that were open at once.
     """
 
     def __init__(self, clock: FakeClock | None = None, **settings: Any) -> None:
@@ -73,6 +77,9 @@ class Town:
         self.delays: dict[str, float] = {}
         self.faults: dict[str, int] = {}
         self.options: dict[str, str] = {}
+        self.events = False
+        self._cuts: set[asyncio.Future[None]] = set()
+        self.streams = self.most_streams = 0
         limits = {"inactivity_timeout": SILENCE, "absolute_lifetime": AGE, **settings}
         routes = [
             Route("/", session_optional(self.page)),
@@ -97,7 +104,7 @@ class Town:
     # --- pages -----------------------------------------------------------------------------------------------------
 
     async def page(self, request: Request) -> Response:
-        tag = session_client(request, **self.options)
+        tag = session_client(request, **({} if self.events else {"events": "off"}), **self.options)
         return HTMLResponse(
             PAGE.replace("[icon]", NO_ICON).replace("[tag]", tag), headers={"Content-Security-Policy": POLICY}
         )
@@ -145,14 +152,35 @@ class Town:
                 await send({"type": "http.response.start", "status": status, "headers": []})
                 await send({"type": "http.response.body", "body": b""})
                 return
+            if path == "/session/events":
+                await self._listened_to(scope, receive, send)
+                return
         await self.app(scope, receive, send)
+
+    async def _listened_to(self, scope: Any, receive: Any, send: Any) -> None:
+        self.streams += 1
+        self.most_streams = max(self.streams, self.most_streams)
+        cut = asyncio.get_running_loop().create_future()
+        self._cuts.add(cut)
+        served = asyncio.ensure_future(self.app(scope, receive, send))
+        try:
+            await asyncio.wait({served, cut}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            served.cancel()
+            self._cuts.discard(cut)
+            self.streams -= 1
+
+    def cut_streams(self) -> None:
+        """Break each open `GET events`, as a proxy or a restart of the server does."""
+        for cut in list(self._cuts):
+            cut.get_loop().call_soon_threadsafe(cut.set_result, None)
 
     @contextlib.contextmanager
     def runs(self) -> Iterator[str]:
         """Serve until the block ends; gives the origin."""
         listening = socket.socket()
         listening.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(self, log_level="critical", lifespan="off", ws="none")
+        config = uvicorn.Config(self, log_level="critical", lifespan="off", ws="none", timeout_graceful_shutdown=1)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()

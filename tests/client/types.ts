@@ -11,6 +11,7 @@ session.addEventListener("change", (event) => console.log(event.type));
 export async function goOn(): Promise<string | undefined> {
   if (state === "warning" && !(await session.continue())) return session.continueUrl ?? session.signInUrl;
   const answer: Response = await session.fetch("/api", { method: "POST" });
+  if (answer.status === 403) await session.refused(await answer.json());
   if (!answer.ok) await session.logout();
   // @ts-expect-error: there is no such state
   return (await session.check()) === "expired" ? session.failure : undefined;
