@@ -37,15 +37,17 @@ BLOCKING = (*(mode for mode in MODES if mode not in ON_A_LOOP), "asgi")
 
 
 def ways() -> list[Any]:  # Any: what pytest.param returns
-    """Return every mode with the stores made for it; what an ordinary run leaves out is marked slow.
+    """Return the modes with the stores made for them; what an ordinary run leaves out is marked slow.
 
-    A near cache stands between engine and store and sees nothing of the mode, so one mode of each form plays with it.
+    A mode sees of a store only whether its calls are awaited, so all of them play over Redis, and one of each form over
+    PostgreSQL. A near cache stands between engine and store and sees nothing of the mode: again one of each form.
     """
     found = []
     for name in STORES:
         awaited = name.startswith("async-")
         ordinary = "asgi" if awaited else "wsgi"
-        for mode in ON_A_LOOP if awaited else BLOCKING:
+        every = ON_A_LOOP if awaited else BLOCKING
+        for mode in every if name.endswith("redis") else (ordinary,):
             for near in ("", "near-") if mode == ordinary else ("",):
                 marks = [] if mode == ordinary and not near else [pytest.mark.slow]
                 found.append(pytest.param((mode, name, bool(near)), id=f"{mode}-{near}{name}", marks=marks))

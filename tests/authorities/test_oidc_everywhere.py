@@ -24,6 +24,11 @@ MODES = sorted(path.stem for path in (Path(__file__).parent.parent / "modes").gl
 #: One that blocks and one on a loop; the others are for the slow run.
 FEW = ["asgi_mode", "wsgi_mode"]
 
+#: The same adapters on another loop, where a life is enough to tell.
+ON_TRIO = ["asgi_trio_mode", "starlette_trio_mode"]
+
+EVERY = [mode if mode in FEW else pytest.param(mode, marks=pytest.mark.slow) for mode in MODES if mode not in ON_TRIO]
+
 
 @pytest.fixture(params=MODES)
 def town(request: pytest.FixtureRequest) -> Iterator[Town]:
@@ -119,7 +124,7 @@ class _Auth0Place(_Place):
 class TestScenarios(AdapterContract):
     """Every scenario with a login that stands on an OpenID provider's session."""
 
-    @pytest.fixture(params=[mode if mode in FEW else pytest.param(mode, marks=pytest.mark.slow) for mode in MODES])
+    @pytest.fixture(params=EVERY)
     def mode(self, request: pytest.FixtureRequest) -> ModuleType:
         return importlib.import_module(f"tests.modes.{request.param}")
 

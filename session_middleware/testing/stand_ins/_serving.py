@@ -55,6 +55,8 @@ def served(app: WSGIApplication, *, port: int = 0) -> Iterator[str]:
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}"
     finally:
+        with contextlib.suppress(OSError):  # wakes who listens; where that cannot be done, it looks soon
+            server.socket.shutdown(socket.SHUT_RDWR)
         server.shutdown()
         thread.join(PATIENCE)
         server.hang_up()
