@@ -43,9 +43,10 @@ def calls(store: Any) -> list[tuple[str, Callable[[], Any], int]]:
 
 
 def warm(store: Any) -> list[Callable[[], Any]]:
-    """Let the server learn the scripts and the store the epoch, which happens once."""
+    """Let the server learn the scripts and the store the epoch, and connect: a line for reads, others for the rest."""
     other = reference_record(1)
     return [
+        lambda: store.load(KEY),
         lambda: store.load(KEY),
         lambda: store.create(other),
         lambda: store.touch(other.key, TOUCH),

@@ -327,7 +327,7 @@ class RedisCalls:
 
     async def _got(self, link: Link, name: bytes) -> Answer:
         try:
-            return await link.one("GET", name)
+            return await link.get(name)
         except ResponseError as problem:
             return value_of(problem)
 

@@ -23,6 +23,7 @@ from redis.exceptions import (
 
 from session_middleware.errors import StoreUnavailable
 from session_middleware.stores.redis.faults import FAULTS, Complaints
+from session_middleware.stores.redis.reading import ASK_THE_CLIENT, AwaitedReads, read_blocking
 
 __all__ = ["ClusterLink", "DirectLink", "Link", "link_to"]
 
@@ -44,6 +45,10 @@ class Link(Protocol):
 
     async def one(self, *command: Any) -> Answer:  # Any: as Command
         """Send a command to where its key lives and return the answer; raise if it is an error."""
+        ...
+
+    async def get(self, name: bytes) -> Answer:
+        """Return what stands under a key; raise if it is no text."""
         ...
 
     async def together(self, key: bytes, commands: Sequence[Command]) -> list[Answer]:
@@ -93,6 +98,7 @@ class DirectLink:
         self._client = client
         self._awaits = isinstance(client, redis.asyncio.Redis)
         self._tls = "SSL" in client.connection_pool.connection_class.__name__
+        self._reads = AwaitedReads(client) if self._awaits else None
         self._complaints = Complaints()
         self._replicas = 0
         self._replicas_due = -1.0
@@ -105,6 +111,17 @@ class DirectLink:
             return answer
         except FAULTS as problem:
             raise self._complaints.about(problem, tls=self._tls) from problem
+
+    async def get(self, name: bytes) -> Answer:
+        reads = self._reads
+        try:
+            answer = read_blocking(self._client, name) if reads is None else await reads.get(name)
+        except FAULTS as problem:
+            raise self._complaints.about(problem, tls=self._tls) from problem
+        if answer is ASK_THE_CLIENT:
+            return await self.one("GET", name)
+        self._complaints.are_over()
+        return answer
 
     async def together(self, key: bytes, commands: Sequence[Command]) -> list[Answer]:
         pipeline = self._client.pipeline(transaction=False)
@@ -137,6 +154,8 @@ class DirectLink:
         self._replicas_due = -1.0
 
     async def close(self) -> None:
+        if self._reads is not None:
+            await _closed(self._reads.close())
         pool = self._client.connection_pool
         sentinels = getattr(getattr(pool, "sentinel_manager", None), "sentinels", [])
         for client in (self._client, *sentinels):  # whoever was made from a pool or by a Sentinel's leaves it open
@@ -170,6 +189,9 @@ class ClusterLink:
             return answer
         except FAULTS as problem:
             raise self._complaints.about(problem) from problem
+
+    async def get(self, name: bytes) -> Answer:
+        return await self.one("GET", name)
 
     async def together(self, key: bytes, commands: Sequence[Command]) -> list[Answer]:
         try:
