@@ -237,7 +237,7 @@ class News:
         self._owns_line = False
         self._monotonic = monotonic
         #: Whether a record can be compared with what the store holds without a call that waits.
-        self.compares = isinstance(store, Recognises) and "holds" in getattr(store, "short_calls", ("holds",))
+        self.compares = isinstance(store, Recognises)
 
     @property
     def is_heard(self) -> bool:

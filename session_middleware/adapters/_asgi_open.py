@@ -93,6 +93,13 @@ class OpenConnection:
 
     def absorbs(self, fault: BaseException) -> bool:
         """Say whether the app has only let through what it was stopped with."""
+        x = self._connection.x
+        if self.verdict is None and isinstance(fault, SessionError) and fault.code in ("ended", "not_signed_in"):
+            if x.verdict in (Verdict.ACTIVE, Verdict.UNAVAILABLE):
+                return False
+            self.leave()  # the app found out first: touch(), extend()
+            self.over(x.verdict)
+            return True
         return self.verdict is not None and (self._cut.made(fault) or _comes_of_the_end(fault))
 
     async def finish(self) -> None:

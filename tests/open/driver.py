@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
+import sniffio
 
 from session_middleware import Settings, session_optional
 from session_middleware.adapters import asgi as plain
@@ -42,6 +43,11 @@ class Open:
 
     def say(self, text: str) -> None:
         self.give({"type": "websocket.receive", "text": text})
+
+    def hear(self, message: dict[str, Any]) -> None:
+        """Take note of what the app has received."""
+        self.told.append(message)
+        self._news.set()
 
     def ended(self, how: BaseException | bool) -> None:
         self.over = how
@@ -99,6 +105,10 @@ class House:
         self.app._gate.watching = self.watching = Watching(self.engine, lambda: self.seconds)
         self.connections: list[Open] = []
 
+    @property
+    def on_trio(self) -> bool:
+        return sniffio.current_async_library() == "trio"
+
     async def turn(self, seconds: float = 0.0) -> None:
         """Let time pass, and the wheel turn."""
         self.clock.advance(seconds=seconds)
@@ -127,7 +137,7 @@ class House:
 
         async def told() -> dict[str, Any]:
             message: dict[str, Any] = await receive()
-            here.told.append(message)
+            here.hear(message)
             return message
 
         if scope["type"] == "websocket":
@@ -176,14 +186,26 @@ class House:
         async def use(request: Request) -> Response:
             return PlainTextResponse(session_from(request).verdict.name)
 
-        async def parts() -> AsyncIterator[bytes]:
-            yield b"1\n"
-            await self.release.wait()
-            yield b"2\n"
+        class Parts:
+            """No generator: trio complains of one that a disconnect leaves behind, which is Starlette's to close."""
+
+            def __init__(self, release: anyio.Event) -> None:
+                self.release, self.sent = release, 0
+
+            def __aiter__(self) -> Parts:
+                return self
+
+            async def __anext__(self) -> bytes:
+                self.sent += 1
+                if self.sent == 2:
+                    await self.release.wait()
+                if self.sent == 3:
+                    raise StopAsyncIteration
+                return b"%d\n" % self.sent
 
         async def stream(request: Request) -> Response:
             kind = "text/event-stream" if request.url.path == "/events" else "application/x-ndjson"
-            return StreamingResponse(parts(), media_type=kind)
+            return StreamingResponse(Parts(self.release), media_type=kind)
 
         async def socket(websocket: WebSocket) -> None:
             here: Open = websocket.scope["test"]
@@ -192,7 +214,7 @@ class House:
             try:
                 while True:
                     text = await websocket.receive_text()
-                    here.told.append({"type": "websocket.receive", "text": text})
+                    here.hear({"type": "websocket.receive", "text": text})
                     if text == "user":
                         await session.touch()
                     elif text == "extend":
@@ -201,15 +223,22 @@ class House:
                         await self.release.wait()
                     await websocket.send_text(f"{text} {session.is_active}")
             except WebSocketDisconnect as gone:
-                here.told.append({"type": "websocket.disconnect", "code": gone.code, "reason": gone.reason})
+                here.hear({"type": "websocket.disconnect", "code": gone.code, "reason": gone.reason})
 
-        routes = [Route("/login", login), Route("/logout", logout), Route("/use", use), WebSocketRoute("/socket", socket)]
+        routes = [
+            Route("/login", login),
+            Route("/logout", logout),
+            Route("/use", use),
+            WebSocketRoute("/socket", socket),
+        ]
         routes += [Route(path, stream) for path in ("/events", "/stream", "/listening")]
         return Starlette(routes=routes)
 
     # --- the server --------------------------------------------------------------------------------------------------
 
-    def scope(self, path: str, cookies: str, *, kind: str = "http", headers: Iterable[Any] = (), version: str = "2.3") -> Any:
+    def scope(
+        self, path: str, cookies: str, *, kind: str = "http", headers: Iterable[Any] = (), version: str = "2.3"
+    ) -> Any:
         raw = [(b"host", b"app.example"), (b"accept", b"*/*"), *headers]
         if cookies:
             raw.append((b"cookie", cookies.encode()))
@@ -266,7 +295,9 @@ class House:
             group.start_soon(serve)
             await connection.until(lambda: connection.sent)
             yield connection
-            gone = {"type": "websocket.disconnect", "code": 1001} if kind == "websocket" else {"type": "http.disconnect"}
+            gone = (
+                {"type": "websocket.disconnect", "code": 1001} if kind == "websocket" else {"type": "http.disconnect"}
+            )
             connection.give(gone)
             self.release.set()
             with anyio.fail_after(20):
