@@ -135,6 +135,17 @@ def test_what_is_no_answer(provider: tuple[Provider, str], form: str, status: in
     assert ask(calls, form, "GET", "/x").status == 200
 
 
+def test_cookies_that_no_response_can_carry(provider: tuple[Provider, str], form: str) -> None:
+    """What a browser would refuse is left out, so that it breaks no answer of ours; any other byte stays what it is."""
+    app, url = provider
+    good = ["a=caf\u00e9", "b=\u00e2\u0082\u00ac"]  # as they are on the wire, a byte for a character
+    calls, found = attached(Calls(url), form), []
+    for line in [*good, "c=1\x01", "d=1\t2", "", "no name", "=5", "e=\x7f"]:
+        app.answers = [(200, {"Set-Cookie": line}, b"{}")]
+        found += ask(calls, form, "GET", "/x").set_cookies
+    assert found == good
+
+
 def test_a_pause_of_a_day_is_not_believed(provider: tuple[Provider, str]) -> None:
     """A minute at most, and a date in place of seconds is none; a clock set back ends it too."""
     app, url = provider

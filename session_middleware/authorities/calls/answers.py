@@ -6,10 +6,13 @@ Nothing here ever prints a body, a query or a header.
 from __future__ import annotations
 
 import json as json_module
+import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 __all__ = ["Answered", "ProviderFault"]
+
+_COOKIE: Final = re.compile(r"[^\x00-\x1f\x7f=;]+=[^\x00-\x1f\x7f]*")
 
 
 class ProviderFault(Exception):
@@ -56,8 +59,11 @@ class Answered:
 
     @property
     def set_cookies(self) -> tuple[str, ...]:
-        """Every Set-Cookie value, unchanged."""
-        return tuple(value for name, value in self.headers if name == "set-cookie")
+        """Every Set-Cookie value, unchanged, but for those which browsers refuse and no response can carry.
+
+        Those are the ones without a name, and with a control character (RFC 6265bis §5.6).
+        """
+        return tuple(value for name, value in self.headers if name == "set-cookie" and _COOKIE.fullmatch(value))
 
     def object(self) -> dict[str, Any]:  # Any: JSON values
         """Return the JSON object in the body.

@@ -237,7 +237,8 @@ def _too_large(where: str) -> ProviderFault:
 
 
 def _answered(got: Any, chunks: Sequence[bytes], where: str) -> Answered:  # Any: httpx2.Response
-    headers = tuple((name.lower(), value) for name, value in got.headers.multi_items())
+    # A byte for a character, so that what is relayed leaves as it came: httpx2 itself would guess an encoding.
+    headers = tuple((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in got.headers.raw)
     return Answered(got.status_code, headers, b"".join(chunks), where)
 
 
