@@ -12,7 +12,7 @@ from typing import Any, Final
 
 __all__ = ["Answered", "ProviderFault"]
 
-_COOKIE: Final = re.compile(r"[^\x00-\x1f\x7f=;]+=[^\x00-\x1f\x7f]*")
+_COOKIE: Final = re.compile(r"[!-:<>-~]+=[ -~]*")
 
 
 class ProviderFault(Exception):
@@ -61,7 +61,8 @@ class Answered:
     def set_cookies(self) -> tuple[str, ...]:
         """Every Set-Cookie value, unchanged, but for those which browsers refuse and no response can carry.
 
-        Those are the ones without a name, and with a control character (RFC 6265bis §5.6).
+        Those are the ones without a name, with a control character, and with letters beyond ASCII, which Django's ASGI
+        handler cannot send (RFC 6265bis §4.1.1).
         """
         return tuple(value for name, value in self.headers if name == "set-cookie" and _COOKIE.fullmatch(value))
 
