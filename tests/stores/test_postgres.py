@@ -154,9 +154,9 @@ def test_a_process_opens_no_more_connections_than_it_may(url, sql):
 
 def test_a_caller_that_waits_too_long_for_a_connection_is_told_so(url):
     """When all connections are in use for longer than the timeout the error says which number to raise."""
-    with PostgresStore.from_url(url + "&connections=1&timeout=0.05") as store:
+    with PostgresStore.from_url(url + "&connections=1&timeout=0.5") as store:
         places = store._calls.links._waits.places
-        run_sync(places.take(1.0))
+        run_sync(places.take(10.0))
         with pytest.raises(StoreUnavailable, match="raise `connections`"):
             store.load(KEY)
         places.give()
@@ -167,9 +167,9 @@ def test_a_task_that_waits_too_long_for_a_connection_is_told_so(url):
     """The same on a loop, whose other tasks go on meanwhile."""
 
     async def main():
-        async with AsyncPostgresStore.from_url(url + "&connections=1&timeout=0.05") as store:
+        async with AsyncPostgresStore.from_url(url + "&connections=1&timeout=0.5") as store:
             places = store._calls.links._waits.places
-            await places.take(1.0)
+            await places.take(10.0)
             with pytest.raises(StoreUnavailable, match="raise `connections`"):
                 await store.load(KEY)
             places.give()

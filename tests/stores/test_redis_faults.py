@@ -256,7 +256,7 @@ def test_end_before_is_seen_elsewhere_within_the_lease(client: Any, prefix: str)
     assert here.load(KEY).ended_at == AT + 2
     asked = time.monotonic()
     wait_until(lambda: there.load(KEY).ended_at is not None, "the epoch")
-    assert time.monotonic() - asked < 0.2 + 0.5
+    assert time.monotonic() - asked < 1.5  # the default is 2 s
     assert there.touch(KEY, TOUCH) is None
     assert list(there.list(RECORD.handles[0], AT)) == []
 
@@ -338,7 +338,7 @@ def test_people_can_sign_out_of_a_full_server(server: Server) -> None:
 
 def test_a_replica_that_does_not_answer_is_counted_and_no_error(server: Server) -> None:
     """An end waits for a replica, and where that is late it stands all the same and the store says so (L13)."""
-    with server.client() as client, RedisStore(client, replica_wait=0.3) as store:
+    with server.client() as client, RedisStore(client, replica_wait=1.5) as store:
         client.config_set("repl-diskless-sync-delay", "0")
         replica = Server("--replicaof", f"127.0.0.1 {server.port}")
         wait_until(lambda: replicates(client), "the replica")
@@ -360,7 +360,7 @@ def test_a_replica_that_does_not_answer_is_counted_and_no_error(server: Server) 
 
 def test_a_replica_that_is_gone_is_waited_for_once(server: Server) -> None:
     """After a replica has gone, the first write that misses it asks anew, and the ones after it do not wait."""
-    with server.client() as client, RedisStore(client, replica_wait=0.3) as store:
+    with server.client() as client, RedisStore(client, replica_wait=1.5) as store:
         client.config_set("repl-diskless-sync-delay", "0")
         replica = Server("--replicaof", f"127.0.0.1 {server.port}")
         wait_until(lambda: replicates(client), "the replica")
