@@ -28,7 +28,7 @@ async def end_all(engine: Engine, subject: str, now: float, except_keys: Collect
             it knows besides; the same once more does the rest.
     """
     lists, told = engine.vouching.lists, True
-    if lists is not None and lists.knows_users:
+    if lists is not None and lists.knows_users and subject:
         try:
             await _end_there(engine, lists, subject, now, except_keys)
         except StoreUnavailable:
@@ -73,6 +73,8 @@ async def list_at_provider(engine: Engine, subject: str, now: float) -> Sequence
         StoreUnavailable: the provider did not answer.
     """
     lists = _may_ask(engine)
+    if not subject:
+        return ()
     try:
         return await lists.list(subject, now)
     except Exception as fault:
@@ -84,10 +86,12 @@ async def end_at_provider(engine: Engine, id: str, now: float) -> int:
     """End a session by its id at the provider, there and here; return how many of ours stood on it.
 
     Raises:
+        SettingsError: the id is empty.
         SessionError: the authority cannot end one (`code="not_supported"`).
         StoreUnavailable: the end could not be stored, or the provider did not answer.
     """
     _may_ask(engine)
+    ProviderSession(id, now)  # refuses what is none
     count = await engine.end_by_provider("revoked", now, provider_sessions=(id,))
     try:
         await _end_one_there(engine, id, "", None, now)

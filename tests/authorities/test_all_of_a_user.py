@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from session_middleware import SessionError, Settings
+from session_middleware import SessionError, Settings, SettingsError
 from session_middleware.errors import StoreUnavailable
 from session_middleware.runtime import run_sync
 from session_middleware.session import AsyncSessions, Sessions
@@ -138,6 +138,17 @@ def test_a_provider_that_may_not_be_asked_about_users(stage: Stage) -> None:
     assert not desk.stays["stay-2"].over
     with pytest.raises(SessionError, match="Desk"):
         sessions.list_at_provider("alice")
+
+
+def test_nobody(stage: Stage) -> None:
+    """An empty id is nobody's, and no address of all users either."""
+    desk = Desk()
+    sessions = outside(stage, desk)
+    assert sessions.end_all("") == 0
+    assert list(sessions.list_at_provider("")) == []
+    with pytest.raises(SettingsError, match="id"):
+        sessions.end_at_provider("")
+    assert desk.calls == []
 
 
 def test_awaited(stage: Stage) -> None:

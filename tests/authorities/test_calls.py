@@ -17,7 +17,7 @@ import trio
 
 from session_middleware import SettingsError
 from session_middleware.authorities.base import Attached
-from session_middleware.authorities.calls import Answered, Calls, ProviderFault
+from session_middleware.authorities.calls import Answered, Calls, ProviderFault, path_segment
 from session_middleware.runtime import LoopRuntime, Runtime, ThreadRuntime, run_sync
 from session_middleware.testing import FakeClock
 from session_middleware.testing.stand_ins._serving import served
@@ -144,6 +144,17 @@ def test_cookies_that_no_response_can_carry(provider: tuple[Provider, str], form
         app.answers = [(200, {"Set-Cookie": line}, b"{}")]
         found += ask(calls, form, "GET", "/x").set_cookies
     assert found == good
+
+
+@pytest.mark.parametrize("text", [".", "..", "a/../b", "?x=1#y", "\u00e9 %2e", "a" * 300])
+def test_a_part_of_a_path_stays_one(provider: tuple[Provider, str], text: str) -> None:
+    """Whatever an id is, it cannot lead to another address: not by slashes, and not by dots that a client takes away."""
+    app, url = provider
+    ask(attached(Calls(url), "blocking"), "blocking", "GET", f"/users/{path_segment(text)}/sessions")
+    assert app.seen[-1]["PATH_INFO"].encode("latin-1").decode() == f"/users/{text}/sessions"
+    assert app.seen[-1]["QUERY_STRING"] == ""
+    with pytest.raises(ValueError, match="empty"):
+        path_segment("")
 
 
 def test_a_pause_of_a_day_is_not_believed(provider: tuple[Provider, str]) -> None:

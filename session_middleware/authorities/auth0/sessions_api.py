@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal
-from urllib.parse import quote
 
-from session_middleware.authorities.calls import Answered, Calls, ProviderFault
+from session_middleware.authorities.calls import Answered, Calls, ProviderFault, path_segment
 from session_middleware.core.provider import ProviderSession
 from session_middleware.errors import SettingsError
 from session_middleware.runtime import OneFlight, Runtime
@@ -94,7 +93,7 @@ class SessionsApi:
     async def _asked(self, id: str, now: float) -> bool:
         if self._known.seen_lately(id, now, self._management.verify_interval or 0.0):
             return True  # somebody had the answer between our look and our turn
-        answered = await self._ask("GET", f"/sessions/{quote(id, safe='')}", now)
+        answered = await self._ask("GET", f"/sessions/{path_segment(id)}", now)
         if _is_missing(answered):
             return False
         found = answered.object()
@@ -108,7 +107,7 @@ class SessionsApi:
         Raises:
             ProviderFault: it could not be done.
         """
-        _expect(await self._ask("POST", f"/sessions/{quote(id, safe='')}/revoke", now))
+        _expect(await self._ask("POST", f"/sessions/{path_segment(id)}/revoke", now))
 
     async def list(self, user: str, now: float, name: str) -> Sequence[ProviderSession]:
         """Return the sessions of a user.
@@ -119,7 +118,7 @@ class SessionsApi:
         found: list[ProviderSession] = []
         query = {"take": str(PAGE), "include_totals": "true"}
         for _ in range(PAGES):
-            answered = await self._ask("GET", f"/users/{quote(user, safe='')}/sessions", now, query)
+            answered = await self._ask("GET", f"/users/{path_segment(user)}/sessions", now, query)
             if _is_missing(answered):
                 return found
             document = answered.object()
@@ -139,7 +138,7 @@ class SessionsApi:
         Raises:
             ProviderFault: it could not be done.
         """
-        _expect(await self._ask("DELETE", f"/users/{quote(user, safe='')}/sessions", now))
+        _expect(await self._ask("DELETE", f"/users/{path_segment(user)}/sessions", now))
 
     # --- one call ----------------------------------------------------------------------------------------------
 

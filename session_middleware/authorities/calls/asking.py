@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from copy import copy
 from typing import TYPE_CHECKING, Any, Final, Literal
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from session_middleware.authorities.base import Attached
 from session_middleware.authorities.calls.answers import Answered, ProviderFault
@@ -17,7 +17,7 @@ from session_middleware.errors import SettingsError
 if TYPE_CHECKING:
     import httpx2
 
-__all__ = ["Calls"]
+__all__ = ["Calls", "path_segment"]
 
 #: Bytes of an answer that are read; a provider's are a few thousand.
 MOST: Final = 1024 * 1024
@@ -217,6 +217,17 @@ class Calls:
     async def aclose(self) -> None:
         """Close the connections of the running loop."""
         await self._connections.aclose()
+
+
+def path_segment(text: str) -> str:
+    """Return an id as one part of a path, whatever is in it: `..` would be taken away by the client, with what is before it.
+
+    Raises:
+        ValueError: it is empty, and so another path.
+    """
+    if not text:
+        raise ValueError("an empty id is no part of a path")
+    return quote(text, safe="").replace(".", "%2E") if set(text) == {"."} else quote(text, safe="")
 
 
 def _check(got: Any, where: str) -> None:  # Any: httpx2.Response

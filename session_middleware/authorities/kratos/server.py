@@ -10,10 +10,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
 from session_middleware.authorities.base import NOTHING_SHOWN, Attached, Shown
-from session_middleware.authorities.calls import Answered, Calls, ProviderFault
+from session_middleware.authorities.calls import Answered, Calls, ProviderFault, path_segment
 from session_middleware.authorities.kratos.session import KratosSession, read_session
 
 __all__ = ["TOKEN_HEADER", "Kratos", "Whoami", "credentials"]
@@ -203,7 +202,7 @@ class Kratos:
         Raises:
             ProviderFault: there was no usable answer.
         """
-        answered = await self._ask_admin("GET", f"/sessions/{_part(id)}", query={"expand": "identity"})
+        answered = await self._ask_admin("GET", f"/sessions/{path_segment(id)}", query={"expand": "identity"})
         if _is_missing(answered):
             return None
         if answered.status != 200:
@@ -218,7 +217,7 @@ class Kratos:
         Raises:
             ProviderFault: there was no usable answer.
         """
-        answered = await self._ask_admin("PATCH", f"/sessions/{_part(id)}/extend")
+        answered = await self._ask_admin("PATCH", f"/sessions/{path_segment(id)}/extend")
         if answered.status not in (200, 204) and not _is_missing(answered):
             raise _unexpected(answered)
 
@@ -228,7 +227,7 @@ class Kratos:
         Raises:
             ProviderFault: there was no usable answer.
         """
-        answered = await self._ask_admin("DELETE", f"/sessions/{_part(id)}", safe=True)
+        answered = await self._ask_admin("DELETE", f"/sessions/{path_segment(id)}", safe=True)
         if answered.status != 204 and not _is_missing(answered):
             raise _unexpected(answered)
 
@@ -241,7 +240,7 @@ class Kratos:
         if not _is_uuid(identity):
             return ()
         query = {"active": "true", "per_page": str(MOST_LISTED)}
-        answered = await self._ask_admin("GET", f"/identities/{_part(identity)}/sessions", query=query)
+        answered = await self._ask_admin("GET", f"/identities/{path_segment(identity)}/sessions", query=query)
         if _is_missing(answered):
             return ()
         if answered.status != 200:
@@ -262,7 +261,7 @@ class Kratos:
         """
         if not _is_uuid(identity):
             return
-        answered = await self._ask_admin("DELETE", f"/identities/{_part(identity)}/sessions", safe=True)
+        answered = await self._ask_admin("DELETE", f"/identities/{path_segment(identity)}/sessions", safe=True)
         if answered.status != 204 and not _is_missing(answered):
             raise _unexpected(answered)
 
@@ -272,10 +271,6 @@ class Kratos:
         if answered.status in (401, 403):
             raise ProviderFault("credentials", f"Kratos refused our admin token for {answered.where}.")
         return answered
-
-
-def _part(id: str) -> str:
-    return quote(id, safe="")
 
 
 def _is_uuid(identity: str) -> bool:

@@ -12,9 +12,8 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import quote
 
-from session_middleware.authorities.calls import Answered, Calls, ProviderFault
+from session_middleware.authorities.calls import Answered, Calls, ProviderFault, path_segment
 from session_middleware.authorities.stytch.session import Kind, StytchSession
 
 __all__ = ["Authenticated", "Exchanged", "NoSession", "StytchApi"]
@@ -144,7 +143,7 @@ class StytchApi:
         Raises:
             ProviderFault: Stytch did not say.
         """
-        answered = await self._get(f"/organizations/members/dangerously_get/{quote(member_id, safe='')}")
+        answered = await self._get(f"/organizations/members/dangerously_get/{path_segment(member_id)}")
         found = answered.object()
         if answered.status == 404 and found.get("error_type") == "member_not_found":
             return None
