@@ -210,7 +210,7 @@ class House:
         async def socket(websocket: WebSocket) -> None:
             here: Open = websocket.scope["test"]
             await websocket.accept()
-            session = session_from(websocket)  # type: ignore[arg-type]
+            session = session_from(websocket)
             try:
                 while True:
                     text = await websocket.receive_text()
@@ -265,8 +265,11 @@ class House:
         """Make a request and wait for its end."""
         connection = Open()
         connection.give({"type": "http.request", "body": b"", "more_body": False})
-        await self.app({**self.scope(path, cookies, **scope), "test": connection}, connection.receive, connection.send)
-        connection.close()
+        whole = {**self.scope(path, cookies, **scope), "test": connection}
+        try:
+            await self.app(whole, connection.receive, connection.send)
+        finally:
+            connection.close()
         return connection
 
     async def login(self) -> str:
