@@ -350,6 +350,20 @@ def test_an_event_that_is_about_nobody_here(town: Town, change: dict[str, Any]) 
     served(alice.app.fetch("/fresh"))
 
 
+def test_an_event_in_milliseconds(town: Town) -> None:
+    """The drafts of CAEP wrote `event_timestamp` so, and transmitters still do: it ends what it names, and nothing newer."""
+    alice = town.person(signals=SIGNALS)
+    served(alice.sign_in())
+    before = (int(town.stage.clock()) - 3_600) * 1000 + 643
+    token = town.forge(alice).event(events={CAEP + "session-revoked": {"event_timestamp": before}})
+    assert town.push(alice.app.driver, token).status == 202
+    served(alice.app.fetch("/me"))
+    now = int(town.stage.clock()) * 1000 + 643
+    token = town.forge(alice).event(events={CAEP + "session-revoked": {"event_timestamp": now}}, txn=8675309)
+    assert town.push(alice.app.driver, token).status == 202
+    problem(alice.app.fetch("/me"), "signed_out")
+
+
 def test_an_event_that_comes_hours_late(town: Town) -> None:
     """A transmitter says again what did not arrive; who signed in after the event stays."""
     alice = town.person(signals=SIGNALS)

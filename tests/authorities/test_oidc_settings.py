@@ -102,7 +102,9 @@ def test_development_on_one_machine() -> None:
 def test_a_public_client(town: Town) -> None:
     """An app without a secret proves itself by the PKCE verifier alone."""
     town.provider.add_client("shop", None, [f"{ORIGIN}/session/callback"])
-    authority = OIDCAuthority(town.issuer, "shop", app_url=ORIGIN, client=town.authority()._provider.calls._connections.own)
+    authority = OIDCAuthority(
+        town.issuer, "shop", app_url=ORIGIN, client=town.authority()._provider.calls._connections.own
+    )
     alice = town.person(at=town.stage.app(authority=authority))
     assert served(alice.sign_in())["subject"] == "alice"
 
