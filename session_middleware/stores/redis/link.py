@@ -23,7 +23,7 @@ from redis.exceptions import (
 
 from session_middleware.errors import StoreUnavailable
 from session_middleware.stores.redis.faults import FAULTS, Complaints
-from session_middleware.stores.redis.reading import ASK_THE_CLIENT, AwaitedReads, read_blocking
+from session_middleware.stores.redis.reading import ASK_THE_CLIENT, AwaitedReads, BlockingReads
 
 __all__ = ["ClusterLink", "DirectLink", "Link", "link_to"]
 
@@ -98,7 +98,7 @@ class DirectLink:
         self._client = client
         self._awaits = isinstance(client, redis.asyncio.Redis)
         self._tls = "SSL" in client.connection_pool.connection_class.__name__
-        self._reads = AwaitedReads(client) if self._awaits else None
+        self._reads = AwaitedReads(client) if self._awaits else BlockingReads(client)
         self._complaints = Complaints()
         self._replicas = 0
         self._replicas_due = -1.0
@@ -113,9 +113,9 @@ class DirectLink:
             raise self._complaints.about(problem, tls=self._tls) from problem
 
     async def get(self, name: bytes) -> Answer:
-        reads = self._reads
         try:
-            answer = read_blocking(self._client, name) if reads is None else await reads.get(name)
+            asked = self._reads.get(name)
+            answer = asked if isinstance(self._reads, BlockingReads) else await asked
         except FAULTS as problem:
             raise self._complaints.about(problem, tls=self._tls) from problem
         if answer is ASK_THE_CLIENT:
@@ -154,7 +154,7 @@ class DirectLink:
         self._replicas_due = -1.0
 
     async def close(self) -> None:
-        if self._reads is not None:
+        if isinstance(self._reads, AwaitedReads):
             await _closed(self._reads.close())
         pool = self._client.connection_pool
         sentinels = getattr(getattr(pool, "sentinel_manager", None), "sentinels", [])

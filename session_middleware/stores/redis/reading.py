@@ -6,7 +6,7 @@ Measured on loopback, one after the other and 32 at once: docs/dependencies.md.
 
 * Awaited: the transport of one of redis-py's connections is given to `_Line`. Whoever asks in one turn of the event loop is in
   one write, and answers come in the order of the questions.
-* Blocking: a connection is taken from the pool, and the command sent and its answer read on it.
+* Blocking: some connections are kept out of the pool for reads; the command is sent and its answer read on one of them.
 
 What is not plain (an answer that is an error, a connection whose transport cannot be had) is asked again through the client,
 which raises what it always raises. A connection that was lost is tried anew once: a read may be repeated.
@@ -14,6 +14,7 @@ which raises what it always raises. A connection that was lost is tried anew onc
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Awaitable
 from typing import Any, Final
@@ -22,13 +23,16 @@ from redis.exceptions import ConnectionError, ResponseError, TimeoutError
 
 from session_middleware.runtime import running_loop
 
-__all__ = ["ASK_THE_CLIENT", "AwaitedReads", "read_blocking"]
+__all__ = ["ASK_THE_CLIENT", "AwaitedReads", "BlockingReads"]
 
 #: Instead of an answer: the client itself is to be asked.
 ASK_THE_CLIENT: Final = object()
 
-#: A pool of fewer connections has none to spare for reads alone.
+#: Of so many connections of a pool one may be kept for reads alone; a pool of fewer has none to spare.
 _SPARE: Final = 4
+
+#: Connections kept for blocking reads, at most.
+_KEPT: Final = 16
 
 _GET: Final = b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n"
 _BULK, _ERROR, _NULL = b"$-_"
@@ -38,30 +42,52 @@ class _Lost(ConnectionError):
     """The connection was lost after it had been made."""
 
 
-def read_blocking(client: Any, name: bytes) -> Any:  # Any: redis.Redis; bytes, None or ASK_THE_CLIENT
-    """Return what stands under a name.
+class BlockingReads:
+    """The reads of one process.
 
-    Raises:
-        RedisError: the server cannot be reached, or does not answer in time.
+    Args:
+        client: a client of `redis` for one server.
     """
-    pool = client.connection_pool
-    connection = pool.get_connection()
-    try:
-        connection.send_packed_command([_GET % (len(name), name)], check_health=False)
-        return connection.read_response(disable_decoding=True)
-    except ResponseError:
-        return ASK_THE_CLIENT
-    except TimeoutError:
-        connection.disconnect()
-        raise
-    except ConnectionError:
-        connection.disconnect()  # a server that was started anew, say
-        return ASK_THE_CLIENT
-    except BaseException:
-        connection.disconnect()  # its answer may still come, and is nobody else's
-        raise
-    finally:
-        pool.release(connection)
+
+    def __init__(self, client: Any) -> None:  # Any: redis.Redis
+        self._pool = client.connection_pool
+        # Behind a Sentinel the pool must see to each, as it drops those to a master that is none any more.
+        by_sentinel = hasattr(self._pool, "sentinel_manager")
+        self._most = 0 if by_sentinel else min(_KEPT, getattr(self._pool, "max_connections", 0) // _SPARE)
+        self._kept: list[Any] = []  # Any: connections; taken and given back by any thread
+        self._process = os.getpid()
+
+    def get(self, name: bytes) -> Any:  # Any: bytes, None or ASK_THE_CLIENT
+        """Return what stands under a name.
+
+        Raises:
+            RedisError: the server cannot be reached, or does not answer in time.
+        """
+        if self._process != os.getpid():  # a fork: these are its parent's
+            self._kept, self._process = [], os.getpid()
+        try:
+            connection = self._kept.pop()
+        except IndexError:
+            connection = self._pool.get_connection()
+        try:
+            connection.send_packed_command([_GET % (len(name), name)], check_health=False)
+            return connection.read_response(disable_decoding=True)
+        except ResponseError:
+            return ASK_THE_CLIENT
+        except TimeoutError:
+            connection.disconnect()
+            raise
+        except ConnectionError:
+            connection.disconnect()  # a server that was started anew, say
+            return ASK_THE_CLIENT
+        except BaseException:
+            connection.disconnect()  # its answer may still come, and is nobody else's
+            raise
+        finally:
+            if len(self._kept) < self._most:
+                self._kept.append(connection)
+            else:
+                self._pool.release(connection)
 
 
 class AwaitedReads:
@@ -79,6 +105,12 @@ class AwaitedReads:
         self._opening: Any = None  # a task
         self._can = getattr(self._pool, "max_connections", 0) >= _SPARE
 
+    @property
+    def master(self) -> tuple[str, int] | None:
+        """Where the Sentinels last said that the master is, if there are any."""
+        address: tuple[str, int] | None = getattr(self._pool, "master_address", None)
+        return address
+
     async def get(self, name: bytes) -> Any:  # Any: bytes, None or ASK_THE_CLIENT
         """Return what stands under a name.
 
@@ -87,6 +119,10 @@ class AwaitedReads:
         """
         if not self._can:
             return ASK_THE_CLIENT
+        line = self._line
+        if line is not None and line.master != self.master:
+            line.fail(_Lost("Another master has been found."))
+            self.lost(line)
         try:
             return await self._ask(name)
         except _Lost:
@@ -174,6 +210,7 @@ class _Line:
         self._sent: deque[tuple[Any, float]] = deque()  # Any: a future; and when it was asked
         self._rest = b""
         self._timer: Any = None
+        self.master = reads.master
 
     @classmethod
     def on(cls, connection: Any, reads: AwaitedReads) -> _Line | None:
@@ -214,6 +251,10 @@ class _Line:
                 future.set_exception(problem)
         self._transport.abort()
 
+    def _refuse(self) -> None:
+        """Hang up on what was not asked for: no later question may get it as its answer."""
+        self.fail(_Lost("Redis sent what was not asked for."))
+
     # --- what the transport calls -----------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
@@ -227,7 +268,11 @@ class _Line:
             kind, following = data[at], end + 2
             value: Any = None
             if kind == _BULK:
-                length = int(data[at + 1 : end])
+                try:
+                    length = int(data[at + 1 : end])
+                except ValueError:
+                    self._refuse()
+                    return
                 if length >= 0:
                     following += length + 2
                     if following > size:
@@ -236,10 +281,10 @@ class _Line:
             elif kind == _ERROR:
                 value = ASK_THE_CLIENT
             elif kind != _NULL:
-                self.fail(_Lost("Redis sent what was not asked for."))
+                self._refuse()
                 return
             if not sent:
-                self.fail(_Lost("Redis sent what was not asked for."))
+                self._refuse()
                 return
             future, _ = sent.popleft()
             if not future.done():  # else whoever asked has gone
