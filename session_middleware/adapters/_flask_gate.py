@@ -98,7 +98,7 @@ class Gate:
             return HeldParts(late, engine, x, lambda: is_event_stream(start.headers))
         if start.instead is not None:
             return start.in_place_of(body)
-        if start.is_streamed and belongs_to_session(x):
+        if start.is_streamed and belongs_to_session(x) and not self._endpoints.owns(facts.path):
             return HeldParts(body, engine, x, lambda: is_event_stream(start.headers))
         return body
 
