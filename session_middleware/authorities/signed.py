@@ -18,7 +18,7 @@ from session_middleware.errors import InvalidToken
 if TYPE_CHECKING:
     from joserfc.jwk import ECKey, OKPKey, RSAKey
 
-__all__ = ["ALGORITHMS", "PublishedKey", "Signed", "published_keys", "read_signed", "refused"]
+__all__ = ["ALGORITHMS", "PublishedKey", "Signed", "published_keys", "read_signed", "refused", "text_in"]
 
 #: Asymmetric algorithms of today, by the key type and, where it decides, the curve that each needs (RFC 7518 §3.1,
 #: RFC 9864 §2.2). A symmetric one would make everybody who can verify able to sign.
@@ -38,6 +38,9 @@ ALGORITHMS: Final[Mapping[str, tuple[str, str | None]]] = {
 
 #: Characters of the longest token looked at. ID tokens of large companies, groups included, are below 10,000.
 TOKEN_LIMIT: Final = 24 * 1024
+
+#: Characters of the longest id looked at.
+TEXT_LIMIT: Final = 512
 
 #: Bits below which an RSA key protects nothing (NIST SP 800-131A).
 LEAST_RSA: Final = 2048
@@ -202,3 +205,15 @@ def read_signed(
     if claims is None:
         raise refused("token_malformed", "its claims cannot be read.")
     return Signed(typ, alg, claims)
+
+
+def text_in(claims: Mapping[str, Any], name: str) -> str:
+    """Return a claim that is a text.
+
+    Raises:
+        InvalidToken: it is missing, empty, too long or something else.
+    """
+    value = claims.get(name)
+    if not isinstance(value, str) or not 0 < len(value) <= TEXT_LIMIT:
+        raise refused("token_claims", f"its {name!r} is no text of a sensible length.")
+    return value

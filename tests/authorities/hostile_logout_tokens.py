@@ -265,6 +265,15 @@ EVENT: Final = (
         "subject-sub-empty", "about a user without a name",
         lambda f, make: make(sub_id={"format": "iss_sub", "iss": f.issuer, "sub": ""}),
     ),
+    Hostile("aliases-empty", "a user by no name", lambda f, make: make(sub_id={"format": "aliases", "identifiers": []})),
+    Hostile(
+        "aliases-nested", "names within names",
+        lambda f, make: make(sub_id={"format": "aliases", "identifiers": [{"format": "aliases", "identifiers": [{"format": "opaque", "id": f.subject}]}]}),
+    ),
+    Hostile(
+        "aliases-many", "a user by a thousand names",
+        lambda f, make: make(sub_id={"format": "aliases", "identifiers": [{"format": "opaque", "id": f.subject}] * 1_000}),
+    ),
     Hostile("timestamp-text", "happened at a text", lambda f, make: make(events={CAEP + "session-revoked": {"event_timestamp": "now"}})),
     Hostile(
         "timestamp-ahead", "has not happened yet",

@@ -287,6 +287,15 @@ def test_forged_keys_make_no_storm(town: Town) -> None:
 SUBJECTS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "session": lambda f: {"format": "opaque", "id": f.sid},
     "user": lambda f: {"format": "iss_sub", "iss": f.issuer, "sub": f.subject},
+    "user by an opaque id": lambda f: {"format": "opaque", "id": f.subject},
+    "user by several names": lambda f: {
+        "format": "aliases",
+        "identifiers": [
+            {"format": "email", "email": "alice@example.org"},
+            {"format": "iss_sub", "iss": "https://other.example", "sub": "bob"},
+            {"format": "iss_sub", "iss": f.issuer, "sub": f.subject},
+        ],
+    },
     "both": lambda f: f.event_claims()["sub_id"],
     "session of complex": lambda f: {"format": "complex", "session": {"format": "opaque", "id": f.sid}},
     "user and device": lambda f: {

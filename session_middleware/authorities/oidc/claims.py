@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeGuard
 
-from session_middleware.authorities.signed import Signed, refused
+from session_middleware.authorities.oidc.subjects import About, subject_of
+from session_middleware.authorities.signed import Signed, refused, text_in
 
 __all__ = [
     "CAEP",
@@ -39,8 +40,6 @@ EVENT_AGE: Final = 86_400.0
 
 #: From here on a number is milliseconds, taken for seconds by mistake; as Auth0's own clients judge `session_expiry`.
 MILLISECONDS: Final = 10_000_000_000
-
-_TEXT_LIMIT: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +118,7 @@ def id_token(
     if auth_time is None and demands_auth_time:
         raise refused("auth_time", "the ID token has no auth_time, though max_age was asked for.")
     return IdToken(
-        _text(claims, "sub"),
+        text_in(claims, "sub"),
         _maybe_text(claims, "sid"),
         auth_time,
         _session_expiry(claims.get("session_expiry")),
@@ -180,15 +179,13 @@ class SecurityEvent:
         jti: the token's id.
         kinds: the event's types, the provider's own among them; a type of CAEP without its prefix.
         happened_at: when.
-        sid: the session, None where it is not about one in particular.
-        subject: the user's `sub` there, None where it is not said in a form that we can read.
+        about: whom.
     """
 
     jti: str
     kinds: frozenset[str]
     happened_at: float
-    sid: str | None
-    subject: str | None
+    about: About
 
 
 def security_event(signed: Signed, expected: Expected, provider: str) -> SecurityEvent:
@@ -218,8 +215,7 @@ def security_event(signed: Signed, expected: Expected, provider: str) -> Securit
             raise refused("security_event", "an event happened at no time, or not yet.")
         happened_at = min(happened_at, float(said))
     kinds = frozenset(kind.removeprefix(CAEP) for kind in events)
-    sid, subject = _subject(claims.get("sub_id"), provider)
-    return SecurityEvent(_jti(claims), kinds, happened_at, sid, subject)
+    return SecurityEvent(_jti(claims), kinds, happened_at, subject_of(claims.get("sub_id"), provider))
 
 
 def _in_seconds(said: object) -> object:
@@ -228,35 +224,6 @@ def _in_seconds(said: object) -> object:
     A revocation that is refused for its spelling would be lost, and nobody is wronged by reading it.
     """
     return said / 1000 if type(said) is int and MILLISECONDS <= said < MILLISECONDS * 1000 else said
-
-
-def _subject(named: object, provider: str) -> tuple[str | None, str | None]:
-    """Return the session and the user that a subject identifier names (RFC 9493; Shared Signals 1.0 §3)."""
-    found = _identifier(named)
-    if found["format"] != "complex":
-        # Alone, an opaque id names the session (CAEP 1.0 §3.1, its first example); any other form names the user.
-        return (_text(found, "id"), None) if found["format"] == "opaque" else (None, _user(found, provider))
-    members = {name: _identifier(value) for name, value in found.items() if name != "format"}
-    if not members:
-        raise refused("security_event", "it is about nobody.")
-    session, user = members.get("session"), members.get("user")
-    sid = _text(session, "id") if session is not None and session["format"] == "opaque" else None
-    # A device or a tenant beside the user says which of the user's sessions; who cannot tell takes them all.
-    return sid, None if user is None else _user(user, provider)
-
-
-def _user(named: Mapping[str, Any], provider: str) -> str | None:
-    """Return `sub` of a user of this provider; None for one named in another way, such as by email."""
-    if named["format"] == "iss_sub":
-        subject, issuer = _text(named, "sub"), _text(named, "iss")
-        return subject if issuer == provider else None
-    return _text(named, "id") if named["format"] == "opaque" else None
-
-
-def _identifier(value: object) -> Mapping[str, Any]:
-    if not isinstance(value, dict) or not isinstance(value.get("format"), str):
-        raise refused("security_event", "it is about nobody.")
-    return value
 
 
 # --- what all of them have -------------------------------------------------------------------------------------------
@@ -289,19 +256,12 @@ def _events(claims: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
 
 
 def _jti(claims: Mapping[str, Any]) -> str:
-    return _text(claims, "jti")
-
-
-def _text(claims: Mapping[str, Any], name: str) -> str:
-    value = claims.get(name)
-    if not isinstance(value, str) or not 0 < len(value) <= _TEXT_LIMIT:
-        raise refused("token_claims", f"its {name!r} is no text of a sensible length.")
-    return value
+    return text_in(claims, "jti")
 
 
 def _maybe_text(claims: Mapping[str, Any], name: str) -> str | None:
     """Return a text, None where it is not there. One that is empty or null is neither: it must not widen what is meant."""
-    return _text(claims, name) if name in claims else None
+    return text_in(claims, name) if name in claims else None
 
 
 def _instant(value: object) -> TypeGuard[float]:

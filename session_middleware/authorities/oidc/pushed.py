@@ -144,17 +144,19 @@ class Events:
             _log.warning("A security event token was refused: %s", fault)  # it holds no part of the token
             return _bad_event(_ERRORS.get(fault.code, "invalid_request"), str(fault))
         once = (_digest("event", self._transmitter, said.jti), ask.now + EVENT_AGE + 2 * self._clock_skew)
-        ends = bool(said.kinds & _ENDS)
-        about = said.sid is not None or said.subject is not None
-        if not about or not (ends or said.kinds & _STALES):
+        ends, about = bool(said.kinds & _ENDS), said.about
+        known = about.sid is not None or about.subject is not None
+        if not known or not (ends or said.kinds & _STALES):
             if await ask.once(*once):
                 return Done(202)
             return _bad_event("invalid_request", "The security event token was used before.")
         return End(
             "provider_revoked",
-            provider_sessions=() if said.sid is None else (said.sid,),
+            provider_sessions=() if about.sid is None else (about.sid,),
             # Where a session is named, it alone is meant, whoever's it is.
-            handles=() if said.sid is not None or said.subject is None else (subject_handle(self._name, said.subject),),
+            handles=()
+            if about.subject is None or (about.sid is not None and not about.either)
+            else (subject_handle(self._name, about.subject),),
             before=said.happened_at + WHOLE_SECOND + self._clock_skew,
             once=once,
             stale=not ends,
