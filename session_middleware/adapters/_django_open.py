@@ -9,12 +9,12 @@ from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
 from session_middleware.adapters._django_http import finish
-from session_middleware.adapters._wsgi_open import HeldParts, belongs_to_session, is_event_stream, over, polled
+from session_middleware.adapters._wsgi_open import HeldParts, belongs_to_session, is_event_stream, polled
 from session_middleware.core.exchange import Exchange
 from session_middleware.core.lifetime import Verdict
 from session_middleware.engine import Engine
 from session_middleware.event_stream import EventStream, Feed
-from session_middleware.runtime import Bell, Interruptible
+from session_middleware.runtime import Bell, Interruptible, as_if_cancelled
 from session_middleware.watch import BEAT, Watching
 
 __all__ = ["events", "hold"]
@@ -72,7 +72,7 @@ async def _held(parts: AsyncIterator[bytes], x: Exchange, watching: Watching, ma
             if part is not None and not stop.is_over:
                 yield part
         if not may_end:
-            raise over()
+            raise as_if_cancelled()  # which Django takes for a client that has gone: it closes everything, and sends no more
     finally:
         leave()
 

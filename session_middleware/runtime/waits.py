@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from session_middleware.runtime.loops import on_asyncio
 
-__all__ = ["Bell", "Cut", "Interruptible", "at_once", "side_by_side"]
+__all__ = ["Bell", "Cut", "Interruptible", "as_if_cancelled", "at_once", "side_by_side"]
 
 T = TypeVar("T")
 
@@ -170,6 +170,11 @@ async def side_by_side(calls: Iterable[Callable[[], Coroutine[Any, Any, None]]],
     async with trio.open_nursery() as nursery:
         for _ in range(most):
             nursery.start_soon(one_after_another)
+
+
+def as_if_cancelled() -> BaseException:
+    """Return what code on asyncio raises when its task is ended."""
+    return asyncio.CancelledError("The session has ended, and this response with it.")
 
 
 class Cut:
