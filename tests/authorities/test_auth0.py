@@ -213,6 +213,20 @@ def test_a_session_that_is_gone_there(town: Auth0Town) -> None:
     problem(alice.app.fetch("/me"), "signed_out")
 
 
+@pytest.mark.parametrize(("more", "most"), [({}, 0), ({"management": OPERATOR}, 300 // 60)], ids=["silent", "asked"])
+def test_a_thousand_requests_in_five_minutes(town: Auth0Town, more: dict[str, Any], most: int) -> None:
+    """1,000 requests of one session in 300 s cost no call where nobody is to be asked, else one each interval (L8)."""
+    alice = town.person(**more)
+    served(alice.sign_in())
+    town.provider.calls.clear()
+    for _ in range(1_000):
+        assert alice.app.navigate("/me").status == 200
+        town.stage.clock.advance(0.3)
+    asked = [call for call in town.provider.calls if call != "POST /oauth/token"]
+    assert len(asked) <= most
+    assert len(town.provider.calls) <= len(asked) + 1
+
+
 def test_fifty_requests_at_once() -> None:
     """When an answer is due again, one call gets it for all that wait, on a loop and in threads."""
     with town_of("asgi_mode", Auth0Town) as town:

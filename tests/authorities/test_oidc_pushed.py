@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from session_middleware.authorities.oidc import SharedSignals
+from session_middleware.authorities.oidc import OIDCAuthority, SharedSignals
 from session_middleware.testing.browser import FORM, Browser
 from session_middleware.testing.scenarios.expect import problem, served
 from session_middleware.testing.stand_ins import served as on_loopback
 from session_middleware.testing.stand_ins.openid import OpenIDStandIn
 from tests.authorities.hostile_logout_tokens import ANY, EVENT, LOGOUT, Hostile
 from tests.authorities.oidc_people import MODES, client_for
-from tests.authorities.oidc_town import ORIGIN, Town, town_of
-from tests.authorities.token_forge import ABSENT, CAEP, LOGOUT_EVENT
+from tests.authorities.oidc_town import ORIGIN, SECRET, Town, town_of
+from tests.authorities.token_forge import ABSENT, CAEP, LOGOUT_EVENT, Forge
 
 SIGNALS = SharedSignals("shop")
 
@@ -207,6 +207,27 @@ def test_users_of_our_own_are_found_by_the_providers_name(town: Town) -> None:
     served(alice.sign_in())
     assert town.tell(alice.app.driver, town.forge(alice).logout(sid=ABSENT)).status == 200
     problem(alice.app.fetch("/me"), "signed_out")
+
+
+def test_two_providers_behind_one_store(town: Town) -> None:
+    """A session is found by issuer, client and `sid`: what another provider says of the same `sid` or user ends nothing."""
+    alice = town.person()
+    served(alice.sign_in())
+    other = OpenIDStandIn(clock=town.stage.clock)
+    other.add_client("shop", SECRET, [f"{ORIGIN}/session/callback"])
+    with on_loopback(other) as url:
+        other.base_url = url
+        elsewhere = town.stage.app(
+            authority=OIDCAuthority(url, "shop", SECRET, app_url=ORIGIN, client=client_for(town.stage))
+        )
+        (sid,) = town.provider.world.sessions
+        forge = Forge(other.world.keys[0], issuer=url, audience="shop", now=town.stage.clock(), sid=sid)
+        assert town.tell(elsewhere, forge.logout()).status == 200
+        assert town.tell(elsewhere, forge.logout(sid=ABSENT)).status == 200
+        assert town.tell(alice.app.driver, forge.logout()).status == 400
+        served(alice.app.fetch("/me"))
+        assert town.tell(elsewhere, town.forge(alice).logout()).status == 400
+    served(alice.app.fetch("/me"))
 
 
 def test_a_replay(town: Town) -> None:

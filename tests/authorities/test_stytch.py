@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 
+import httpx2
 import pytest
 
 from session_middleware.authorities.base import Attached, Shown, Vouch
@@ -126,6 +127,31 @@ class TestAdoption:
         assert everywhere.stage.store.calls["create"] == 1
 
     @pytest.mark.parametrize("cookie", [TOKEN_COOKIE, JWT_COOKIE])
+    def test_it_is_the_session_object_of_stytchs_page(self, shop: Shop) -> None:
+        """`POST /session/refresh` answers with the fields that Stytch's own answer has, filled with what Stytch says."""
+        held = shop.alice(claims={"plan": "free"})
+        browser = shop.browser(held)
+        served(browser.navigate("/me"))
+        shop.stytch.calls.clear()
+        session = browser.fetch("/session/refresh", "POST").json["session"]
+        assert set(session) == {
+            "attributes",
+            "authentication_factors",
+            "custom_claims",
+            "expires_at",
+            "last_accessed_at",
+            "session_id",
+            "started_at",
+            "user_id",
+        }
+        project = (shop.stytch.project_id, shop.stytch.secret)
+        query = {"user_id": session["user_id"]}
+        [there] = httpx2.get(f"{shop.base_url}/v1/sessions", params=query, auth=project).json()["sessions"]
+        named = ("authentication_factors", "custom_claims", "started_at", "user_id")
+        assert {name: session[name] for name in named} == {name: there[name] for name in named}
+        assert set(session["attributes"]) == set(there["attributes"])
+        assert session["session_id"] != there["session_id"]  # ours: one Stytch session may have several in time
+
     def test_either_credential_alone_will_do(self, shop: Shop, cookie: str) -> None:
         """The token alone or the JWT alone proves; an expired JWT too, as long as the session lives."""
         held = shop.alice()
