@@ -149,7 +149,7 @@ class TestAdoption:
         named = ("authentication_factors", "custom_claims", "user_id")
         assert {name: session[name] for name in named} == {name: there[name] for name in named}
         assert session["started_at"][:19] == there["started_at"][:19]
-        assert set(session["attributes"]) == set(there["attributes"])
+        assert set(session["attributes"]) <= {"ip_address", "user_agent"}
         assert session["session_id"] != there["session_id"]  # ours: one Stytch session may have several in time
 
     @pytest.mark.parametrize("cookie", [TOKEN_COOKIE, JWT_COOKIE])
