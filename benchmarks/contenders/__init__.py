@@ -18,6 +18,9 @@ __all__ = ["GROUPS", "Contender", "Group", "make"]
 #: The secret of every contender.
 SECRET = "benchmarks-benchmarks-benchmarks-benchmarks-benchmarks"  # a constant: runs are to be comparable
 
+#: The cookie of a visitor whom an app does not know.
+VISITS = f"visits={SECRET}{SECRET}"
+
 
 @dataclass(slots=True)
 class Contender:
@@ -44,7 +47,7 @@ class Contender:
         status, body = self.client.call("POST", "/login")
         if not self.client.jar.header:
             # The bare app is asked what the others are asked: some frameworks read cookies whether or not anybody does.
-            self.client.jar.put(f"visits={SECRET}{SECRET}")
+            self.client.jar.put(VISITS)
         if status != 200:
             raise RuntimeError(f"the login was answered {status}: {body[:300]!r}")
         status, body = self.client.call("GET", self.path)

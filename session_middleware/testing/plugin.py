@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 __all__ = ["session_clock", "signed_in"]
 
 #: Where assertions of ours stand; pytest explains them as it does a test's own.
-_ASSERTING = ("scenarios", "browser", "cookie_jar", "stage", "store_contract", "store_machine", "authority_contract")
+_ASSERTING = (
+    *("scenarios", "browser", "cookie_jar", "stage"),
+    *("store_contract", "store_promises", "store_machine", "authority_contract"),
+)
 
 for _name in (f"{__package__}.{_name}" for _name in _ASSERTING):
     if _name not in sys.modules:  # else it is too late, and pytest would warn

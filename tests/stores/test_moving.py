@@ -17,7 +17,8 @@ from session_middleware.stores.memory import MemoryStore
 from session_middleware.stores.moving import AsyncMovingStore, MovingStore
 from session_middleware.stores.nearcache import NearCache
 from session_middleware.testing.reference_store import ReferenceStore
-from session_middleware.testing.store_contract import BEGAN, FULL, LONG_AFTER, StoreContract, a_record, a_touch
+from session_middleware.testing.store_contract import StoreContract
+from session_middleware.testing.store_promises.records import BEGAN, FULL, LONG_AFTER, a_record, a_touch
 
 KEY = a_record().key
 HANDLE = a_record().handles[0]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from session_middleware.stores import store_from_url
-from session_middleware.testing.store_contract import BEGAN, LONG_AFTER, a_record, a_touch
+from session_middleware.testing.store_promises.records import BEGAN, LONG_AFTER, a_record, a_touch
 from tests.stores.postgres_server import new_schema
 from tests.stores.redis_server import a_prefix, url_of
 
