@@ -17,7 +17,7 @@ from uuid import uuid4
 from session_middleware import client, provider_routes, provider_users
 from session_middleware.authorities.base import SignsOut
 from session_middleware.authorities.routes import Endpoint
-from session_middleware.core import pages
+from session_middleware.core import lifetime, pages
 from session_middleware.core.exchange import Exchange, RequestFacts, RouteRules
 from session_middleware.core.fields import Fields, body_fields, minutes_of, query_fields, text_of
 from session_middleware.core.lifetime import Verdict
@@ -307,6 +307,7 @@ class Endpoints:
             "reason": x.verdict.reason,
             "inactivity_left": None if silence is None else max(0, math.floor(silence - x.now)),
             "absolute_left": None if deadlines is None else max(0, math.floor(deadlines.absolute - x.now)),
+            "final_left": None if deadlines is None else max(0, math.floor(self._final(x, deadlines) - x.now)),
             "warn_before": WARN_BEFORE,
             "report_every": self._report_every(x),
             "user": self._user(x),
@@ -316,6 +317,14 @@ class Endpoints:
         if x.continue_url is not None:
             state["continue_url"] = x.continue_url
         return as_json(state)
+
+    def _final(self, x: Exchange, deadlines: lifetime.Deadlines) -> float:
+        """Return the end that nothing moves: the absolute deadline, without a provider's end that `continue` may move."""
+        record = x.record
+        if record is None or record.ceiling is None or not self.engine.vouching.may_move_ceiling(record):
+            return deadlines.absolute
+        free = record.evolve(ceiling=None)
+        return lifetime.deadlines(free, x.configured, self.engine.settings.timing).absolute
 
     def _report_every(self, x: Exchange) -> float | None:
         """Return how often the browser script may report its user with `continue`; None where it is not to.

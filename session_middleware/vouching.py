@@ -200,6 +200,11 @@ class Vouching:
             return False
         return self.extends.extension_due(record, now)
 
+    def may_move_ceiling(self, record: SessionRecord) -> bool:
+        """Say whether extending the provider's session may move the end that it gave ours (L2)."""
+        mine = self.extends is not None and record.authority == self.authority.name
+        return mine and record.provider_session is not None and not getattr(self.authority, "ceiling_is_final", False)
+
     async def extend(
         self, record: SessionRecord, shown: Shown, now: float, minutes: float | None = None
     ) -> Extended | NeedsBrowser | NotExtended | None:

@@ -222,7 +222,10 @@ Extension = Extended | NeedsBrowser | NotExtended
 
 @runtime_checkable
 class Extends(Protocol):
-    """An authority whose session can be made to end later."""
+    """An authority whose session can be made to end later.
+
+    One that prolongs nothing but its own silence, so that an end it gave (L2) stays, has `ceiling_is_final = True`.
+    """
 
     def extension_due(self, record: SessionRecord, now: float) -> bool:
         """Say whether activity now is to extend the provider's session; asked at most once per touch interval."""

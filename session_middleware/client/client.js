@@ -66,6 +66,7 @@ const begin = () => {
   let mine = null; // keyed hashes that tell this page's user from another, never stored
   let silence = Infinity;
   let age = Infinity;
+  let final = Infinity; // the age that continuing at a provider does not move
   let warn = 60;
   let every = null; // seconds between reports of activity; null: activity moves nothing
   let login = "";
@@ -123,10 +124,11 @@ const begin = () => {
     } else if (mine && !isMine(said.user)) {
       become("changed");
     } else {
-      if (at + said.absolute_left > age + 2) fresh = null; // somebody has proved who they are, later than was known
+      if (at + said.final_left > final + 2) fresh = null; // somebody has proved who they are, later than was known
       mine = said.user;
       silence = said.inactivity_left === null ? Infinity : at + said.inactivity_left;
       age = at + said.absolute_left;
+      final = at + said.final_left;
       warn = said.warn_before;
       every = said.report_every;
       elsewhere = said.continue_url ?? elsewhere;
@@ -158,6 +160,7 @@ const begin = () => {
         if (!isLive()) return;
         silence -= slept;
         age -= slept;
+        final -= slept;
         slept = 0;
         failure = texts.failed;
         settle();
@@ -382,7 +385,7 @@ const begin = () => {
   };
 
   const modeOf = () => {
-    if (state === "warning") return age - now() < warn + 0.001 ? "final" : "warning";
+    if (state === "warning") return final - now() < warn + 0.001 ? "final" : "warning";
     if (state === "active") return fresh ? "fresh" : null;
     if (state === "unknown" || !(mine || wanted)) return null;
     return state === "signed_out" ? "signedOut" : state;

@@ -103,6 +103,7 @@ class OIDCAuthority:
     """
 
     verify_interval: float | None = None
+    ceiling_is_final = True  # `session_expiry` is the upstream provider's, and no visit here moves it
 
     def __init__(
         self,

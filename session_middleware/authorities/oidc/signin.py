@@ -202,8 +202,8 @@ class SignIn:
             return Problem(400, fault.code, title, forget=done)
 
     async def _not_signed_in(self, ask: Ask, state: State, error: str, done: tuple[str, ...]) -> Answer:
-        if error in NEEDS_USER and state["silent"]:
-            # Its session is over, or wants the user: who asked to go on signs in there.
+        if error in NEEDS_USER and state["silent"] and ask.header("sec-fetch-dest") != "iframe":
+            # Its session is over, or wants the user: who asked to go on signs in there; in a window, not in a hidden frame.
             return await self._go(ask, state["to"], fresh=False, silent=False, passed={}, forget=done)
         if error == "temporarily_unavailable" or error == "server_error":
             raise ProviderFault("outage", f"The provider answered {error} to a sign-in.")
