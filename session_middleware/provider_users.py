@@ -49,20 +49,21 @@ async def _end_there(engine: Engine, lists: Lists, subject: str, now: float, exc
     name = engine.authority.name
     held = await engine.reach.read("list", handle_of("subject", subject), now) if except_keys else ()
     kept = {record.provider_session for record in held if record.key in except_keys and record.authority == name}
+    going = [session for session in await lists.list(subject, now) if session.id not in kept]
+    for session in going:  # so that it begins no session, whether the provider is quick to end it or slow
+        await engine.reach.mark(provider_mark(name, session.id, now, session.ceiling))
     if not kept:
         await lists.end_all(subject, now)
         return
-    for session in await lists.list(subject, now):
-        if session.id not in kept:
-            await _end_one_there(engine, session.id, subject, session.ceiling, now)
+    for session in going:
+        await _end_one_there(engine, session.id, now)
 
 
-async def _end_one_there(engine: Engine, id: str, subject: str, ceiling: float | None, now: float) -> None:
-    mark = provider_mark(engine.authority.name, id, now, ceiling)
-    await engine.reach.mark(mark)  # so that it begins no session, whether the provider is quick or slow to end it
-    if engine.vouching.ends is not None:
-        record = mark.evolve(subject=subject, authority=engine.authority.name, provider_session=id)
-        await engine.vouching.ends.end(record, NOTHING_SHOWN, "revoked", now)
+async def _end_one_there(engine: Engine, id: str, now: float) -> None:
+    ends, name = engine.vouching.ends, engine.authority.name
+    if ends is not None:
+        record = provider_mark(name, id, now).evolve(authority=name, provider_session=id)
+        await ends.end(record, NOTHING_SHOWN, "revoked", now)
 
 
 async def list_at_provider(engine: Engine, subject: str, now: float) -> Sequence[ProviderSession]:
@@ -94,7 +95,7 @@ async def end_at_provider(engine: Engine, id: str, now: float) -> int:
     ProviderSession(id, now)  # refuses what is none
     count = await engine.end_by_provider("revoked", now, provider_sessions=(id,))
     try:
-        await _end_one_there(engine, id, "", None, now)
+        await _end_one_there(engine, id, now)
     except Exception as fault:
         engine.vouching.fault(fault)
         raise StoreUnavailable("The session has ended here; the provider could not be asked to end its own.") from fault
