@@ -1,0 +1,47 @@
+"""The checks of the keys."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from session_middleware.errors import SettingsError
+from session_middleware.settings.choices import Put
+
+if TYPE_CHECKING:
+    from session_middleware.settings.options import Settings
+
+__all__ = ["check_keys"]
+
+
+def check_keys(settings: Settings, put: Put) -> None:
+    """Check the keys (L9, L10); no message shows one."""
+    keys = settings.secret_keys
+    if isinstance(keys, (str, bytes)):
+        raise SettingsError("secret_keys", "***", "is one key, not a list.", "Write secret_keys=[key].")
+    checked = [_checked_key("secret_keys", f"key {position}", key) for position, key in enumerate(keys)]
+    if len(set(checked)) != len(checked):
+        raise SettingsError(
+            "secret_keys", "***", "names the same key twice.", "List each key once, the signing key first."
+        )
+    put("secret_keys", tuple(checked))
+    put("jwt_keys", tuple(settings.jwt_keys))
+    if settings.jwt_subject_key is not None:
+        if settings.jwt_subject == "plain":
+            raise SettingsError(
+                "jwt_subject_key", "***", 'makes nothing where jwt_subject is "plain".', "Leave one of the two out."
+            )
+        put("jwt_subject_key", _checked_key("jwt_subject_key", "key", settings.jwt_subject_key))
+
+
+def _checked_key(name: str, which: str, key: object) -> bytes:
+    if not isinstance(key, (str, bytes)):
+        raise SettingsError(name, type(key).__name__, "is not text or bytes.", "Give str or bytes keys.")
+    raw = key.encode() if isinstance(key, str) else bytes(key)
+    if len(raw) < 32 or len(set(raw)) < 8:
+        raise SettingsError(
+            name,
+            f"<{which}, {len(raw)} bytes>",
+            "is too short or too uniform for HMAC-SHA-256 (RFC 2104 §3; 32 bytes with at least 8 different ones).",
+            'Make one with: python -c "import secrets; print(secrets.token_urlsafe(48))"',
+        )
+    return raw
