@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
+import httpx2
 import pytest
 
 from session_middleware.authorities.stytch import StytchAuthority
@@ -207,13 +209,20 @@ class TestExchange:
     def test_an_answer_that_contradicts_itself(self, town: Town) -> None:
         """Tokens beside `member_authenticated: false` are not used; an answer that does not say so is a fault."""
         browser, held = town.settle().visitor()
-        for said in (b"false", b"null", b'"true"', b"1"):
-            tokens = b'"session_token": "' + b"t" * 44 + b'", "session_jwt": "a.b.c"'
-            town.stytch.garble(b'{"member_authenticated": ' + said + b", " + tokens + b"}", only="exchange")
-            assert self.go(browser, town.globex).status == 503
-            town.stytch.recover()
-            town.clock.advance(5)
+        there = town.stytch.start_session(town.alice_of_globex)
+        query = {"organization_id": town.globex, "member_id": town.alice_of_globex}
+        project = (town.stytch.project_id, town.stytch.secret)
+        [session] = httpx2.get(f"{town.base_url}/v1/b2b/sessions", params=query, auth=project).json()["member_sessions"]
+        whole = {"member_session": session, "session_token": there.token, "session_jwt": there.jwt}
+        for more, status in (({}, 503), ({"intermediate_session_token": "i" * 30}, 403)):
+            for said in (False, None, "true", 1):
+                body = json.dumps({"member_authenticated": said, **whole, **more})
+                town.stytch.garble(body.encode(), only="exchange")
+                assert self.go(browser, town.globex).status == (status if said is False else 503)
+                town.stytch.recover()
+                town.clock.advance(5)
         assert browser.jar[TOKEN_COOKIE] == held.token
+        assert town.records(town.alice_of_globex) == []
 
     def test_no_route_where_no_cookies_are_written(self, town: Town) -> None:
         """Without the new session's cookies the browser would go on showing the old ones."""
