@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from session_middleware.core.lifetime import Verdict
@@ -118,8 +117,18 @@ class OpenSocket(OpenConnection):
 
     def over(self, verdict: Verdict) -> None:
         super().over(verdict)
-        code, reason = self._close()
-        at_once(partial(_quietly, self._deliver, {"type": "websocket.close", "code": code, "reason": reason}))
+        at_once(self._tell_client)  # also where the app is busy with something else
+
+    async def _tell_client(self) -> None:
+        if not self._is_complete:
+            self._is_complete = True
+            code, reason = self._close()
+            await _quietly(self._deliver, {"type": "websocket.close", "code": code, "reason": reason})
+
+    async def finish(self) -> None:
+        await super().finish()
+        if self.verdict is not None:
+            await self._tell_client()  # before the server closes the connection of an app that has returned
 
     def _close(self) -> tuple[int, str]:
         verdict = self.verdict

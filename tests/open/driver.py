@@ -34,6 +34,8 @@ class Open:
         return await self._take.receive()
 
     async def send(self, message: Any) -> None:
+        if self.over:
+            return  # servers close the connection once the app has returned
         self.sent.append(dict(message))
         self._news.set()
 
