@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as command
+from benchmarks import costs
 from benchmarks.bars import ADDED, RATIOS, Row, at_least, at_most, judge
 from benchmarks.contenders import GROUPS, make
 from benchmarks.rounds import Effort, Spread, added, hops, ratio
@@ -165,6 +166,12 @@ def test_django_under_asgi_hands_no_request_of_ours_to_a_thread(group: str, bare
     assert threads == bare_threads
     assert abs(turns - bare_turns) < 1  # a mean: how a thread's answer falls between two turns differs now and then
     assert hops(group, bare)[0] > 0  # Django's own, so that the count is known to count
+
+
+def test_the_verdict_alone_can_be_measured() -> None:
+    """The engine's quiet path is timed without an adapter around it, as the adapter of today calls it."""
+    (row,) = costs._verdict(2)
+    assert row.bar == "≤ 2 us"
 
 
 def test_slow_contenders_are_asked_less_often() -> None:
