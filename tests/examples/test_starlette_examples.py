@@ -213,7 +213,7 @@ def test_it_runs_with_the_command_it_names(name: str, path: str, status: int, tm
     environment = {**os.environ, "SESSION_STORE_URL": f"sqlite:///{tmp_path}/sessions.db"}
     with subprocess.Popen(command, cwd=EXAMPLES / name, env=environment) as server:
         try:
-            for _ in range(200):
+            for _ in range(1200):
                 try:
                     with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}") as answer:
                         got = answer.status

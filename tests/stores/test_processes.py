@@ -95,7 +95,7 @@ PLACES: dict[str, Callable[[Path], str]] = {
         pytest.param((name, awaited), id=f"{'async-' if awaited else ''}{name}", marks=marks)
         for name in PLACES
         for awaited in ((False,) if name == "sqlite" else (False, True))
-        for marks in ([pytest.mark.slow] if awaited or name in ("cluster", "sentinel") else [],)
+        for marks in ([] if name == "sqlite" else [pytest.mark.slow],)
     ]
 )
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, bool]:
