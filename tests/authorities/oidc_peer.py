@@ -117,12 +117,12 @@ class Peer:
         log: lines it has printed: `delivered <client>`, `refused <client> <why>`, `error <what>`.
     """
 
-    def __init__(self, session_seconds: int = 3_600) -> None:
+    def __init__(self, session_seconds: int = 3_600, shop: str = SHOP) -> None:
         node = installed()
         self.port = _free_port()
         self.issuer = f"http://127.0.0.1:{self.port}"
         # The secrets have characters that client_secret_basic must encode (RFC 6749 §2.3.1).
-        self.shop = Application("shop", "secret of the shop: 100% + more", SHOP)
+        self.shop = Application("shop", "secret of the shop: 100% + more", shop)
         self.wiki = Application("wiki", "secret-of-the-wiki", WIKI, "client_secret_post")
         self.key = RSAKey.generate_key(2048, {"use": "sig", "alg": "RS256"}, private=True, auto_kid=True)
         self.log: list[str] = []

@@ -7,7 +7,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import uvicorn
@@ -65,14 +65,16 @@ class Town:
         delays: seconds that requests for a path wait before they are answered.
         faults: status that is answered for a path instead; 0 cuts the connection.
         options: what the pages' script tag is given.
+        policy: the pages' Content-Security-Policy.
         events: whether pages listen to `GET events`. Off where a test moves the clocks to the second: the server's goes
             first, so that what the server says in between looks older than it is.
         streams: how many `GET events` are open.
         most_streams: the most that were open at once.
     """
 
-    def __init__(self, clock: FakeClock | None = None, **settings: Any) -> None:
+    def __init__(self, clock: FakeClock | None = None, *, authority: Any = None, **settings: Any) -> None:
         self.clock = clock
+        self.policy = POLICY
         self.log: list[tuple[str, str]] = []
         self.delays: dict[str, float] = {}
         self.faults: dict[str, int] = {}
@@ -97,16 +99,24 @@ class Town:
                 settings=Settings(secret_keys=[KEY], **limits),
                 store=MemoryStore(),
                 clock=clock or time.time,
+                **({} if authority is None else {"authority": authority}),
             )
         ]
-        self.app = Starlette(routes=routes, middleware=middleware)
+
+        @contextlib.asynccontextmanager
+        async def lifespan(app: Starlette) -> AsyncIterator[None]:
+            yield
+            if authority is not None:
+                await authority.aclose()  # its connections belong to this loop
+
+        self.app = Starlette(routes=routes, middleware=middleware, lifespan=lifespan)
 
     # --- pages -----------------------------------------------------------------------------------------------------
 
     async def page(self, request: Request) -> Response:
         tag = session_client(request, **({} if self.events else {"events": "off"}), **self.options)
         return HTMLResponse(
-            PAGE.replace("[icon]", NO_ICON).replace("[tag]", tag), headers={"Content-Security-Policy": POLICY}
+            PAGE.replace("[icon]", NO_ICON).replace("[tag]", tag), headers={"Content-Security-Policy": self.policy}
         )
 
     async def quiet_page(self, request: Request) -> Response:
@@ -176,11 +186,14 @@ class Town:
             cut.get_loop().call_soon_threadsafe(cut.set_result, None)
 
     @contextlib.contextmanager
-    def runs(self) -> Iterator[str]:
+    def runs(self, port: int = 0) -> Iterator[str]:
         """Serve until the block ends; gives the origin."""
         listening = socket.socket()
-        listening.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(self, log_level="critical", lifespan="off", ws="none", timeout_graceful_shutdown=1)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(("127.0.0.1", port))
+        config = uvicorn.Config(
+            self, log_level="critical", lifespan="on", ws="none", loop="asyncio", timeout_graceful_shutdown=1
+        )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
