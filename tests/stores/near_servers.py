@@ -184,7 +184,7 @@ class Process:
 
         wait_until(asks_nobody, "a request that asks nobody")
 
-    def ends(self, jar: str, verdict: Verdict, seconds: float = 5.0) -> None:
+    def ends(self, jar: str, verdict: Verdict, seconds: float = 30.0) -> None:
         """Wait until a request here finds this verdict, and see that it stays."""
         wait_until(lambda: self.verdict(jar) is verdict, f"the verdict {verdict}", seconds)
         assert self.verdict(jar) is verdict

@@ -99,7 +99,7 @@ class PostgresServer:
         log.close()
         import psycopg
 
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while True:
             try:
                 psycopg.connect(self.url(), connect_timeout=2).close()

@@ -86,7 +86,7 @@ class Server:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def wait_until(done: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
+def wait_until(done: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
     """Wait for a real server to do something."""
     patience = time.monotonic() + seconds
     while not done():
