@@ -11,7 +11,7 @@ from session_middleware.runtime import run_sync
 from session_middleware.stores.memory import MemoryStore
 
 #: Seconds to wait for another thread before the test has failed.
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 _ANSWER = object()
 
