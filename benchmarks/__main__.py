@@ -4,8 +4,7 @@
 
 Parts: one for each group of contenders (`contenders/`), `server` (requests a second under uvicorn and gunicorn),
 `costs` (what happens rarely), `million` (a million sessions in SQLite; minutes), `near_cache` (what a hit costs and how
-late a revocation elsewhere comes). All of them run unless `--only` says
-which.
+late a revocation elsewhere comes), `postgres` (a check beside a bare read). All of them run unless `--only` says which.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks import costs, million, near_cache, server
+from benchmarks import costs, million, near_cache, postgres, server
 from benchmarks.bars import Row, judge
 from benchmarks.contenders import GROUPS, Group
 from benchmarks.redis_server import redis_server
@@ -26,7 +25,13 @@ from benchmarks.rounds import Counts, Effort, Spread, added, counts, hops, measu
 from benchmarks.table import bars_table, markdown, write
 
 README = Path(__file__).parent.parent / "README.md"
-PARTS = {"server": server.rows, "costs": costs.rows, "million": million.rows, "near_cache": near_cache.rows}
+PARTS = {
+    "server": server.rows,
+    "costs": costs.rows,
+    "million": million.rows,
+    "near_cache": near_cache.rows,
+    "postgres": postgres.rows,
+}
 
 #: Which contender stands for the others' "x" in a group's table.
 PEERS = {
