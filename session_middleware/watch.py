@@ -25,7 +25,7 @@ from session_middleware.stores.line import EVERYTHING, Line
 __all__ = ["LEASE", "TICK", "Watch", "Watcher", "Watching"]
 
 #: Seconds of a turn of the wheel: a connection ends at most so long after its session's deadline, and the call to the store.
-TICK: Final = 1.0
+TICK: Final = 0.5
 
 #: Seconds after which a session is looked at again where nobody says what was written; and the lease of a line (L8).
 LEASE: Final = 2.0

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from session_middleware.core.exchange import Exchange
 from session_middleware.core.lifetime import Verdict
 from session_middleware.errors import StoreUnavailable
 from session_middleware.event_stream import HEARTBEAT, EventStream
 from session_middleware.runtime import run_sync
-from session_middleware.watch import BEAT, TICK
+from session_middleware.watch import BEAT
 
 if TYPE_CHECKING:
     from session_middleware.engine import Engine
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["HeldParts", "belongs_to_session", "is_event_stream", "over", "polled"]
 
 Run = Callable[[Any], Any]
+
+#: Seconds between two looks at the session of one stream: each is a call to the store.
+LOOK: Final = 1.0
 
 
 def belongs_to_session(x: Exchange) -> bool:
@@ -69,7 +72,7 @@ class HeldParts:
     def __next__(self) -> bytes:
         part = next(self._parts)
         now = self._engine.clock()
-        if not 0 <= now - self._looked_at < TICK:
+        if not 0 <= now - self._looked_at < LOOK:
             self._looked_at = now
             if not _lives(self._engine, self._x, self._run):
                 if self._ends_where_it_is():
@@ -101,8 +104,8 @@ def polled(engine: Engine, x: Exchange, reply: EventStream, run: Run = run_sync)
     yield reply.body
     silent = 0.0
     while True:
-        run(engine.runtime.pause(TICK))
-        silent += TICK
+        run(engine.runtime.pause(LOOK))
+        silent += LOOK
         before = x.record, x.deadlines
         if not _lives(engine, x, run):
             if x.verdict is not Verdict.UNAVAILABLE:
