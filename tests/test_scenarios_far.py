@@ -72,7 +72,7 @@ class TestScenariosFar(AdapterContract):
 
     @pytest.fixture
     def make(self, mode: ModuleType, way: tuple[str, str, bool]) -> Callable[..., Driver]:
-        return _closing(mode.make) if way[1].startswith("async-") else mode.make
+        return closing(mode.make) if way[1].startswith("async-") else mode.make
 
     @pytest.fixture
     def make_store(self, way: tuple[str, str, bool]) -> Callable[[], Any]:
@@ -84,7 +84,7 @@ class TestScenariosFar(AdapterContract):
         return getattr(mode, "SUPPORTS_MOUNT", False)
 
 
-def _closing(make: Callable[..., Any]) -> Callable[..., Any]:  # Any: a driver of ASGI
+def closing(make: Callable[..., Any]) -> Callable[..., Any]:  # Any: a driver of ASGI
     """Have a driver close the store's connections on its own loop, before that ends."""
 
     def made(settings: Any, store: Any, **options: Any) -> Any:  # Any: as a mode's make
