@@ -198,16 +198,21 @@ class Reach:
             raise StoreUnavailable(_LEFT_ALONE) from None
         except Exception as fault:
             raise self._fault(method, fault) from fault
-        if self.hearers and args:
-            self._tell(args[0])
+        if self.hearers:
+            self._tell(method, args)
         if self.unended or self.unsaved or self.unmarked:
             await self.catch_up()
         return answer
 
-    def _tell(self, written: object) -> None:
-        key = written.key if isinstance(written, SessionRecord) else written
-        for hear in self.hearers:
-            hear(key if isinstance(key, bytes) else b"")  # `end_before` is given an instant
+    def _tell(self, method: str, args: tuple[Any, ...]) -> None:
+        """Tell open connections of a write; b"" stands for any record."""
+        if method == "end_before":
+            key: object = b""
+        else:
+            key = args[0].key if isinstance(args[0], SessionRecord) else args[0]
+        if isinstance(key, bytes):  # else it is none of a session: `add_once`, `prune`
+            for hear in self.hearers:
+                hear(key)
 
     async def _ask(self, method: str, *args: Any) -> Any:  # Any: the store's methods, by name
         """Call the store, unless it has just failed too often to be worth the wait."""

@@ -303,3 +303,16 @@ def _awaited(call: Any) -> Any:
         return call(*args)
 
     return awaited
+
+
+def test_open_connections_hear_of_writes_to_sessions_alone(reach: Reach, clock: FakeClock) -> None:
+    """Each write says which record, `end_before` says any; what is written of no session is news to nobody."""
+    heard: list[bytes] = []
+    reach.hearers = (heard.append,)
+    record = reference_record(1)
+    run_sync(reach.write("create", record))
+    run_sync(reach.write("end", record.key, "revoked", clock(), clock() + 60))
+    run_sync(reach.write("end_before", clock(), clock()))
+    run_sync(reach.write("add_once", "a state", clock() + 60, clock()))
+    run_sync(reach.write("prune", clock()))
+    assert heard == [record.key, record.key, b""]

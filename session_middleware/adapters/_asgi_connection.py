@@ -41,6 +41,7 @@ class Connection:
         thread: whose event loop serves it.
     """
 
+    # `_head` and `_wait` are set where they are needed: most requests have no use for them.
     __slots__ = (
         "_full_path",
         "_head",
@@ -82,8 +83,6 @@ class Connection:
         self._send = send
         self.started = False
         self.open: OpenConnection | None = None
-        self._head: Message | None = None
-        self._wait: Interruptible | None = None
         self.x = Exchange(self, gate.engine.clock())  # what engine.begin does, without the call
 
     @property
@@ -124,7 +123,7 @@ class Connection:
         """Send a message of the app's to the server."""
         # A plain function: a coroutine for each message would cost more than what is done here (measured).
         if self.started or message["type"] not in _STARTS:
-            if self.open is None and message.get("more_body"):
+            if message.get("more_body") and self.open is None:
                 self._stays_open(OpenStream)
             return self._send(message)
         self.started = True
@@ -167,8 +166,9 @@ class Connection:
 
     def interrupt(self) -> None:
         """End the app's wait for a message, if it waits for one."""
-        if self._wait is not None:
-            self._wait.interrupt()
+        wait: Interruptible | None = getattr(self, "_wait", None)
+        if wait is not None:
+            wait.interrupt()
 
     async def _accept(self, message: Message) -> None:
         """Accept a WebSocket, which belongs to its session from here on."""
@@ -179,7 +179,7 @@ class Connection:
         x = self.x
         if x.record is None or x.deadlines is None or not (x.is_active or x.stale):
             return
-        self.open = held = kind(self, self._send, self._head)
+        self.open = held = kind(self, self._send, getattr(self, "_head", None))
         self._send = held.send
         held.leave = self.gate.watching.join(x, held)
 
