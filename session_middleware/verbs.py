@@ -507,6 +507,7 @@ class Verbs:
         x.verdict, x.deadlines = judgement.verdict, judgement.deadlines
         if record is not None:
             x.record = record
+            x.configured = self.limits_for(record.subject, record.claims, record.persistent, fallback=record.limits)
         return before != (x.record, x.deadlines)
 
     def change_claims(self, x: Exchange, changes: Mapping[str, Any]) -> None:

@@ -345,7 +345,12 @@ async def test_whoever_goes_is_forgotten(kind: str) -> None:
 class Faulty(MemoryStore):
     """A store that can be taken away."""
 
-    down = refuses = False
+    down = refuses = refuses_touches = False
+
+    def touch(self, key: bytes, touch: Touch) -> SessionRecord | None:
+        if self.refuses_touches:
+            raise OSError("the store is full")
+        return super().touch(key, touch)
 
     def end(self, key: bytes, reason: str, at: float, keep_until: float) -> bool:
         if self.refuses:

@@ -1,0 +1,202 @@
+"""What a view may do long after its request was judged: on a connection that stays open (L5, L7, L13, L17)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from session_middleware import Limits, Settings
+from session_middleware.core.exchange import Exchange
+from session_middleware.core.lifetime import Touch, Verdict
+from session_middleware.core.record import SessionRecord
+from session_middleware.engine import Engine
+from session_middleware.errors import SessionError, StoreUnavailable
+from session_middleware.runtime import run_sync
+from session_middleware.session import Session
+from session_middleware.stores.memory import MemoryStore
+from session_middleware.testing import FakeClock
+
+from .driver import KEY
+from .test_connections import Faulty, _Facts
+
+
+class Place:
+    """An engine, and an exchange whose response has started with a session."""
+
+    def __init__(self, store: MemoryStore | None = None, **settings: Any) -> None:
+        self.clock = FakeClock()
+        self.store = MemoryStore() if store is None else store
+        given = {"inactivity_timeout": 300, "absolute_lifetime": 900, **settings}
+        self.engine = Engine(Settings(secret_keys=[KEY], **given), self.store, clock=self.clock)
+        self.x: Exchange = self.engine.begin(_Facts())
+        run_sync(self.engine.login(self.x, "alice"))
+        run_sync(self.engine.close(self.x))
+        self.session = Session(self.engine, self.x)
+
+    @property
+    def record(self) -> SessionRecord:
+        assert self.x.record is not None
+        return self.x.record
+
+    def left(self) -> float:
+        assert self.x.deadlines is not None
+        return self.x.deadlines.ends_at - self.clock()
+
+
+def test_a_touch_moves_the_deadline_from_now() -> None:
+    """As a request at that instant would (L5)."""
+    place = Place()
+    place.clock.advance(seconds=200)
+    place.session.touch()
+    assert place.left() == 315
+    place.session.touch()
+    assert place.left() == 315
+
+
+def test_a_touch_finds_what_another_request_did() -> None:
+    """A touch that has just been written elsewhere needs no second one."""
+    place = Place()
+    place.clock.advance(seconds=200)
+    place.store.touch(place.record.key, Touch(place.clock(), place.clock() + 315, place.clock() + 90_000))
+    place.session.touch()
+    assert place.left() == 315
+    assert place.record.last_seen_at == place.clock()
+
+
+def test_a_touch_after_the_known_deadline() -> None:
+    """It asks first: another request may have extended; else it revives nothing (L13)."""
+    place = Place()
+    place.clock.advance(seconds=200)
+    run_sync(place.engine.reach.touch(place.record, Touch(place.clock(), place.clock() + 300, place.clock() + 90_000)))
+    place.clock.advance(seconds=150)
+    place.session.touch()
+    assert place.session.is_active
+    place.clock.advance(seconds=400)
+    with pytest.raises(SessionError, match="INACTIVITY_TIMEOUT"):
+        place.session.touch()
+    assert place.session.reason == "inactivity"
+
+
+def test_a_session_that_ends_between_the_look_and_the_touch() -> None:
+    """Dead wins (L13)."""
+
+    class Ending(MemoryStore):
+        def touch(self, key: bytes, touch: Touch) -> SessionRecord | None:
+            self.end(key, "revoked", touch.last_seen_at, touch.keep_until)
+            return super().touch(key, touch)
+
+    place = Place(Ending())
+    place.clock.advance(seconds=200)
+    with pytest.raises(SessionError, match="has ended"):
+        place.session.touch()
+    assert place.x.verdict is Verdict.REVOKED
+
+
+def test_a_touch_while_the_store_is_down_is_kept() -> None:
+    """It counts here at once, and is written when the store answers (L17)."""
+    store = Faulty()
+    place = Place(store)
+    place.clock.advance(seconds=200)
+    store.down = True
+    store.refuses_touches = True
+    place.session.touch()
+    assert place.left() == 315
+    assert place.record.key in place.engine.reach.unsaved
+
+
+def test_a_touch_beyond_the_known_deadline_needs_the_store() -> None:
+    """Nobody is served beyond what is known (L17)."""
+    store = Faulty()
+    place = Place(store)
+    place.clock.advance(seconds=301)
+    store.down = True
+    with pytest.raises(StoreUnavailable):
+        place.session.touch()
+    assert place.x.verdict is Verdict.UNAVAILABLE
+
+
+def test_what_this_process_knows_to_be_over() -> None:
+    """A look while the store is down finds a session over that this process ended (L17)."""
+    store = Faulty()
+    place = Place(store)
+    run_sync(place.engine.end(place.record.key, "logout", place.clock(), place.clock()))
+    store.down = True
+    assert run_sync(place.engine.look_again(place.x))
+    assert place.x.verdict is Verdict.REVOKED
+    with pytest.raises(SessionError):
+        place.session.extend(10)
+
+
+def test_a_look_while_the_store_is_down_ends_nothing() -> None:
+    """Before its known deadline nothing is known to have changed (L17)."""
+    store = Faulty()
+    place = Place(store)
+    store.down = True
+    with pytest.raises(StoreUnavailable):
+        run_sync(place.engine.look_again(place.x))
+    assert place.session.is_active
+
+
+def test_extend_counts_from_now() -> None:
+    """`session.extend()` long after the request sets now + minutes, not the request's instant + minutes (L7)."""
+    place = Place(absolute_lifetime=86_400)
+    place.clock.advance(seconds=250)
+    place.session.extend(10)
+    assert place.left() == 600
+
+
+def test_a_cut_of_the_limits_counts_at_the_next_look() -> None:
+    """What `limits=` answers now holds for what is written now (L2)."""
+    limits = [Limits(300, 900)]
+    place = Place(limits=lambda subject, claims: limits[0])
+    place.clock.advance(seconds=100)
+    limits[0] = Limits(120, 900)
+    place.session.touch()
+    assert place.left() == 135
+
+
+def test_a_record_that_is_gone() -> None:
+    """A wiped store signs out (L16)."""
+    place = Place()
+    place.store._records.clear()
+    assert run_sync(place.engine.look_again(place.x))
+    assert place.x.verdict is Verdict.UNKNOWN
+
+
+def test_a_touch_on_a_route_that_looked_at_nothing() -> None:
+    """Without a session there is nothing to touch, and the error says so."""
+    place = Place()
+    x = place.engine.begin(_Facts())
+    with pytest.raises(SessionError, match="ANONYMOUS"):
+        Session(place.engine, x).touch()
+
+
+def test_a_near_cache_is_asked_past_before_anybody_is_refused() -> None:
+    """A record held near that looks over may be news not heard: a touch of another process (L11)."""
+
+    class Behind(MemoryStore):
+        """Holds what it first read, until it is asked past that."""
+
+        held: SessionRecord | None = None
+
+        def load(self, key: bytes) -> SessionRecord | None:
+            self.held = self.held or super().load(key)
+            return self.held
+
+        def reload(self, key: bytes) -> SessionRecord | None:
+            self.held = MemoryStore.load(self, key)
+            return self.held
+
+        def _alive(self, key: bytes) -> SessionRecord | None:
+            return MemoryStore.load(self, key)
+
+    store = Behind()
+    place = Place(store)
+    run_sync(place.engine.look_again(place.x))
+    place.clock.advance(seconds=290)
+    store.touch(place.record.key, Touch(place.clock(), place.clock() + 300, place.clock() + 90_000))
+    place.clock.advance(seconds=20)
+    assert run_sync(place.engine.look_again(place.x))
+    assert place.session.is_active
+    assert place.left() == 280
