@@ -1,4 +1,4 @@
-"""axe-core, TypeScript and esbuild from npm, installed once into a folder that git ignores.
+"""axe-core, TypeScript, esbuild, React and htmx from npm, installed once into a folder that git ignores.
 
 `python -m tests.client.checks` writes the script that is shipped from its source.
 """
@@ -63,6 +63,15 @@ def built() -> bytes:
     run = subprocess.run(command, input=source.encode(), capture_output=True, timeout=60)
     assert run.returncode == 0, run.stderr.decode()
     assert run.stderr == b"", run.stderr.decode()
+    return run.stdout
+
+
+def bundled(source: str) -> bytes:
+    """Return what esbuild makes of a module that imports from npm: one module that imports nothing."""
+    command = [str(installed() / ".bin" / "esbuild"), "--loader=js", "--bundle", "--format=esm", "--log-level=warning"]
+    command += ['--define:process.env.NODE_ENV="development"']
+    run = subprocess.run(command, input=source.encode(), cwd=FOLDER, capture_output=True, timeout=60)
+    assert run.returncode == 0, run.stderr.decode()
     return run.stdout
 
 

@@ -185,27 +185,32 @@ class Town:
         for cut in list(self._cuts):
             cut.get_loop().call_soon_threadsafe(cut.set_result, None)
 
-    @contextlib.contextmanager
-    def runs(self, port: int = 0) -> Iterator[str]:
+    def runs(self, port: int = 0) -> contextlib.AbstractContextManager[str]:
         """Serve until the block ends; gives the origin."""
-        listening = socket.socket()
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(("127.0.0.1", port))
-        config = uvicorn.Config(
-            self, log_level="critical", lifespan="on", ws="none", loop="asyncio", timeout_graceful_shutdown=1
-        )
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        try:
-            while not server.started:
-                assert thread.is_alive(), "the server did not start"
-                time.sleep(0.01)
-            yield f"http://localhost:{listening.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join(20)
-            listening.close()
+        return serving(self, port)
 
     def count(self, method: str, path: str) -> int:
         return self.log.count((method, path))
+
+
+@contextlib.contextmanager
+def serving(app: Any, port: int = 0) -> Iterator[str]:  # Any: an ASGI app, as uvicorn takes it
+    """Serve an app from a thread until the block ends; gives the origin."""
+    listening = socket.socket()
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.bind(("127.0.0.1", port))
+    config = uvicorn.Config(
+        app, log_level="critical", lifespan="on", ws="none", loop="asyncio", timeout_graceful_shutdown=1
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive(), "the server did not start"
+            time.sleep(0.01)
+        yield f"http://localhost:{listening.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        listening.close()
