@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,21 +17,37 @@ from session_middleware.testing.browser import Driver
 
 MODES = sorted(path.stem for path in (Path(__file__).parent / "modes").glob("*_mode.py"))
 
+#: One that blocks and one on a loop play over SQLite at every run; the others, which see no difference, in the slow one.
+WITH_SQLITE = ("asgi_mode", "wsgi_mode")
+
+
+def ways() -> Iterator[Any]:  # Any: what pytest.param returns
+    """Return every mode with every embedded store."""
+    for mode in MODES:
+        for store in ("memory", "sqlite"):
+            marks = [pytest.mark.slow] if store == "sqlite" and mode not in WITH_SQLITE else []
+            yield pytest.param((mode, store), marks=marks, id=f"{mode.removesuffix('_mode')}-{store}")
+
 
 class TestScenarios(AdapterContract):
     """Every scenario of the contract, in every mode, over every embedded store."""
 
-    @pytest.fixture(params=MODES, ids=lambda name: name.removesuffix("_mode"))
-    def mode(self, request: pytest.FixtureRequest) -> ModuleType:
-        return importlib.import_module(f"tests.modes.{request.param}")
+    @pytest.fixture(params=ways())
+    def way(self, request: pytest.FixtureRequest) -> tuple[str, str]:
+        mode, store = request.param
+        return mode, store
+
+    @pytest.fixture
+    def mode(self, way: tuple[str, str]) -> ModuleType:
+        return importlib.import_module(f"tests.modes.{way[0]}")
 
     @pytest.fixture
     def make(self, mode: ModuleType) -> Callable[..., Driver]:
         return mode.make
 
-    @pytest.fixture(params=["memory", "sqlite"])
-    def make_store(self, request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Any]:
-        return MemoryStore if request.param == "memory" else lambda: SQLiteStore(tmp_path / "sessions.db")
+    @pytest.fixture
+    def make_store(self, way: tuple[str, str], tmp_path: Path) -> Callable[[], Any]:
+        return MemoryStore if way[1] == "memory" else lambda: SQLiteStore(tmp_path / "sessions.db")
 
     @pytest.fixture
     def supports_mount(self, mode: ModuleType) -> bool:
