@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import secrets
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
-from session_middleware.commands.settings_source import settings_from
+from session_middleware.commands.settings_source import described_by, settings_from
 from session_middleware.core.tokens import key_of
 from session_middleware.engine import Engine
 from session_middleware.errors import SettingsError, StoreUnavailable
-from session_middleware.session import Sessions
+from session_middleware.runtime import LoopRuntime
+from session_middleware.session import AsyncSessions, Sessions
 from session_middleware.settings import EXTEND_MAX_MINUTES, Limits, Settings
 from session_middleware.stores import store_from_url, without_near_cache
 from session_middleware.stores.moving_environment import moving_as_configured
@@ -25,23 +29,51 @@ def run(options: argparse.Namespace) -> int:
     """Do what `sessions VERB` asks; return the exit status, 1 where there was nothing to show or end."""
     if options.verb == "create-schema":
         return _create_schema(options.store)
+    if options.verb == "end":
+        ended = _told(options, lambda sessions: sessions.end(options.id))
+        print("Ended." if ended else "There is no live session with this id.")
+        return 0 if ended else 1
+    if options.verb == "end-all":
+        print(f"Ended: {_told(options, lambda sessions: sessions.end_all(options.subject))}.")
+        return 0
     engine = Engine(_settings(options.settings), _existing_store(options.store))
     sessions = Sessions(engine)
     if options.verb == "list":
         return _list(sessions, options.subject)
     if options.verb == "show":
         return _show(engine, options.id)
-    if options.verb == "end":
-        ended = sessions.end(options.id)
-        print("Ended." if ended else "There is no live session with this id.")
-        return 0 if ended else 1
-    if options.verb == "end-all":
-        print(f"Ended: {sessions.end_all(options.subject)}.")
-        return 0
     instant = _instant(options.instant)
     sessions.end_before(instant)
     print(f"Every session whose login was before {_shown(instant.timestamp())} has ended.")
     return 0
+
+
+def _told(
+    options: argparse.Namespace, end: Callable[[Sessions | AsyncSessions], Any]
+) -> Any:  # Any: what a verb returns
+    """End what is to end, and tell the provider behind the app, where `--settings` names an app that has one."""
+    settings, store = _settings(options.settings), _existing_store(options.store)
+    authority: Any = None if options.settings is None else described_by(options.settings)[1]  # Any: an Authority
+    try:
+        engine = Engine(settings, store, authority=authority)
+    except SettingsError as fault:
+        if fault.field not in ("authority", "client"):
+            raise
+        return asyncio.run(
+            _awaited(settings, store, authority, end)
+        )  # it asks its provider as an asynchronous app does
+    try:
+        return end(Sessions(engine))
+    finally:
+        if hasattr(authority, "close"):
+            authority.close()
+
+
+async def _awaited(settings: Settings, store: object, authority: Any, end: Callable[[AsyncSessions], Any]) -> Any:
+    try:
+        return await end(AsyncSessions(Engine(settings, store, authority=authority, runtime=LoopRuntime())))
+    finally:
+        await authority.aclose()
 
 
 def _settings(source: str | None) -> Settings:
