@@ -243,8 +243,9 @@ async def measure(kind: str, url: str, number: int, revoked: int, idle_seconds: 
             strays = sum(1 for one, client in enumerate(clients) if client.closed_at is not None and one not in said)
             await asyncio.to_thread(sessions.end_before, time.time())
             since = time.monotonic()
-            while any(client.closed_at is None for client in clients) and time.monotonic() < since + 60:
-                await asyncio.sleep(0.05)  # noqa: ASYNC110  # an event of each would be one thing more to wait for
+            # An event of each would be one thing more to wait for.
+            while any(client.closed_at is None for client in clients) and time.monotonic() < since + 60:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
             all_at_once = max(client.closed_at or since + 60 for client in clients) - since
         for client in (*first, *clients):
             client.transport.abort()

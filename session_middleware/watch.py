@@ -331,8 +331,7 @@ class Watching:
     def _gone(self, loop: object, watch: Watch, silence: Callable[[], None]) -> None:
         silence()
         with self._mutex:
-            if self._watches.get(loop) is watch:
-                del self._watches[loop]
+            self._watches.pop(loop, None)
             reach = self._engine.reach
             reach.hearers = tuple(each for each in reach.hearers if each != watch.hear)
             if not self._watches:
