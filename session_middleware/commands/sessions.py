@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import os
 import secrets
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -65,15 +66,25 @@ def _told(
     try:
         return end(Sessions(engine))
     finally:
+        _say_what_is_owed(engine)
         if hasattr(authority, "close"):
             authority.close()
 
 
 async def _awaited(settings: Settings, store: object, authority: Any, end: Callable[[AsyncSessions], Any]) -> Any:
+    engine = Engine(settings, store, authority=authority, runtime=LoopRuntime())
     try:
-        return await end(AsyncSessions(Engine(settings, store, authority=authority, runtime=LoopRuntime())))
+        return await end(AsyncSessions(engine))
     finally:
+        _say_what_is_owed(engine)
         await authority.aclose()
+
+
+def _say_what_is_owed(engine: Engine) -> None:
+    """Say that a provider was not told of an end: an app would tell it again, a command is over."""
+    for record, _, _ in engine.vouching.owes.values():
+        session = f"{record.provider_session} at {record.authority}"
+        print(f"The provider did not answer and has not been told: end the session {session} there.", file=sys.stderr)
 
 
 def _settings(source: str | None) -> Settings:

@@ -112,3 +112,21 @@ def test_while_the_provider_is_down(
     here.kratos.faults.clear()
     assert main(["sessions", "end-all", alice.identity, "--store", url, "--settings", named]) == 0
     assert not lives(here, alice)
+
+
+def test_one_that_the_provider_was_not_told_of(
+    here: World,
+    opened: Callable[[KratosCredential], str],
+    url: str,
+    named: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A command is over before it could tell the provider again, so it says that its session lives."""
+    alice = here.kratos.begin_session(here.kratos.add_identity("alice", "x"))
+    id = opened(alice)
+    here.kratos.faults.be_down()
+    assert main(["sessions", "end", id, "--store", url, "--settings", named]) == 0
+    said = capsys.readouterr()
+    assert "Ended." in said.out
+    assert "has not been told" in said.err
+    assert lives(here, alice)
