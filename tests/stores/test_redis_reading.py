@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import threading
 from collections.abc import Iterator
@@ -14,7 +15,8 @@ import redis.asyncio
 import redis.exceptions
 
 from session_middleware.stores.redis import AsyncRedisStore, RedisStore
-from session_middleware.stores.redis.reading import ASK_THE_CLIENT, AwaitedReads, _Line
+from session_middleware.stores.redis.line import ASK_THE_CLIENT, Line
+from session_middleware.stores.redis.reading import AwaitedReads
 from session_middleware.testing.reference_record import reference_record
 from tests.stores.redis_server import Server, Wire, a_prefix, standalone
 
@@ -195,7 +197,7 @@ def said(*parts: bytes) -> Any:
         client = redis.asyncio.Redis(port=speaker.port, socket_timeout=0.5, protocol=2, max_connections=8)
         reads = AwaitedReads(client)
         try:
-            return await reads.get(b"k")
+            return (await reads.get(b"k"))[0]
         finally:
             await reads.close()
             await client.aclose()
@@ -233,8 +235,8 @@ def test_what_was_not_asked_for_is_nobodys_answer(part: bytes) -> None:
 def test_a_second_answer_is_not_kept_for_the_next_question(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where more comes than was asked for, the line is hung up, so that nobody gets what was left on it."""
     hung_up: list[str] = []
-    fail = _Line.fail
-    monkeypatch.setattr(_Line, "fail", lambda line, problem: (hung_up.append(str(problem)), fail(line, problem))[1])
+    fail = Line.fail
+    monkeypatch.setattr(Line, "fail", lambda line, problem: (hung_up.append(str(problem)), fail(line, problem))[1])
     assert said(b"$3\r\nabc\r\n$3\r\nxyz\r\n") == b"abc"
     assert "not asked for" in hung_up[0]
 
@@ -255,3 +257,48 @@ def test_blocking_reads_keep_to_their_own_connections(server: Server) -> None:
                 assert list(pool.map(lambda record: store.load(record.key), RECORDS)) == RECORDS
                 client.client_kill_filter(_type="normal", skipme=True)
         assert len(client.client_list()) < 60
+
+
+def test_a_crowd_at_the_start_opens_one_connection(server: Server) -> None:
+    """Fifty reads at once by a new process are one connection, though none of them knows of an `end_before` yet."""
+
+    async def main() -> None:
+        async with AsyncRedisStore.from_url(server.url) as store:
+            assert await asyncio.gather(*(store.load(record.key) for record in RECORDS)) == [None] * len(RECORDS)
+            with server.client() as client:
+                assert len(client.client_list()) == 2  # and the one that counts
+
+    asyncio.run(main())
+
+
+def test_large_records_hold_nobody_up(server: Server) -> None:
+    """Records of megabytes that come in many pieces are put together once, among small ones that come whole."""
+    large = reference_record(900).evolve(claims={"x": "y" * 3_000_000})
+
+    async def main() -> None:
+        async with AsyncRedisStore.from_url(f"{server.url}?timeout=30", lease=60) as store:
+            await store.create(large)
+            await store.create(RECORDS[0])
+            keys = [large.key, RECORDS[0].key] * 8
+            assert await asyncio.gather(*(store.load(key) for key in keys)) == [large, RECORDS[0]] * 8
+
+    asyncio.run(main())
+
+
+def test_whoever_goes_away_during_a_fault_leaves_no_complaint(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    """Of two questions in one trip whose asker is gone, neither failure is logged as one that nobody asked for."""
+
+    async def main() -> None:
+        async with AsyncRedisStore.from_url(server.url) as store:
+            await store.load(RECORDS[0].key)
+            reads = reads_of(store)
+            asking = asyncio.create_task(reads.get(b"one", b"two"))
+            await asyncio.sleep(0)
+            asking.cancel()
+            reads._line._transport.abort()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+
+    asyncio.run(main())
+    gc.collect()
+    assert caplog.records == []

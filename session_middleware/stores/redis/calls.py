@@ -243,7 +243,7 @@ class RedisCalls:
             await self._epoch.instant(link)
             return await self._got(link, name)
         self._epoch.asked(now)
-        epoch, value = await link.together(name, [("GET", self._epoch.key), ("GET", name)])
+        epoch, value = await link.values([self._epoch.key, name])
         self._epoch.answered(epoch, now)
         return value_of(value)
 

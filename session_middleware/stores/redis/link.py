@@ -23,7 +23,8 @@ from redis.exceptions import (
 
 from session_middleware.errors import StoreUnavailable
 from session_middleware.stores.redis.faults import FAULTS, Complaints
-from session_middleware.stores.redis.reading import ASK_THE_CLIENT, AwaitedReads, BlockingReads
+from session_middleware.stores.redis.line import ASK_THE_CLIENT
+from session_middleware.stores.redis.reading import AwaitedReads, BlockingReads
 
 __all__ = ["ClusterLink", "DirectLink", "Link", "link_to"]
 
@@ -114,8 +115,10 @@ class DirectLink:
 
     async def get(self, name: bytes) -> Answer:
         try:
-            asked = self._reads.get(name)
-            answer = asked if isinstance(self._reads, BlockingReads) else await asked
+            if isinstance(self._reads, BlockingReads):
+                answer = self._reads.get(name)
+            else:
+                (answer,) = await self._reads.get(name)
         except FAULTS as problem:
             raise self._complaints.about(problem, tls=self._tls) from problem
         if answer is ASK_THE_CLIENT:
@@ -134,6 +137,13 @@ class DirectLink:
             raise self._complaints.about(problem, tls=self._tls) from problem
 
     async def values(self, keys: Sequence[bytes]) -> list[Answer]:
+        if isinstance(self._reads, AwaitedReads) and keys:
+            try:
+                answers = await self._reads.get(*keys)
+            except FAULTS as problem:
+                raise self._complaints.about(problem, tls=self._tls) from problem
+            if ASK_THE_CLIENT not in answers:
+                return answers
         return await self.together(b"", [("GET", key) for key in keys]) if keys else []
 
     async def scan(self, pattern: bytes, after: bytes | None, limit: int) -> tuple[list[bytes], bytes | None]:

@@ -4,7 +4,7 @@ redis-py finds the server, connects, speaks TLS and signs in; what it does for e
 from the pool and given back, a retry, a span, a timer, two tasks' worth of waiting) costs several times what a GET does.
 Measured on loopback, one after the other and 32 at once: docs/dependencies.md.
 
-* Awaited: the transport of one of redis-py's connections is given to `_Line`. Whoever asks in one turn of the event loop is in
+* Awaited: the transport of one of redis-py's connections is given to `Line`. Whoever asks in one turn of the event loop is in
   one write, and answers come in the order of the questions.
 * Blocking: some connections are kept out of the pool for reads; the command is sent and its answer read on one of them.
 
@@ -15,31 +15,21 @@ which raises what it always raises. A connection that was lost is tried anew onc
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Sequence
 from typing import Any, Final
 
-from redis.exceptions import ConnectionError, ResponseError, TimeoutError
+from redis.exceptions import ConnectionError, RedisError, ResponseError, TimeoutError
 
 from session_middleware.runtime import running_loop
+from session_middleware.stores.redis.line import ASK_THE_CLIENT, GET, Line, Lost
 
-__all__ = ["ASK_THE_CLIENT", "AwaitedReads", "BlockingReads"]
-
-#: Instead of an answer: the client itself is to be asked.
-ASK_THE_CLIENT: Final = object()
+__all__ = ["AwaitedReads", "BlockingReads"]
 
 #: Of so many connections of a pool one may be kept for reads alone; a pool of fewer has none to spare.
 _SPARE: Final = 4
 
 #: Connections kept for blocking reads, at most.
 _KEPT: Final = 16
-
-_GET: Final = b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n"
-_BULK, _ERROR, _NULL = b"$-_"
-
-
-class _Lost(ConnectionError):
-    """The connection was lost after it had been made."""
 
 
 class BlockingReads:
@@ -70,7 +60,7 @@ class BlockingReads:
         except IndexError:
             connection = self._pool.get_connection()
         try:
-            connection.send_packed_command([_GET % (len(name), name)], check_health=False)
+            connection.send_packed_command([GET % (len(name), name)], check_health=False)
             return connection.read_response(disable_decoding=True)
         except ResponseError:
             return ASK_THE_CLIENT
@@ -99,7 +89,7 @@ class AwaitedReads:
 
     def __init__(self, client: Any) -> None:  # Any: redis.asyncio.Redis
         self._pool = client.connection_pool
-        self._line: _Line | None = None
+        self._line: Line | None = None
         self._asked: list[tuple[bytes, Any]] = []  # Any: a future; not sent yet
         self._is_due = False
         self._opening: Any = None  # a task
@@ -111,24 +101,24 @@ class AwaitedReads:
         address: tuple[str, int] | None = getattr(self._pool, "master_address", None)
         return address
 
-    async def get(self, name: bytes) -> Any:  # Any: bytes, None or ASK_THE_CLIENT
-        """Return what stands under a name.
+    async def get(self, *names: bytes) -> list[Any]:  # Any: bytes, None or ASK_THE_CLIENT
+        """Return what stands under each name, in one trip.
 
         Raises:
             RedisError: the server cannot be reached, or does not answer in time.
         """
         if not self._can:
-            return ASK_THE_CLIENT
+            return [ASK_THE_CLIENT] * len(names)
         line = self._line
         if line is not None and line.master != self.master:
-            line.fail(_Lost("Another master has been found."))
+            line.fail(Lost("Another master has been found."))
             self.lost(line)
         try:
-            return await self._ask(name)
-        except _Lost:
-            return await self._ask(name)
+            return await _all([self._ask(name) for name in names])
+        except Lost:
+            return await _all([self._ask(name) for name in names])
 
-    def _ask(self, name: bytes) -> Awaitable[Any]:  # Any: as `get`
+    def _ask(self, name: bytes) -> Any:  # Any: a future of what `get` returns
         loop: Any = running_loop()
         future = loop.create_future()
         self._asked.append((name, future))
@@ -138,7 +128,7 @@ class AwaitedReads:
         elif not self._is_due:
             self._is_due = True
             loop.call_soon(self._send)
-        return future  # type: ignore[no-any-return]
+        return future
 
     def _send(self) -> None:
         self._is_due = False
@@ -149,7 +139,7 @@ class AwaitedReads:
     async def _open(self) -> None:
         try:
             connection = await self._pool.get_connection()
-            self._line = _Line.on(connection, self)
+            self._line = Line.on(connection, self.master, self.lost)
             if self._line is None:  # another redis-py keeps its transport elsewhere
                 self._can = False
                 await self._pool.release(connection)
@@ -162,15 +152,15 @@ class AwaitedReads:
             for _, future in self._asked:  # the loop ends: whoever waits ends with it
                 future.cancel()
 
-    def lost(self, line: _Line) -> None:
+    def lost(self, line: Line) -> None:
         """Use a line no more, and give its connection back to the pool."""
         if self._line is line:
             self._line = None
-            self._fail_all(_Lost("The connection to Redis was lost."))
+            self._fail_all(Lost("The connection to Redis was lost."))
         loop: Any = running_loop()
         self._giving_back = loop.create_task(self._given_back(line))  # a loop forgets a task that nobody holds
 
-    async def _given_back(self, line: _Line) -> None:
+    async def _given_back(self, line: Line) -> None:
         connection, line.connection = line.connection, None
         if connection is not None:  # else it has been
             await connection.disconnect(nowait=True)
@@ -196,114 +186,18 @@ class AwaitedReads:
                 future.set_exception(problem)
 
 
-class _Line:
-    """The protocol of one connection: what was asked on it, in order, and what has come so far.
-
-    The streams that redis-py had on it are told when it is lost, as they wait for that.
-    """
-
-    def __init__(self, connection: Any, transport: Any, reads: AwaitedReads) -> None:
-        self.connection: Any = connection  # None once it was given back
-        self._transport, self._reads = transport, reads
-        self._streams = transport.get_protocol()
-        self._timeout: float | None = connection.socket_timeout
-        self._sent: deque[tuple[Any, float]] = deque()  # Any: a future; and when it was asked
-        self._rest = b""
-        self._timer: Any = None
-        self.master = reads.master
-
-    @classmethod
-    def on(cls, connection: Any, reads: AwaitedReads) -> _Line | None:
-        """Take over the transport of a connection that is up; None where there is no way to it."""
-        transport = getattr(getattr(connection, "_writer", None), "transport", None)
-        if transport is None or transport.is_closing():
-            return None
-        line = cls(connection, transport, reads)
-        transport.set_protocol(line)
-        return line
-
-    def ask(self, asked: list[tuple[bytes, Any]]) -> None:
-        """Send questions, in one write."""
-        loop: Any = running_loop()
-        now = loop.time()
-        self._sent.extend((future, now) for _, future in asked)
-        self._transport.write(b"".join([_GET % (len(name), name) for name, _ in asked]))
-        if self._timer is None and self._timeout is not None:
-            self._timer = loop.call_later(self._timeout, self._look)
-
-    def _look(self) -> None:
-        """Give up a server that is silent; looked at no oftener than it may be silent."""
-        self._timer = None
-        if not self._sent:
-            return
-        loop: Any = running_loop()
-        left = self._sent[0][1] + (self._timeout or 0.0) - loop.time()
-        if left > 0:
-            self._timer = loop.call_later(left, self._look)
-        else:
-            self.fail(TimeoutError("Redis did not answer in time."))
-
-    def fail(self, problem: Exception) -> None:
-        """Tell all who wait that no answer will come, and hang up."""
-        sent, self._sent = self._sent, deque()
-        for future, _ in sent:
-            if not future.done():
-                future.set_exception(problem)
-        self._transport.abort()
-
-    def _refuse(self) -> None:
-        """Hang up on what was not asked for: no later question may get it as its answer."""
-        self.fail(_Lost("Redis sent what was not asked for."))
-
-    # --- what the transport calls -----------------------------------------------------------------------------------
-
-    def data_received(self, data: bytes) -> None:
-        if self._rest:
-            data = self._rest + data
-        at, size, sent = 0, len(data), self._sent
-        while at < size:
-            end = data.find(b"\r\n", at)
-            if end < 0:
-                break
-            kind, following = data[at], end + 2
-            value: Any = None
-            if kind == _BULK:
-                try:
-                    length = int(data[at + 1 : end])
-                except ValueError:
-                    self._refuse()
-                    return
-                if length >= 0:
-                    following += length + 2
-                    if following > size:
-                        break
-                    value = data[end + 2 : following - 2]
-            elif kind == _ERROR:
-                value = ASK_THE_CLIENT
-            elif kind != _NULL:
-                self._refuse()
-                return
-            if not sent:
-                self._refuse()
-                return
-            future, _ = sent.popleft()
-            if not future.done():  # else whoever asked has gone
-                future.set_result(value)
-            at = following
-        self._rest = data[at:]
-
-    def eof_received(self) -> bool:
-        return False  # the transport closes itself
-
-    def pause_writing(self) -> None:
-        """Nobody waits for room: each question is a line."""
-
-    def resume_writing(self) -> None:
-        """As above."""
-
-    def connection_lost(self, problem: Exception | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self.fail(_Lost("The connection to Redis was lost."))
-        self._streams.connection_lost(problem)
-        self._reads.lost(self)
+async def _all(futures: Sequence[Any]) -> list[Any]:  # Any: futures, and what they bring
+    """Wait for all, also where one has failed: a failure that nobody asks for would be logged as one that was missed."""
+    answers, problem = [], None
+    try:
+        for future in futures:
+            try:
+                answers.append(await future)
+            except RedisError as fault:
+                problem = fault
+    finally:
+        for future in futures:
+            future.cancel()  # whoever waits goes away
+    if problem is not None:
+        raise problem
+    return answers
