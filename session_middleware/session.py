@@ -16,7 +16,7 @@ from session_middleware.core.provider import ProviderSession
 from session_middleware.core.record import SessionRecord
 from session_middleware.core.tokens import key_of
 from session_middleware.engine import Engine
-from session_middleware.errors import SessionNotAttached
+from session_middleware.errors import SessionNotAttached, SettingsError
 from session_middleware.provider_tokens import provider_token
 from session_middleware.runtime import LoopRuntime, ThreadRuntime, run_sync
 from session_middleware.settings import Limits, Settings, seconds
@@ -439,7 +439,16 @@ class _Outside:
         return await provider_users.end_at_provider(self._engine, id, self._engine.clock())
 
     async def _end_before(self, instant: datetime | float) -> None:
-        await self._engine.end_before(epoch("instant", instant), self._engine.clock())
+        engine, before = self._engine, epoch("instant", instant)
+        now = engine.clock()
+        if before > now + engine.settings.timing.clock_skew:
+            raise SettingsError(
+                "instant",
+                instant,
+                "lies in the future: every login until then would end as it begins, and it cannot be taken back.",
+                "Give an instant up to now.",
+            )
+        await engine.end_before(before, now)
 
 
 class Sessions(_Outside):
@@ -495,7 +504,11 @@ class Sessions(_Outside):
         return run_sync(self._end_at_provider(id))
 
     def end_before(self, instant: datetime | float) -> None:
-        """End every session authenticated before an instant: after a breach, say. Constant time."""
+        """End every session authenticated before an instant: after a breach, say. Constant time.
+
+        Raises:
+            SettingsError: it is no instant, or one to come.
+        """
         run_sync(self._end_before(instant))
 
 

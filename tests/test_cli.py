@@ -260,10 +260,12 @@ def test_an_operator_ends_all_of_a_user(operated: _Operated, capsys: pytest.Capt
 def test_an_operator_ends_everything_before_an_instant(operated: _Operated) -> None:
     """end-before ends what was begun earlier; later logins stay."""
     early, _ = operated.visitor("alice")
-    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     assert main(["sessions", "end-before", "2020-01-01T00:00:00Z", "--store", operated.url]) == 0
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    assert main(["sessions", "end-before", tomorrow, "--store", operated.url]) == 1  # no login until then could stand
     assert early.ask("GET", "/")["status"] == 200
-    assert main(["sessions", "end-before", tomorrow, "--store", operated.url]) == 0
+    now = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()  # after the login, which may be of this very second
+    assert main(["sessions", "end-before", now, "--store", operated.url]) == 0
     assert early.ask("GET", "/")["status"] == 401
 
 

@@ -732,10 +732,23 @@ def test_instants_are_unambiguous() -> None:
     from datetime import UTC, datetime
 
     sessions = Sessions(House().engine)
-    sessions.end_before(datetime(2026, 1, 1, tzinfo=UTC))
+    sessions.end_before(datetime(1970, 1, 2, tzinfo=UTC))
     for value in (datetime(2026, 1, 1), "today", float("nan"), True):
         with pytest.raises(SettingsError, match="instant"):
             sessions.end_before(value)  # type: ignore[arg-type]  # that is the point
+
+
+def test_an_instant_to_come_ends_nothing() -> None:
+    """Bad input: an epoch only grows, so one in the future (a year mistyped) would end every login as it begins, for good."""
+    house = House()
+    house.login()
+    sessions = Sessions(house.engine)
+    for ahead in (31.0, 86_400.0, 1e10):
+        with pytest.raises(SettingsError, match="future"):
+            sessions.end_before(house.now + ahead)
+    assert len(sessions.list("alice")) == 1
+    sessions.end_before(house.now + 29)  # as far as clocks may differ (L1)
+    assert sessions.list("alice") == []
 
 
 def test_a_list_leaves_out_what_is_over() -> None:
