@@ -7,7 +7,6 @@ then on a request shows both, and they name the same session of the provider.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from session_middleware.authorities.base import Alive, Extended, NeedsBrowser, NotExtended, ProviderLogin
@@ -21,10 +20,6 @@ from session_middleware.core.record import NEVER, SessionRecord
 from session_middleware.core.tokens import ID_BYTES, Presented, key_of, public_id_of
 from session_middleware.errors import SessionError, StoreUnavailable
 from session_middleware.verbs import Verbs
-from session_middleware.vouching import Vouching
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["Adopting"]
 
@@ -39,13 +34,9 @@ class Adopting(Verbs):
     """The part of the engine that knows of provider sessions; `Verbs` is what it begins and ends ours with."""
 
     if TYPE_CHECKING:
-        vouching: Vouching
         _adoption_key: bytes
 
         async def revoke(self, x: Exchange) -> None: ...
-        def _end_now(
-            self, key: bytes, record: SessionRecord | None, reason: str, now: float, *, tell: bool = True
-        ) -> Awaitable[bool]: ...
         def _judgement(self, x: Exchange, known: Known, record: SessionRecord | None) -> Judgement: ...
         async def _refuse_record(self, x: Exchange, record: SessionRecord, judgement: Judgement) -> None: ...
 

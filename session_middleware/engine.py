@@ -8,43 +8,30 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable, Iterable
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
-from session_middleware.adopting import Adopting
-from session_middleware.authorities.base import NOTHING_SHOWN, Alive, Attached, Authority
+from session_middleware.authorities.base import Alive, Attached, Authority
 from session_middleware.authorities.local import LocalAuthority
 from session_middleware.authorities.routes import Serves
-from session_middleware.core import cookies, lifetime
+from session_middleware.core import lifetime
 from session_middleware.core.credentials import Credentials, Known
-from session_middleware.core.exchange import (
-    NO_RULES,
-    Exchange,
-    RequestFacts,
-    RouteRules,
-    is_activity,
-)
+from session_middleware.core.exchange import NO_RULES, Exchange, RequestFacts, RouteRules, is_activity
 from session_middleware.core.jwt import JwtKey, JwtKeys
 from session_middleware.core.lifetime import Verdict
 from session_middleware.core.origin import is_foreign, is_preflight, on_this_host
-from session_middleware.core.provider import mark_of
-from session_middleware.core.record import SessionRecord, handle_of
-from session_middleware.core.refusal import Refusal, Reply, refuse
-from session_middleware.core.replies import problem
-from session_middleware.core.tokens import TokenKeys, derive, key_of
-from session_middleware.errors import (
-    SessionError,
-    SettingsError,
-    StoreUnavailable,
-)
-from session_middleware.events import Hook, SessionEvent, announce
+from session_middleware.core.record import SessionRecord
+from session_middleware.core.refusal import Refusal
+from session_middleware.core.tokens import TokenKeys, derive
+from session_middleware.errors import SettingsError, StoreUnavailable
+from session_middleware.events import Hook
 from session_middleware.issuer import Issuer
 from session_middleware.reach import Reach
+from session_middleware.responding import Responding
 from session_middleware.runtime import Runtime, ThreadRuntime
-from session_middleware.settings import AAL3_OVERALL, DEFAULT_LOGIN_URL, Limits, Settings
-from session_middleware.stores.base import Caps, EndsBefore, Recognises
+from session_middleware.settings import DEFAULT_LOGIN_URL, Limits, Settings
+from session_middleware.stores.base import Caps, Recognises
 from session_middleware.vouching import Vouching
 
 __all__ = ["Engine"]
@@ -57,7 +44,7 @@ _CLIMBS = re.compile(r"(?:^|[/\\])\.\.(?:[/\\;]|$)")
 _ACTIVE = Verdict.ACTIVE
 
 
-class Engine(Adopting):
+class Engine(Responding):
     """Runs the rules of `core/` over a store and an authority, for one app.
 
     Args:
@@ -506,62 +493,6 @@ class Engine(Adopting):
         x.record, x.deadlines, x.configured, x.stale = known.record, known.deadlines, known.configured, True
         return True
 
-    def refusal(self, x: Exchange, reason: str | None) -> Refusal:
-        """Say why a request is not served."""
-        retry = self.settings.timing.retry_after if x.verdict is Verdict.UNAVAILABLE else None
-        login_url = self.login_url(x.facts)
-        if x.ask_for:
-            reason = "fresh_login"  # who is there is known, and has to prove more
-            login_url += ("&" if "?" in login_url else "?") + urlencode(x.ask_for)
-        self.tell("session_refused", x, reason=reason or "anonymous")
-        return Refusal(x.verdict, reason, login_url, retry)
-
-    def login_url(self, facts: RequestFacts) -> str:
-        """Return where this request is to sign in: a path below the mount, a route's URL, or what a callable says."""
-        url = self.settings.login_url
-        if callable(url):
-            return url(facts)
-        if self.signs_in:
-            url = f"{facts.mount}{self.settings.endpoint_prefix}/login"
-        elif self._resolve_login is not None:
-            url = self._resolve_login(facts, url)
-        elif url.startswith("/"):
-            url = facts.mount + url
-        return on_this_host(url, more="?#[]") if url.startswith("/") else url
-
-    def render(self, x: Exchange, refusal: Refusal) -> Reply:
-        """Render a refusal, by the app's own `refusal=` where that answers (L15)."""
-        own = self.settings.refusal
-        reply = None if own is None else own(x.facts, refusal)
-        return reply if isinstance(reply, Reply) else refuse(x.facts, refusal, self.return_param)
-
-    async def answer(self, x: Exchange, fault: SessionError) -> Reply | None:
-        """Return what is answered where a view let this exception pass; None leaves it to the app's own error handling.
-
-        503 where the store was down (L17), 403 where another site asked for a login (L20), 409 where the user is signed in
-        at as many places as may be. A session that the request
-        had begun does not stand (L25).
-        """
-        if isinstance(fault, StoreUnavailable):
-            reply = self.unavailable(x)
-        elif fault.code == "cross_site_login":
-            reply = problem(x.facts, 403, "csrf", "This sign-in was asked for by another site, so it was not done.")
-        elif fault.code == "provider_session_ended":
-            title = "This sign-in has ended here. Please sign in again at the provider, with your password."
-            reply = problem(x.facts, 403, "provider_session_ended", title)
-        elif fault.code == "too_many_sessions":
-            reply = problem(x.facts, 409, "too_many_sessions", "You are signed in elsewhere. Sign out there first.")
-        else:
-            return None
-        if x.created is not None:
-            await self.abandon(x)
-        return reply
-
-    def unavailable(self, x: Exchange) -> Reply:
-        """Render the 503 of a verb that needed the store while it was down (L17)."""
-        after = self.settings.timing.retry_after
-        return self.render(x, Refusal(x.verdict, "unavailable", self.login_url(x.facts), after))
-
     def is_fresh(self, x: Exchange, within: float) -> bool:
         """Say whether the user proved who they are within `within` seconds; never on a stale answer (L17)."""
         if x.verdict is not Verdict.ACTIVE or x.record is None:
@@ -570,255 +501,7 @@ class Engine(Adopting):
 
     # --- a response --------------------------------------------------------------------------------------------
 
-    async def close(self, x: Exchange) -> list[str]:
-        """Finish the exchange when the response starts; return the Set-Cookie values that go out.
-
-        Raises:
-            StoreUnavailable: claims or data could not be saved.
-        """
-        if x.closed:
-            return []
-        x.closed = True
-        if x.deletes and x.created is None:
-            names = (self.settings.token_cookie, self.settings.jwt_cookie)
-            return [*(cookies.delete_line(self.settings, name) for name in names), *cookies.relayed(x.relay)]
-        try:
-            return [*await self._finish(x), *cookies.relayed(x.relay)]
-        except StoreUnavailable:
-            if x.created is not None:  # its cookie never goes out (L25)
-                await self.end_for(x, x.created, "abandoned")
-            raise
-
-    async def _finish(self, x: Exchange) -> list[str]:
-        if x.claim_changes or x.data is not None:
-            await self.save_changes(x)
-        if x.verdict is not Verdict.ACTIVE or x.record is None or not x.authenticated:
-            return []
-        if x.facts.websocket or x.facts.method == "OPTIONS" or not x.rules.sets_cookies:
-            return []
-        if not x.reissue and not self._jwt_due(x):
-            return []
-        return await self._issue(x)
-
-    def is_settled(self, x: Exchange) -> bool:
-        """Say that `close` would return nothing and ask nobody; lets an adapter skip it on the hot path."""
-        return x.quiet or (
-            x.verdict is not Verdict.ACTIVE
-            and x.claim_changes is None
-            and x.data is None
-            and not x.deletes
-            and not x.reissue
-            and not x.relay
-            and x.created is None
-        )
-
-    def vary(self, x: Exchange) -> str:
-        """Return what the response depends on: the headers the session was read from, "" if it was not looked at (L18)."""
-        return self.vary_on if x.authenticated or x.relay else ""
-
-    async def _issue(self, x: Exchange) -> list[str]:
-        """Return our cookies, after one more look at the record: none go out once the session has ended (L13)."""
-        record = x.record
-        assert record is not None
-        try:
-            record = await self.reach.load(record.key, anew=True)
-        except StoreUnavailable:
-            if x.created is not None:
-                raise
-            return []
-        if record is None or record.ended_at is not None:
-            x.verdict = Verdict.REVOKED
-            return []
-        x.record = record
-        x.deadlines = lifetime.deadlines(record, x.configured, self.settings.timing)
-        if x.now >= x.deadlines.ends_at or not await self._carries_on(x, record):
-            return []
-        age = cookies.max_age(x.deadlines.absolute, x.now) if record.persistent else None
-        lines = []
-        if x.reissue:
-            if x.created is not None:
-                token_id = x.created_id
-            else:
-                assert x.presented is not None
-                token_id = x.presented.token_id
-            token = self._tokens.sign(token_id, record.generation)
-            lines.append(cookies.set_line(self.settings, self.settings.token_cookie, token, age))
-        if self._jwt_due(x):
-            try:
-                text = self.issuer.mint(record, x.now, x.deadlines.ends_at)
-            except SettingsError as fault:
-                # Two writers whose claims fit one by one, or a setting that lists more than before: no fault of the user's.
-                self.tell("settings_fault", x, fault=fault.field)
-            else:
-                lines.append(cookies.set_line(self.settings, self.settings.jwt_cookie, text, age))
-        for key in x.replaced:
-            if x.outgoing is not None and x.outgoing.key == key:
-                await self.end_for(x, x.outgoing, "replaced")
-            else:  # over already, or a token without a record
-                await self.end(key, "replaced", x.now, x.now)
-        x.replaced = ()
-        return lines
-
-    async def _carries_on(self, x: Exchange, record: SessionRecord) -> bool:
-        """End the session that step_up carries on; if somebody else has ended it meanwhile, dead wins (L13)."""
-        before = x.stepped_from
-        if before is None:
-            return True
-        owed = before in self.reach.unended
-        try:
-            was_alive = await self.reach.end_now(before, "replaced", x.now)
-        except StoreUnavailable:
-            held = await self.reach.load(before, anew=True)  # did the fault come before the write, or after it?
-            was_alive = held is not None and (held.ended_at is None or held.end_reason == "replaced")
-            await self.end(before, "replaced", x.now, x.now)
-        if was_alive and not owed:
-            self.issuer.forget(before)
-            return True
-        await self.end_for(x, record, "replaced")
-        x.verdict = Verdict.REVOKED
-        return False
-
-    def _jwt_due(self, x: Exchange) -> bool:
-        """Say whether the JWT that came with a live session must be replaced, or none of ours came."""
-        known: Known | None = x.known
-        if x.created is not None or known is None or known.jwt is None or known.jwt_claims is None:
-            return True
-        assert x.record is not None
-        assert x.deadlines is not None
-        return self.issuer.is_due(known.jwt, known.jwt_claims, x.record, x.now, x.deadlines.ends_at)
-
-    def current_jwt(self, x: Exchange) -> str | None:
-        """Return the session JWT that stands for this request, to hand to another service; None without a session."""
-        if x.verdict is not Verdict.ACTIVE or x.record is None or x.deadlines is None:
-            return None
-        if x.known is not None and not self._jwt_due(x):
-            text: str = x.known.jwt
-            return text
-        return self.issuer.mint(x.record, x.now, x.deadlines.ends_at)
-
-    def verify_jwt(self, text: str) -> dict[str, Any]:
-        """Return the claims of a session JWT of this app (L9); for the user's other services.
-
-        Raises:
-            InvalidToken: it is not ours, or not valid now.
-        """
-        return self.credentials.claims_of(text, self.clock())
-
-    def jwks(self) -> dict[str, Any]:
-        """Return the public keys as a JWK Set (RFC 7517 §5); symmetric keys never appear in it."""
-        return self._jwts.jwks()
-
     # --- sessions as such, in and outside requests --------------------------------------------------------------
-
-    async def list_of(self, subject: str, now: float) -> list[SessionRecord]:
-        """Return the live sessions of a subject, the latest seen first."""
-        owed = set(self.reach.unended)  # the read may write them after it has read
-        found = await self.reach.read("list", handle_of("subject", subject), now)
-        timing, live = self.settings.timing, []
-        for held in found:
-            if held.subject != subject or held.key in owed or held.key in self.reach.unended:
-                continue
-            record = self.reach.as_known(held)
-            configured = self.limits_for(record.subject, record.claims, record.persistent, fallback=record.limits)
-            judgement = lifetime.judge(record, record.generation, now, configured, timing, self.reach.outage)
-            if judgement.verdict is Verdict.ACTIVE:
-                live.append(record)
-        return sorted(live, key=lambda record: record.last_seen_at, reverse=True)
-
-    async def end_id(self, public_id: str, now: float, reason: str = "revoked") -> bool:
-        """End one session by its public id; True if it was alive.
-
-        Raises:
-            StoreUnavailable: the end could not be stored.
-        """
-        key = key_of(public_id)
-        try:
-            record = await self.reach.load(key, anew=True)
-        except StoreUnavailable:
-            record = None  # an end needs only the id (L13); whether it leaves a mark at a provider cannot be known
-        ended = await self._end_now(key, record, reason, now)
-        if ended:
-            self.announce("session_ended", now, public_id, detail={"reason": reason})
-        return ended
-
-    async def end_all(
-        self, subject: str, now: float, except_keys: Collection[bytes] = (), reason: str = "revoked"
-    ) -> int:
-        """End every session of a subject but some; return how many were alive.
-
-        Raises:
-            StoreUnavailable: an end could not be stored; some sessions may have ended.
-        """
-        count = 0
-        for record in await self.reach.read("list", handle_of("subject", subject), now):
-            if record.key in except_keys or record.subject != subject:
-                continue
-            if await self._end_now(record.key, record, reason, now):
-                count += 1
-                self.announce("session_ended", now, record.public_id, subject, detail={"reason": reason})
-        return count
-
-    async def end_before(self, instant: float, now: float) -> None:
-        """End every session authenticated before an instant, in constant time.
-
-        Raises:
-            SessionError: the store has no such power.
-            StoreUnavailable: it could not be stored.
-        """
-        if not isinstance(self.store, EndsBefore):
-            raise SessionError(f"{type(self.store).__name__} cannot end sessions by date.", code="not_supported")
-        await self.reach.write("end_before", instant, now)
-
-    async def _end_now(
-        self, key: bytes, record: SessionRecord | None, reason: str, now: float, *, tell: bool = True
-    ) -> bool:
-        mark = None if record is None or record.ended_at is not None else mark_of(record, now)
-        if mark is not None:
-            await self.reach.mark(mark)
-        ended = await self.reach.end_now(key, reason, now)
-        if mark is not None and record is not None and tell:
-            await self.vouching.end(record, NOTHING_SHOWN, reason, now)
-        return ended
-
-    async def end(
-        self,
-        key: bytes,
-        reason: str,
-        at: float,
-        now: float,
-        record: SessionRecord | None = None,
-        *,
-        x: Exchange | None = None,
-        unseen: bool = False,
-    ) -> bool:
-        """End a session, here at once and in the store as soon as it answers; False: not stored yet (L17).
-
-        Args:
-            key: the record's.
-            reason: why.
-            at: the instant of the end: of the deadline, where one has passed.
-            now: the request's.
-            record: given where the provider session that it may stand on must not bring it back (L24); not where it
-                goes on as another one, after a login over it or a step-up.
-            x: the exchange, where the provider is to be told, and its own cookies go; None where it has told us.
-            unseen: whether the record could not be read, so that what it stands on is found out later.
-        """
-        self.issuer.forget(key)
-        if record is None or (self.settings.silent_sso and reason == Verdict.INACTIVITY_TIMEOUT.value):
-            return await self.reach.end(key, reason, at, now, unseen=unseen)
-        mark = mark_of(record, at)
-        if mark is not None:
-            await self.reach.mark(mark)  # before the end: a crash between them leaves a mark too many, not one too few
-        stored = await self.reach.end(key, reason, at, now)
-        if x is not None:
-            x.relay += await self.vouching.end(record, self.vouching.shown(x.facts), reason, now)
-        return stored
-
-    async def end_for(self, x: Exchange, record: SessionRecord, reason: str) -> None:
-        """End a live session in the course of a request, and say so."""
-        await self.end(record.key, reason, x.now, x.now)
-        address = self.address(x.facts)
-        self.announce("session_ended", x.now, record.public_id, record.subject, address, {"reason": reason})
 
     # --- small things ------------------------------------------------------------------------------------------
 
@@ -837,71 +520,3 @@ class Engine(Adopting):
             known.configured = self.limits_for(record.subject, record.claims, record.persistent, fallback=record.limits)
             known.configured_at = now
         return known.configured
-
-    def limits_for(
-        self, subject: str, claims: Mapping[str, Any], persistent: bool, fallback: Limits | None = None
-    ) -> Limits:
-        """Return the configured limits of a subject; `fallback` instead of raising where `limits=` fails (L2)."""
-        settings = self.settings
-        if settings.limits is None:
-            return settings.max_age_limits if persistent else settings.default_limits
-        try:
-            answer = settings.limits(subject, claims)
-            if not isinstance(answer, Limits):
-                raise SettingsError("limits", answer, "is not Limits.", "Let the function return Limits(...).")
-            if settings.aal == "aal3" and answer.absolute_lifetime > AAL3_OVERALL:
-                raise SettingsError(
-                    "limits",
-                    answer,
-                    "is beyond what aal3 allows (NIST SP 800-63B-4 §2.3.3: 12 hours).",
-                    "Give at most 43200.",
-                )
-        except Exception as fault:
-            if fallback is None:
-                raise
-            # Nobody is logged out by a fault of the app's own function: what held at login goes on.
-            self.announce("settings_fault", self.clock(), subject=subject, detail={"fault": type(fault).__name__})
-            return fallback
-        return answer
-
-    def address(self, facts: RequestFacts) -> str | None:
-        """Return the client's address: the peer's, or what `client_address` makes of the request; None where it fails.
-
-        It is asked while sessions end, and a fault of the app's own function must not keep one alive.
-        """
-        find = self.settings.client_address
-        if find is None:
-            return facts.client
-        try:
-            found = find(facts)
-        except Exception as fault:
-            self.announce("settings_fault", self.clock(), detail={"fault": type(fault).__name__})
-            return None
-        return found if isinstance(found, str) else None
-
-    async def clear_framework(self, x: Exchange) -> None:
-        """Clear the framework's own session data (L26)."""
-        clear = x.clear_framework or getattr(x.facts, "clear_framework", None)
-        if clear is not None:
-            waiting = clear()
-            if waiting is not None:
-                await waiting
-
-    def tell(self, name: str, x: Exchange, **detail: str) -> None:
-        """Announce something about a request."""
-        record, presented = x.record, x.presented
-        session = record.public_id if record is not None else presented.public_id if presented is not None else None
-        subject = record.subject if record is not None else None
-        self.announce(name, x.now, session, subject, self.address(x.facts), detail)
-
-    def announce(
-        self,
-        name: str,
-        at: float,
-        session: str | None = None,
-        subject: str | None = None,
-        address: str | None = None,
-        detail: Mapping[str, str] = MappingProxyType({}),
-    ) -> None:
-        """Give an event to the logger and to every hook."""
-        announce(SessionEvent(name, at, session, subject, address, detail), self.hooks)

@@ -1,0 +1,112 @@
+"""What is judged anew after the request was: on connections that stay open, and once its response has started."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from session_middleware.core import lifetime
+from session_middleware.core.exchange import Exchange
+from session_middleware.core.lifetime import Judgement, Verdict
+from session_middleware.core.record import SessionRecord
+from session_middleware.ending import Ending
+from session_middleware.errors import SessionError, StoreUnavailable
+
+__all__ = ["Later"]
+
+
+class Later(Ending):
+    """The part of the engine that looks again (L7, L13, L17)."""
+
+    if TYPE_CHECKING:
+
+        async def authenticate(self, x: Exchange) -> None: ...
+
+    async def live(self, x: Exchange, verb: str, *, anew: bool = False) -> SessionRecord:
+        """Return the record that a verb is about to write to.
+
+        Raises:
+            SessionError: there is no live session.
+            StoreUnavailable: nobody can say.
+        """
+        await self.authenticate(x)
+        if (x.closed or anew) and x.verdict is Verdict.ACTIVE:
+            await self.look_again(x)
+        if x.verdict is Verdict.UNAVAILABLE:
+            raise StoreUnavailable(f"{verb}() needs the store, which does not answer.")
+        if x.verdict is not Verdict.ACTIVE or x.record is None:
+            raise SessionError(
+                f"{verb}() needs a signed-in session; this request is {x.verdict.name}. Call login() first, or mark the "
+                "route @session_required.",
+                code="not_signed_in",
+            )
+        return x.record
+
+    async def look(self, key: bytes, now: float) -> tuple[SessionRecord | None, Judgement]:
+        """Read and judge a session outside of its requests; a near cache is believed where it says yes (L11).
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
+        record = await self.reach.load(key)
+        judgement = self._judgement_of(record, now)
+        if judgement.verdict is not Verdict.ACTIVE and self.reach.caches:
+            record = await self.reach.load(key, anew=True)
+            judgement = self._judgement_of(record, now)
+        return record, judgement
+
+    def _judgement_of(self, record: SessionRecord | None, now: float) -> Judgement:
+        configured, generation = self.settings.default_limits, 0
+        if record is not None:
+            configured = self.limits_for(record.subject, record.claims, record.persistent, fallback=record.limits)
+            generation = record.generation
+        return lifetime.judge(record, generation, now, configured, self.settings.timing, self.reach.outage)
+
+    async def look_again(self, x: Exchange) -> bool:
+        """Judge once more: what was judged when the request came may be hours old on a connection that stays open.
+
+        Returns:
+            Whether record or deadlines have changed.
+
+        Raises:
+            StoreUnavailable: the store does not answer, and the deadline that is known has not come.
+        """
+        assert x.record is not None
+        x.now = self.clock()
+        before = x.record, x.deadlines
+        try:
+            record, judgement = await self.look(x.record.key, x.now)
+        except StoreUnavailable:
+            if self.reach.has_ended(x.record.key):
+                x.verdict = Verdict.REVOKED
+            elif x.deadlines is not None and x.now >= x.deadlines.ends_at:
+                x.verdict = Verdict.UNAVAILABLE  # nobody is served beyond what is known (L17)
+            else:
+                raise
+            return True
+        x.verdict, x.deadlines = judgement.verdict, judgement.deadlines
+        if record is not None:
+            x.record = record
+            x.configured = self.limits_for(record.subject, record.claims, record.persistent, fallback=record.limits)
+        return before != (x.record, x.deadlines)
+
+    async def touch(self, x: Exchange) -> None:
+        """Record activity at this instant: a sign of the user on a connection that stays open (L4, L5, L6)."""
+        held, deadlines, timing, now = x.record, x.deadlines, self.settings.timing, self.clock()
+        if x.verdict is Verdict.ACTIVE and held is not None and deadlines is not None and now < deadlines.ends_at:
+            if lifetime.touch(held, now, x.configured, timing, presented=False) is None:
+                return
+            try:
+                held = await self.live(x, "touch", anew=True)
+            except StoreUnavailable:
+                x.now = now  # kept until the store answers, as for a request (L17)
+        else:
+            held = await self.live(x, "touch", anew=True)
+        touch = lifetime.touch(held, x.now, x.configured, timing, presented=False)
+        if touch is None:
+            return
+        touched = await self.reach.touch(held, touch)
+        if touched is None:  # it ended between the read and this write (L13)
+            x.verdict = Verdict.REVOKED
+            raise SessionError("The session has ended.", code="ended")
+        x.record, x.quiet = touched, False
+        x.deadlines = lifetime.deadlines(touched, x.configured, timing)

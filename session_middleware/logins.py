@@ -1,0 +1,336 @@
+"""How sessions begin: login and step_up, what they replace, and what becomes of one whose response never goes out (L12, L25)."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from session_middleware.core import lifetime
+from session_middleware.core.exchange import Exchange
+from session_middleware.core.lifetime import Deadlines, Verdict
+from session_middleware.core.origin import is_cross_site
+from session_middleware.core.provider import ProviderSession, provider_handle
+from session_middleware.core.record import NEVER, SessionRecord, handle_of
+from session_middleware.core.tokens import ID_BYTES, key_of, public_id_of
+from session_middleware.core.values import as_json_values, data_changes
+from session_middleware.errors import ResponseAlreadyStarted, SessionError, SettingsError
+from session_middleware.later import Later
+from session_middleware.settings import Limits
+
+__all__ = ["Logins"]
+
+
+class Logins(Later):
+    """The part of the engine that begins sessions."""
+
+    def check_login(self, x: Exchange, *, vouched: bool = False) -> None:
+        """Refuse a request in which nobody may log in, before anything is done for it.
+
+        Raises:
+            ResponseAlreadyStarted: the headers have gone out.
+            SessionError: another site made this request (L20), or its response takes no cookie (L18).
+        """
+        if x.closed:
+            raise ResponseAlreadyStarted("login() came after the response had started; call it before you answer.")
+        _can_set_cookie(x, "login")
+        if (
+            not x.rules.cross_site_login
+            and not vouched
+            and is_cross_site(x.facts, self.settings)
+            and x.facts.method not in ("GET", "HEAD")
+        ):
+            self.tell("csrf_blocked", x, verb="login")
+            raise SessionError(
+                "login() was called in a request that another site made (login CSRF). If this view proves the request "
+                "itself, mark it with @session_optional(cross_site_login=True), or list the origin in trusted_origins.",
+                code="cross_site_login",
+            )
+
+    async def login(
+        self,
+        x: Exchange,
+        subject: str,
+        *,
+        claims: Mapping[str, Any] | None = None,
+        data: Mapping[str, Any] | None = None,
+        factors: Sequence[Mapping[str, Any]] = (),
+        persistent: bool | None = None,
+        minutes: float | None = None,
+        limits: Limits | None = None,
+        stamp: str | None = None,
+        actor: str | None = None,
+        authenticated_at: float | None = None,
+        token_id: bytes | None = None,
+        fresh: bool = True,
+        provider: ProviderSession | None = None,
+        sealed: str | None = None,
+        handles: Sequence[str] = (),
+        vouched: bool = False,
+    ) -> None:
+        """Begin a session (L12); see `Session.login` for the arguments.
+
+        `sealed` and `handles` are an authority's (`ProviderLogin`); `vouched` says that its bound state vouches for the
+        request (L20). Three more are for bridges that adopt a login made elsewhere (L23): when it was made, where that is known (L3);
+        the id that the bridge drew for it then, so that one login becomes one session and never a second; and False
+        where nobody can say that the user has just proved who they are.
+        """
+        self.check_login(x, vouched=vouched)
+        if not isinstance(subject, str) or not subject:
+            raise SettingsError(
+                "subject", subject, "is not a user id.", "Give a non-empty str, for example str(user.id)."
+            )
+        await self.authenticate(x)
+        standing = x.record if x.verdict is Verdict.ACTIVE else None
+        same = standing is not None and standing.subject == subject
+        all_claims, all_data, created_at = dict(claims or {}), dict(data or {}), x.now
+        if same:
+            assert standing is not None
+            created_at = standing.created_at
+            all_claims = {**x.claims, **all_claims}
+            all_data = {**(x.data if x.data is not None else standing.data), **all_data}
+        persistent = self.settings.persistent if persistent is None else persistent
+        configured = self.limits_for(subject, all_claims, persistent)
+        own = configured if limits is None else configured.capped(limits)
+        if provider is not None:
+            authenticated_at = provider.proven_at
+        proven_at = x.now if authenticated_at is None else min(authenticated_at, x.now)
+        ceiling = None if provider is None else provider.ceiling
+        deadlines = lifetime.first_deadlines(x.now, own, ceiling, minutes, proven_at)
+        if provider is not None:
+            await self._check_provider(x, provider, deadlines)
+        record = self._new_record(
+            x,
+            subject=subject,
+            created_at=created_at,
+            authenticated_at=proven_at,
+            limits=own,
+            deadlines=deadlines,
+            claims=as_json_values("claims", {name: value for name, value in all_claims.items() if value is not None}),
+            data=as_json_values("data", all_data),
+            factors=tuple(as_json_values("factors", dict(factor)) for factor in factors),
+            persistent=persistent,
+            stamp=stamp,
+            actor=actor,
+            token_id=token_id,
+        )
+        if not fresh:
+            record = record.evolve(fresh_at=NEVER)
+        if provider is not None:
+            record = record.evolve(
+                authority=provider.authority,
+                provider_session=provider.id,
+                ceiling=ceiling,
+                sealed=sealed,
+                handles=(*record.handles, provider_handle(provider.authority, provider.id), *handles),
+            )
+        await self._replace_with(x, record, configured)
+        x.stepped_from = None  # who proves who they are in full needs no earlier session
+        if not same and standing is not None:
+            await self.clear_framework(x)  # another subject logs in (L26)
+        self.tell("session_created", x)
+        if x.facts.scheme in ("http", "ws") and not self.settings.insecure_dev and not _is_localhost(x.facts.host):
+            self.tell(
+                "insecure_cookie", x, host=x.facts.host, problem="the browser will drop this cookie on plain http"
+            )
+
+    async def _check_provider(self, x: Exchange, provider: ProviderSession, deadlines: Deadlines) -> None:
+        """Refuse a provider session that has ended here, unless the user proved who they are after that (L24)."""
+        handle = provider_handle(provider.authority, provider.id)
+        for record in await self.reach.read("list", handle, x.now):
+            # One whose deadline has passed unnoticed ends now, and so before what stands on the same provider session.
+            configured = self.limits_for(record.subject, record.claims, record.persistent, fallback=record.limits)
+            found = lifetime.judge(
+                record, record.generation, x.now, configured, self.settings.timing, self.reach.outage
+            )
+            if found.verdict in (Verdict.INACTIVITY_TIMEOUT, Verdict.LIFETIME_EXCEEDED):
+                await self.end(record.key, found.verdict.value, found.deadlines.ends_at, x.now, record)
+                self.announce(
+                    "session_ended", x.now, record.public_id, record.subject, detail={"reason": found.verdict.value}
+                )
+        ended_at = await self.reach.ended_at_provider(provider.mark_key, x.now)
+        if ended_at is not None and provider.proven_at <= ended_at:
+            self.tell("adoption_refused", x, reason="ended")
+            raise SessionError(
+                "This session of the provider has ended here, and its user has not signed in there since. Send them there "
+                "for a new authentication (prompt=login and max_age=0, or refresh=true).",
+                code="provider_session_ended",
+            )
+        if deadlines.ends_at <= x.now:
+            self.tell("adoption_refused", x, reason="too_old")
+            raise SessionError(
+                "This authentication at the provider is older than a session may become, or its session ends there. Send "
+                "the user there for a new authentication.",
+                code="provider_session_ended",
+            )
+
+    async def step_up(self, x: Exchange, factors: Sequence[Mapping[str, Any]]) -> None:
+        """Record a further proof of identity under a new id; both deadlines stay (L12)."""
+        if x.closed:
+            raise ResponseAlreadyStarted("step_up() came after the response had started; call it before you answer.")
+        _can_set_cookie(x, "step_up")
+        standing = await self.live(x, "step_up")
+        held = await self.reach.load(
+            standing.key, anew=True
+        )  # others may have written to it, or ended it, since we opened
+        if held is None or held.ended_at is not None:
+            x.verdict = Verdict.REVOKED
+            raise SessionError("The session has ended; an ended session cannot be stepped up.", code="ended")
+        written, removed = data_changes(x, standing)
+        data = {k: v for k, v in {**held.data, **written}.items() if k not in removed}
+        standing = x.record = held
+        added = tuple(as_json_values("factors", dict(factor)) for factor in factors)
+        now = x.now
+        record = self._new_record(
+            x,
+            subject=standing.subject,
+            created_at=standing.created_at,
+            authenticated_at=standing.authenticated_at,
+            limits=standing.limits,
+            deadlines=Deadlines(
+                standing.inactivity_deadline, lifetime.deadlines(standing, x.configured, self.settings.timing).absolute
+            ),
+            claims=as_json_values("claims", dict(x.claims)),
+            data=as_json_values("data", data),
+            factors=standing.factors + added,
+            persistent=standing.persistent,
+            stamp=standing.stamp,
+            actor=standing.actor,
+        ).evolve(
+            fresh_at=now,
+            last_seen_at=standing.last_seen_at,
+            keep_until=standing.keep_until,  # a cut of today is not written down (L2)
+            ceiling=standing.ceiling,
+            authority=standing.authority,
+            provider_session=standing.provider_session,
+            sealed=standing.sealed,
+            handles=standing.handles,
+            extra=standing.extra,
+        )
+        carries_on = standing.key if x.created is None else x.stepped_from
+        await self._replace_with(x, record, x.configured)
+        x.stepped_from = carries_on
+        self.tell("session_stepped_up", x)
+
+    def _new_record(
+        self,
+        x: Exchange,
+        *,
+        subject: str,
+        created_at: float,
+        authenticated_at: float,
+        limits: Limits,
+        deadlines: Deadlines,
+        claims: Mapping[str, Any],
+        data: Mapping[str, Any],
+        factors: tuple[Mapping[str, Any], ...],
+        persistent: bool,
+        stamp: str | None,
+        actor: str | None,
+        token_id: bytes | None = None,
+    ) -> SessionRecord:
+        x.created_id = token_id or secrets.token_bytes(ID_BYTES)  # never one that a client chose (L12)
+        public_id = public_id_of(x.created_id)
+        attributes = {}
+        agent, address = x.facts.header("user-agent"), self.address(x.facts)
+        if agent:
+            attributes["user_agent"] = agent[:256]
+        if address:
+            attributes["address"] = address[:64]
+        return SessionRecord(
+            key=key_of(public_id),
+            public_id=public_id,
+            subject=subject,
+            created_at=created_at,
+            authenticated_at=authenticated_at,
+            last_seen_at=x.now,
+            inactivity_deadline=deadlines.inactivity,
+            limits=limits,
+            keep_until=lifetime.keep_until(deadlines.inactivity, deadlines.absolute, self.settings.timing),
+            renewed_at=x.now,
+            persistent=persistent,
+            claims=claims,
+            data=data,
+            factors=factors,
+            attributes=attributes,
+            handles=(handle_of("subject", subject),),
+            authority=self.authority.name,
+            stamp=stamp,
+            actor=actor,
+        )
+
+    async def _replace_with(self, x: Exchange, record: SessionRecord, configured: Limits) -> None:
+        """Create a record at once; the one it replaces ends when the response with the new cookie starts (L12, L25)."""
+        deadlines = lifetime.deadlines(record, configured, self.settings.timing)
+        self.issuer.mint(record, x.now, deadlines.ends_at)  # refuses claims that make the cookie too large
+        await self._create(x, record)
+        if x.created is not None:  # a second login in one request: nobody ever held the first token
+            await self.end_for(x, x.created, "replaced")
+        elif x.presented is not None and x.presented.key not in x.replaced:
+            x.replaced = (*x.replaced, x.presented.key)
+            x.outgoing = x.record if x.verdict is Verdict.ACTIVE else None
+        x.created = x.record = record
+        x.verdict, x.configured, x.deadlines = Verdict.ACTIVE, configured, deadlines
+        x.claim_changes, x.data, x.deletes, x.reissue, x.quiet = None, None, False, True, False
+
+    async def _create(self, x: Exchange, record: SessionRecord) -> None:
+        """Store a new record, within the number of sessions that its subject may have (ASVS 7.1.2)."""
+        most = self.settings.max_sessions
+        if most is None:
+            await self.reach.write("create", record)
+            return
+        # What this one replaces ends when the response starts, or right after it; until then there are more.
+        standing = x.record if x.verdict is Verdict.ACTIVE else None
+        going = {old.key: old.subject for old in (x.created, x.outgoing, standing) if old is not None}
+        most += list(going.values()).count(record.subject)
+        evict = self.settings.on_max_sessions == "evict"
+        subject = handle_of("subject", record.subject)
+        keep_until = x.now + self.settings.timing.ended_retention
+        ended = await self.reach.write("create_capped", record, subject, most, evict, x.now, keep_until)
+        if ended is None:
+            limit = {"most": str(self.settings.max_sessions)}
+            self.announce("session_limit", x.now, None, record.subject, detail=limit)
+            raise SessionError(
+                f"This user is signed in at {limit['most']} places, which is as many as max_sessions allows. End one of "
+                'them (`Sessions.list`, `Sessions.end`), or set on_max_sessions="evict".',
+                code="too_many_sessions",
+            )
+        for old in ended:
+            self.issuer.forget(old.key)
+            self.announce("session_ended", x.now, old.public_id, old.subject, detail={"reason": "max_sessions"})
+
+    async def abandon(self, x: Exchange, *, unsent: bool = False) -> None:
+        """The app raised instead of answering: no cookie goes out, so a session made for it is ended (L25).
+
+        Args:
+            x: the exchange; it is closed.
+            unsent: also where a response had begun, because it has been taken back before it was sent.
+        """
+        if x.created is not None and (unsent or not x.closed):
+            await self.end_for(x, x.created, "abandoned")
+            x.created, x.verdict, x.record = None, Verdict.ANONYMOUS, None
+        x.closed = True
+
+
+def _can_set_cookie(x: Exchange, verb: str) -> None:
+    """Refuse what would make a session that no browser ever hears of.
+
+    Raises:
+        SessionError: this response takes no cookie of ours (L18).
+    """
+    if x.facts.websocket:
+        place = "a WebSocket handshake"
+    elif x.facts.method == "OPTIONS":
+        place = "the answer to OPTIONS"
+    else:
+        return
+    raise SessionError(
+        f"{verb}() needs a cookie to go out, and {place} sets none. Call it in a request whose response the browser "
+        "keeps cookies of, such as a POST.",
+        code="no_cookie",
+    )
+
+
+def _is_localhost(host: str) -> bool:
+    name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+    return name in ("localhost", "127.0.0.1", "[::1]", "") or name.endswith(".localhost")

@@ -1,0 +1,228 @@
+"""What goes out: cookies where the response starts, refusals, and answers to what a view let through (L9, L13, L15, L17)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlencode
+
+from session_middleware.adopting import Adopting
+from session_middleware.core import cookies, lifetime
+from session_middleware.core.credentials import Credentials, Known
+from session_middleware.core.exchange import Exchange, RequestFacts
+from session_middleware.core.jwt import JwtKeys
+from session_middleware.core.lifetime import Verdict
+from session_middleware.core.origin import on_this_host
+from session_middleware.core.record import SessionRecord
+from session_middleware.core.refusal import Refusal, Reply, refuse
+from session_middleware.core.replies import problem
+from session_middleware.core.tokens import TokenKeys
+from session_middleware.errors import SessionError, SettingsError, StoreUnavailable
+
+__all__ = ["Responding"]
+
+
+class Responding(Adopting):
+    """The part of the engine that answers."""
+
+    return_param: str
+    signs_in: bool
+    vary_on: str
+    credentials: Credentials
+    _tokens: TokenKeys
+    _jwts: JwtKeys
+    _resolve_login: Callable[[RequestFacts, str], str] | None
+
+    def refusal(self, x: Exchange, reason: str | None) -> Refusal:
+        """Say why a request is not served."""
+        retry = self.settings.timing.retry_after if x.verdict is Verdict.UNAVAILABLE else None
+        login_url = self.login_url(x.facts)
+        if x.ask_for:
+            reason = "fresh_login"  # who is there is known, and has to prove more
+            login_url += ("&" if "?" in login_url else "?") + urlencode(x.ask_for)
+        self.tell("session_refused", x, reason=reason or "anonymous")
+        return Refusal(x.verdict, reason, login_url, retry)
+
+    def login_url(self, facts: RequestFacts) -> str:
+        """Return where this request is to sign in: a path below the mount, a route's URL, or what a callable says."""
+        url = self.settings.login_url
+        if callable(url):
+            return url(facts)
+        if self.signs_in:
+            url = f"{facts.mount}{self.settings.endpoint_prefix}/login"
+        elif self._resolve_login is not None:
+            url = self._resolve_login(facts, url)
+        elif url.startswith("/"):
+            url = facts.mount + url
+        return on_this_host(url, more="?#[]") if url.startswith("/") else url
+
+    def render(self, x: Exchange, refusal: Refusal) -> Reply:
+        """Render a refusal, by the app's own `refusal=` where that answers (L15)."""
+        own = self.settings.refusal
+        reply = None if own is None else own(x.facts, refusal)
+        return reply if isinstance(reply, Reply) else refuse(x.facts, refusal, self.return_param)
+
+    async def answer(self, x: Exchange, fault: SessionError) -> Reply | None:
+        """Return what is answered where a view let this exception pass; None leaves it to the app's own error handling.
+
+        503 where the store was down (L17), 403 where another site asked for a login (L20), 409 where the user is signed in
+        at as many places as may be. A session that the request
+        had begun does not stand (L25).
+        """
+        if isinstance(fault, StoreUnavailable):
+            reply = self.unavailable(x)
+        elif fault.code == "cross_site_login":
+            reply = problem(x.facts, 403, "csrf", "This sign-in was asked for by another site, so it was not done.")
+        elif fault.code == "provider_session_ended":
+            title = "This sign-in has ended here. Please sign in again at the provider, with your password."
+            reply = problem(x.facts, 403, "provider_session_ended", title)
+        elif fault.code == "too_many_sessions":
+            reply = problem(x.facts, 409, "too_many_sessions", "You are signed in elsewhere. Sign out there first.")
+        else:
+            return None
+        if x.created is not None:
+            await self.abandon(x)
+        return reply
+
+    def unavailable(self, x: Exchange) -> Reply:
+        """Render the 503 of a verb that needed the store while it was down (L17)."""
+        after = self.settings.timing.retry_after
+        return self.render(x, Refusal(x.verdict, "unavailable", self.login_url(x.facts), after))
+
+    async def close(self, x: Exchange) -> list[str]:
+        """Finish the exchange when the response starts; return the Set-Cookie values that go out.
+
+        Raises:
+            StoreUnavailable: claims or data could not be saved.
+        """
+        if x.closed:
+            return []
+        x.closed = True
+        if x.deletes and x.created is None:
+            names = (self.settings.token_cookie, self.settings.jwt_cookie)
+            return [*(cookies.delete_line(self.settings, name) for name in names), *cookies.relayed(x.relay)]
+        try:
+            return [*await self._finish(x), *cookies.relayed(x.relay)]
+        except StoreUnavailable:
+            if x.created is not None:  # its cookie never goes out (L25)
+                await self.end_for(x, x.created, "abandoned")
+            raise
+
+    async def _finish(self, x: Exchange) -> list[str]:
+        if x.claim_changes or x.data is not None:
+            await self.save_changes(x)
+        if x.verdict is not Verdict.ACTIVE or x.record is None or not x.authenticated:
+            return []
+        if x.facts.websocket or x.facts.method == "OPTIONS" or not x.rules.sets_cookies:
+            return []
+        if not x.reissue and not self._jwt_due(x):
+            return []
+        return await self._issue(x)
+
+    def is_settled(self, x: Exchange) -> bool:
+        """Say that `close` would return nothing and ask nobody; lets an adapter skip it on the hot path."""
+        return x.quiet or (
+            x.verdict is not Verdict.ACTIVE
+            and x.claim_changes is None
+            and x.data is None
+            and not x.deletes
+            and not x.reissue
+            and not x.relay
+            and x.created is None
+        )
+
+    def vary(self, x: Exchange) -> str:
+        """Return what the response depends on: the headers the session was read from, "" if it was not looked at (L18)."""
+        return self.vary_on if x.authenticated or x.relay else ""
+
+    async def _issue(self, x: Exchange) -> list[str]:
+        """Return our cookies, after one more look at the record: none go out once the session has ended (L13)."""
+        record = x.record
+        assert record is not None
+        try:
+            record = await self.reach.load(record.key, anew=True)
+        except StoreUnavailable:
+            if x.created is not None:
+                raise
+            return []
+        if record is None or record.ended_at is not None:
+            x.verdict = Verdict.REVOKED
+            return []
+        x.record = record
+        x.deadlines = lifetime.deadlines(record, x.configured, self.settings.timing)
+        if x.now >= x.deadlines.ends_at or not await self._carries_on(x, record):
+            return []
+        age = cookies.max_age(x.deadlines.absolute, x.now) if record.persistent else None
+        lines = []
+        if x.reissue:
+            if x.created is not None:
+                token_id = x.created_id
+            else:
+                assert x.presented is not None
+                token_id = x.presented.token_id
+            token = self._tokens.sign(token_id, record.generation)
+            lines.append(cookies.set_line(self.settings, self.settings.token_cookie, token, age))
+        if self._jwt_due(x):
+            try:
+                text = self.issuer.mint(record, x.now, x.deadlines.ends_at)
+            except SettingsError as fault:
+                # Two writers whose claims fit one by one, or a setting that lists more than before: no fault of the user's.
+                self.tell("settings_fault", x, fault=fault.field)
+            else:
+                lines.append(cookies.set_line(self.settings, self.settings.jwt_cookie, text, age))
+        for key in x.replaced:
+            if x.outgoing is not None and x.outgoing.key == key:
+                await self.end_for(x, x.outgoing, "replaced")
+            else:  # over already, or a token without a record
+                await self.end(key, "replaced", x.now, x.now)
+        x.replaced = ()
+        return lines
+
+    async def _carries_on(self, x: Exchange, record: SessionRecord) -> bool:
+        """End the session that step_up carries on; if somebody else has ended it meanwhile, dead wins (L13)."""
+        before = x.stepped_from
+        if before is None:
+            return True
+        owed = before in self.reach.unended
+        try:
+            was_alive = await self.reach.end_now(before, "replaced", x.now)
+        except StoreUnavailable:
+            held = await self.reach.load(before, anew=True)  # did the fault come before the write, or after it?
+            was_alive = held is not None and (held.ended_at is None or held.end_reason == "replaced")
+            await self.end(before, "replaced", x.now, x.now)
+        if was_alive and not owed:
+            self.issuer.forget(before)
+            return True
+        await self.end_for(x, record, "replaced")
+        x.verdict = Verdict.REVOKED
+        return False
+
+    def _jwt_due(self, x: Exchange) -> bool:
+        """Say whether the JWT that came with a live session must be replaced, or none of ours came."""
+        known: Known | None = x.known
+        if x.created is not None or known is None or known.jwt is None or known.jwt_claims is None:
+            return True
+        assert x.record is not None
+        assert x.deadlines is not None
+        return self.issuer.is_due(known.jwt, known.jwt_claims, x.record, x.now, x.deadlines.ends_at)
+
+    def current_jwt(self, x: Exchange) -> str | None:
+        """Return the session JWT that stands for this request, to hand to another service; None without a session."""
+        if x.verdict is not Verdict.ACTIVE or x.record is None or x.deadlines is None:
+            return None
+        if x.known is not None and not self._jwt_due(x):
+            text: str = x.known.jwt
+            return text
+        return self.issuer.mint(x.record, x.now, x.deadlines.ends_at)
+
+    def verify_jwt(self, text: str) -> dict[str, Any]:
+        """Return the claims of a session JWT of this app (L9); for the user's other services.
+
+        Raises:
+            InvalidToken: it is not ours, or not valid now.
+        """
+        return self.credentials.claims_of(text, self.clock())
+
+    def jwks(self) -> dict[str, Any]:
+        """Return the public keys as a JWK Set (RFC 7517 §5); symmetric keys never appear in it."""
+        return self._jwts.jwks()
