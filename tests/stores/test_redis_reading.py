@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib.util
 import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +20,8 @@ from session_middleware.stores.redis import AsyncRedisStore, RedisStore
 from session_middleware.stores.redis.line import ASK_THE_CLIENT, Line
 from session_middleware.stores.redis.reading import AwaitedReads
 from session_middleware.testing.reference_record import reference_record
-from tests.stores.redis_server import Server, Wire, a_prefix, standalone
+from tests.stores.certificates import certificate_of_its_own
+from tests.stores.redis_server import Server, Wire, a_prefix, free_port, standalone
 
 pytestmark = pytest.mark.server
 
@@ -302,3 +305,38 @@ def test_whoever_goes_away_during_a_fault_leaves_no_complaint(server: Server, ca
     asyncio.run(main())
     gc.collect()
     assert caplog.records == []
+
+
+def _loops() -> list[Any]:  # Any: what pytest.param returns
+    found = [pytest.param(asyncio.run, id="asyncio")]
+    if importlib.util.find_spec("uvloop"):
+        import uvloop
+
+        found.append(pytest.param(uvloop.run, id="uvloop"))
+    return found
+
+
+@pytest.mark.parametrize("run", _loops())
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_the_line_is_there_on_every_loop_and_in_tls(run: Any, tls: bool, tmp_path: Path) -> None:
+    """Reads share a line, signed in, on the loops that apps run on, in TLS too, and after it was lost."""
+    certificate, key = certificate_of_its_own(tmp_path)
+    port = free_port()
+    files = ["--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", certificate]
+    server = Server("--tls-port", str(port), *map(str, files), "--tls-auth-clients", "no", "--requirepass", "hunter2")
+    url = f"redis://:hunter2@127.0.0.1:{server.port}/3?timeout=10"
+    if tls:
+        url = f"rediss://:hunter2@127.0.0.1:{port}/3?timeout=10&ssl_ca_certs={certificate}"
+
+    async def main() -> None:
+        async with AsyncRedisStore.from_url(url, lease=60) as store:
+            for record in RECORDS:
+                await store.create(record)
+            for _ in range(3):
+                assert await asyncio.gather(*(store.load(record.key) for record in RECORDS)) == RECORDS
+                line = reads_of(store)._line
+                assert line is not None
+                line._transport.abort()
+
+    run(main())
+    server.remove()
