@@ -18,12 +18,27 @@ from __future__ import annotations
 
 import asyncio  # a test owns the loop that a server owns otherwise
 import inspect
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeVar
 
 import pytest
 
 from session_middleware.adapters.wsgi import WSGIFacts
-from session_middleware.authorities.base import NOTHING_SHOWN, Alive, Attached, Authority, Shown, Vouch
+from session_middleware.authorities.base import (
+    NOTHING_SHOWN,
+    Adopts,
+    Alive,
+    Attached,
+    Authority,
+    EndedThere,
+    Ends,
+    Extended,
+    Extends,
+    Lists,
+    Shown,
+    Vouch,
+)
 from session_middleware.core.lifetime import Verdict
 from session_middleware.core.record import SessionRecord
 from session_middleware.core.tokens import derive
@@ -36,6 +51,8 @@ from session_middleware.testing.reference_record import reference_record
 from session_middleware.testing.stage import KEY
 
 __all__ = ["AuthorityContract"]
+
+T = TypeVar("T")
 
 #: What a request shows of the provider's credential for a session.
 Shows = Callable[[SessionRecord], Shown]
@@ -132,6 +149,83 @@ class AuthorityContract:
             return
         assert vouch.alive is Alive.UNKNOWN
 
+    # --- what only some can do -------------------------------------------------------------------------------------
+
+    def test_what_it_adopts(
+        self, authority: Authority, alive: SessionRecord, gone: SessionRecord, shows: Shows
+    ) -> None:
+        """Its credential names the user and session that `verify` names; what is over, and what is not there, names nobody."""
+        if not isinstance(authority, Adopts):
+            pytest.skip("it shows nothing with requests")
+        assert authority.credential(NOTHING_SHOWN) is None
+        shown = shows(alive)
+        known = authority.credential(shown)
+        assert isinstance(known, str)
+        assert authority.credential(shown) == known
+        vouch = done(authority, lambda: authority.adopt(shown, alive.created_at))
+        assert vouch.alive is Alive.ALIVE
+        assert vouch.login is not None
+        provider = vouch.login.provider
+        assert (vouch.login.subject, provider.id) == (alive.subject, alive.provider_session)
+        assert done(authority, lambda: authority.adopt(shows(gone), gone.created_at)).alive is not Alive.ALIVE
+
+    def test_a_fault_adopts_nobody(self, cut_off: Authority, alive: SessionRecord, shows: Shows) -> None:
+        """Where it cannot find out whose a credential is it raises, or does not say yes (L17)."""
+        if not isinstance(cut_off, Adopts):
+            pytest.skip("it shows nothing with requests")
+        try:
+            vouch = done(cut_off, lambda: cut_off.adopt(shows(alive), alive.created_at))
+        except Exception:
+            return
+        assert vouch.alive is not Alive.ALIVE
+
+    def test_what_is_over_is_not_extended(self, authority: Authority, gone: SessionRecord, shows: Shows) -> None:
+        """Whether an extension is due is said at once; what has ended is not brought back by one (L7)."""
+        if not isinstance(authority, Extends):
+            pytest.skip("it extends nothing")
+        attach(authority)
+        assert isinstance(authority.extension_due(gone, gone.created_at), bool)
+        extension = done(authority, lambda: authority.extend(gone, shows(gone), gone.created_at, None))
+        assert not isinstance(extension, Extended)
+
+    def test_an_end_may_be_told_twice(self, authority: Authority, alive: SessionRecord, shows: Shows) -> None:
+        """A second time is as good as the first, and outside of requests nothing is shown."""
+        if not isinstance(authority, Ends):
+            pytest.skip("it ends nothing")
+        for shown in (shows(alive), NOTHING_SHOWN, NOTHING_SHOWN):
+            told = done(authority, partial(authority.end, alive, shown, "revoked", alive.created_at))
+            assert told is None or isinstance(told, EndedThere)
+
+    def test_an_end_that_cannot_be_told(self, cut_off: Authority, alive: SessionRecord) -> None:
+        """It raises, so that it is told again, or says that it ended nothing; it never claims to have (L17)."""
+        if not isinstance(cut_off, Ends):
+            pytest.skip("it ends nothing")
+        try:
+            told = done(cut_off, lambda: cut_off.end(alive, NOTHING_SHOWN, "revoked", alive.created_at))
+        except Exception:
+            return
+        assert told is None
+
+    def test_all_of_a_user(self, authority: Authority, alive: SessionRecord) -> None:
+        """It lists a user's sessions by their ids, ends them all, and knows none of a stranger's."""
+        if not isinstance(authority, Lists) or not authority.knows_users:
+            pytest.skip("it knows no users")
+        now = alive.created_at
+        done(authority, lambda: authority.end_all("a stranger", now))
+        listed = done(authority, lambda: authority.list(alive.subject, now))
+        assert alive.provider_session in {session.id for session in listed}
+        assert {session.authority for session in listed} == {authority.name}
+        assert list(done(authority, lambda: authority.list("a stranger", now))) == []
+        done(authority, lambda: authority.end_all(alive.subject, now))
+        assert list(done(authority, lambda: authority.list(alive.subject, now))) == []
+
+    def test_a_fault_is_no_empty_list(self, cut_off: Authority, alive: SessionRecord) -> None:
+        """Where it cannot find out which sessions there are it raises: nobody is taken for somebody without any."""
+        if not isinstance(cut_off, Lists) or not cut_off.knows_users:
+            pytest.skip("it knows no users")
+        with pytest.raises(Exception):  # noqa: B017, PT011  # whatever it is, the engine calls it a fault
+            done(cut_off, lambda: cut_off.list(alive.subject, alive.created_at))
+
     # --- what follows from it --------------------------------------------------------------------------------------
 
     def test_who_is_gone_stays_out(self, authority: Authority, gone: SessionRecord, shows: Shows) -> None:
@@ -161,6 +255,19 @@ async def detach(authority: Authority) -> None:
     close = getattr(authority, "aclose", None)
     if close is not None:
         await close()
+
+
+def done(authority: Authority, call: Callable[[], Awaitable[T]]) -> T:
+    """Make a call of an authority's on a loop of its own."""
+
+    async def made() -> T:
+        attach(authority)
+        try:
+            return await call()
+        finally:
+            await detach(authority)
+
+    return asyncio.run(made())
 
 
 def ask(authority: Authority, record: SessionRecord, shown: Shown) -> Vouch:

@@ -98,7 +98,8 @@ class TestContract(AuthorityContract):
     @pytest.fixture
     def alive(self, tenant: Auth0StandIn, authority: Authority) -> SessionRecord:
         session, _ = tenant.world.sign_in("auth0|alice", None)
-        return reference_record(0).evolve(authority=authority.name, provider_session=session.sid)
+        found = reference_record(0).evolve(subject="auth0|alice", authority=authority.name)
+        return found.evolve(provider_session=session.sid)
 
     @pytest.fixture
     def gone(self, alive: SessionRecord) -> SessionRecord:
