@@ -168,10 +168,8 @@ def test_the_page_for_everybody(person: Person) -> None:
 @pytest.mark.server
 def test_its_one_command(tmp_path: Path) -> None:
     """`python app.py` starts the app and the stand-in, and a person gets in."""
-    ports = []
-    for _ in range(2):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            ports.append(free.getsockname()[1])
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        ports = [free.getsockname()[1] for free in (one, other)]
     environment = {
         **os.environ,
         "PORT": str(ports[0]),
@@ -179,12 +177,12 @@ def test_its_one_command(tmp_path: Path) -> None:
         "SESSION_STORE_URL": f"sqlite:///{tmp_path}/sessions.db",
     }
     command = [sys.executable, "app.py"]
-    process = subprocess.Popen(
-        command, cwd=FOLDER, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    said = tmp_path / "said"
+    with said.open("wb") as output:
+        process = subprocess.Popen(command, cwd=FOLDER, env=environment, stdout=output, stderr=output)
     try:
         app_url = f"http://127.0.0.1:{ports[0]}"
-        _wait_for(urlsplit(app_url).port or 0, process)
+        _wait_for(urlsplit(app_url).port or 0, process, said)
         with Person(app_url) as person:
             assert b"Hello alice@example.org" in sign_in(person).data
     finally:
@@ -192,10 +190,10 @@ def test_its_one_command(tmp_path: Path) -> None:
         process.wait(PATIENCE)
 
 
-def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+def _wait_for(port: int, process: subprocess.Popen[bytes], said: Path) -> None:
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
-        assert process.poll() is None, "it ended"
+        assert process.poll() is None, f"it ended: {said.read_text()[-2000:]}"
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
         except OSError:
