@@ -37,7 +37,7 @@ MAY = {
     "provider_routes": {"engine", "core", "authorities", "stores"},
     "provider_tokens": {"engine", "core", "authorities", "stores"},
     "provider_users": {"engine", "core", "authorities"},
-    "endpoints": {"engine", "core", "authorities", "provider_routes", "provider_users", "client", "event_stream"},
+    "endpoints": {"endpoints", "engine", "core", "authorities", "provider_routes", "provider_users", "client", "event_stream"},
     "client": {"core"},
     "adapters": {
         "adapters",
