@@ -93,7 +93,7 @@ const begin = () => {
     reason = why;
     if (next === "active") {
       dismissed = null;
-      elsewhere = fresh && elsewhere;
+      if (!fresh) elsewhere = null;
     }
     render();
     session.dispatchEvent(new Event("change"));

@@ -149,7 +149,7 @@ def test_the_existing_apps_own_logout_and_password_change() -> None:
     assert stage.log_in(password="looking-glass").headers["Location"] == "/"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, "htmx_app"])  # the last is played in a browser, tests/client
 def test_flask_finds_the_app(name: str, tmp_path: Path) -> None:
     """`flask --app app` works in the example's folder, with the store that SESSION_STORE_URL names."""
     environment = {**os.environ, "SESSION_STORE_URL": f"sqlite:///{tmp_path}/sessions.db"}

@@ -202,7 +202,8 @@ def test_the_api_shows_its_cookie(front: Stage) -> None:
 
 @pytest.mark.server
 @pytest.mark.parametrize(
-    ("name", "path", "status"), [("starlette_app", "/about", 200), ("fastapi_browser", "/api/me", 401)]
+    ("name", "path", "status"),
+    [("starlette_app", "/about", 200), ("fastapi_browser", "/api/me", 401), ("react_app", "/api/me", 401)],
 )
 def test_it_runs_with_the_command_it_names(name: str, path: str, status: int, tmp_path: Path) -> None:
     """`uvicorn app:app` in its folder serves it."""
