@@ -29,7 +29,7 @@ class Later(Ending):
             StoreUnavailable: nobody can say.
         """
         await self.authenticate(x)
-        if (x.closed or anew) and x.verdict is Verdict.ACTIVE:
+        if (x.closed or anew) and (x.verdict is Verdict.ACTIVE or x.stale):
             await self.look_again(x)
         if x.verdict is Verdict.UNAVAILABLE:
             raise StoreUnavailable(f"{verb}() needs the store, which does not answer.")
@@ -83,7 +83,7 @@ class Later(Ending):
             else:
                 raise
             return True
-        x.verdict, x.deadlines = judgement.verdict, judgement.deadlines
+        x.verdict, x.deadlines, x.stale = judgement.verdict, judgement.deadlines, False
         if record is not None:
             x.record = record
             x.configured = self.limits_for(record.subject, record.claims, record.persistent, fallback=record.limits)

@@ -93,6 +93,7 @@ class Watch:
         self._deadlines: Wheel[bytes] = Wheel(TICK)
         self._cuts: Wheel[Watcher] = Wheel(TICK / 10)
         self._beats: Wheel[Watcher] = Wheel(TICK)
+        self._mutex = mutex()
         self._written: set[bytes] = set()
         self._compared_at = monotonic()
         self._version: object = None
@@ -131,7 +132,8 @@ class Watch:
     def hear(self, key: bytes) -> None:
         """Take note, from any thread, that a record may have been written; b"": any record."""
         if key in self._sessions or key == EVERYTHING:
-            self._written.add(key)
+            with self._mutex:
+                self._written.add(key)
             self._bell.ring()
 
     async def run(self, done: Callable[[], None]) -> None:
@@ -145,7 +147,8 @@ class Watch:
 
     async def turn(self) -> None:
         """Do everything that is due now."""
-        written, self._written = self._written, set()
+        with self._mutex:
+            written, self._written = self._written, set()
         if EVERYTHING in written:
             written = set(self._sessions)
         else:

@@ -145,6 +145,7 @@ class OpenStream(OpenConnection):
         await super().send(message)
         if self.verdict is None and not message.get("more_body"):
             self._is_complete = True
+            self.leave()  # what the app does after its response is its own
 
     def disconnect(self) -> Message:
         return {"type": "http.disconnect"}

@@ -155,6 +155,11 @@ class House:
                     await send({"type": "websocket.send", "text": "too late"})
                 await send({"type": "websocket.send", "text": f"{message['text']} {session.is_active}"})
             return
+        if path == "/then-work":
+            await answer_in_parts(send)
+            await self.release.wait()  # a background task, which the client does not wait for
+            here.hear({"type": "work done"})
+            return
         kind = b"text/event-stream" if path == "/events" else b"application/x-ndjson"
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind)]})
         await send({"type": "http.response.body", "body": b"1\n", "more_body": True})
@@ -308,6 +313,12 @@ class House:
             with anyio.fail_after(20):
                 await connection.until(lambda: connection.over)
         connection.close()
+
+
+async def answer_in_parts(send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"1\n", "more_body": True})
+    await send({"type": "http.response.body", "body": b"2\n"})
 
 
 async def answer(send: Any, body: bytes) -> None:

@@ -332,6 +332,27 @@ async def test_what_belongs_to_nobody_stays(kind: str) -> None:
             assert stream.body == b"1\n2\n3\n"
 
 
+def test_work_after_a_response_is_let_be() -> None:
+    """A background task of a response that is complete is nobody's stream: a logout does not cut it off."""
+
+    async def main() -> None:
+        at = house("asgi")
+        cookies = await at.login()
+        async with at.open("/then-work", cookies) as stream:
+            await stream.until(lambda: stream.is_complete)
+            await at.ask("/logout", cookies)
+            await at.turn(1)
+            await at.turn(2)
+            assert at.watching.here().is_idle
+            at.release.set()
+            await stream.until(lambda: stream.over)
+            assert stream.over is True
+            assert stream.told[-1] == {"type": "work done"}
+        assert reasons(at) == []
+
+    anyio.run(main)
+
+
 @on_both
 async def test_whoever_goes_is_forgotten(kind: str) -> None:
     """A client that leaves leaves nothing behind."""

@@ -156,6 +156,20 @@ def test_a_cut_of_the_limits_counts_at_the_next_look() -> None:
     assert place.left() == 135
 
 
+def test_a_request_served_from_the_jwt_alone() -> None:
+    """Once the store is back, what the outage left unknown is known again (L17)."""
+    store = Faulty()
+    place = Place(store)
+    place.x.verdict, place.x.stale = Verdict.UNAVAILABLE, True
+    store.down = True
+    with pytest.raises(StoreUnavailable):
+        place.session.extend(10)
+    store.down = False
+    place.session.extend(10)
+    assert place.session.is_active
+    assert not place.x.stale
+
+
 def test_a_record_that_is_gone() -> None:
     """A wiped store signs out (L16)."""
     place = Place()
