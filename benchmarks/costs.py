@@ -84,6 +84,7 @@ def _verdict(times: int) -> list[Row]:
             if not passed:
                 raise RuntimeError("the session is not recognised")
         medians.append(statistics.median(each) * 1e6)
+    client.close()
     return [at_most("verdict on a session JWT seen before", statistics.median(medians), 2, "us")]
 
 

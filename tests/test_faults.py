@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
 
@@ -9,6 +10,7 @@ import pytest
 
 from benchmarks.faults.faults import FAULTS
 from benchmarks.faults.ledger import Answer, Ended, Ledger, Visit
+from benchmarks.faults.proxy import Proxy
 from benchmarks.faults.report import shown, table
 from benchmarks.faults.run import Way, look_at
 
@@ -81,6 +83,25 @@ def test_a_fault_s_last_answer_says_when_all_is_normal() -> None:
     assert ledger.is_normal(2.0)
     assert not ledger.is_normal(4.0)
     assert ledger.statuses(("page", "logout"), now - 4, now) == {0: 1}
+
+
+def test_a_late_line_is_no_narrow_one() -> None:
+    """Answers that come one after the other on one connection are each late by as much as the proxy is told."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        proxy = Proxy(server.getsockname()[1])
+        client = socket.create_connection(("127.0.0.1", proxy.port))
+        answering, _ = server.accept()
+        proxy.delay = 0.3
+        began = time.monotonic()
+        for _ in range(5):
+            answering.sendall(b"x")
+            time.sleep(0.02)  # so that each is carried by itself
+        client.settimeout(5)
+        assert sum(len(client.recv(1)) for _ in range(5)) == 5
+        assert 0.3 <= time.monotonic() - began < 1.2  # five times 0.3 would be 1.5
+        for one in (client, answering):
+            one.close()
+        proxy.close()
 
 
 @pytest.mark.slow

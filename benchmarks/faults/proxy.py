@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import queue
 import socket
 import threading
 import time
@@ -80,15 +81,28 @@ class Proxy:
                     threading.Thread(target=self._carry, args=carrying, daemon=True).start()
 
     def _carry(self, source: socket.socket, target: socket.socket, swallows: threading.Event, answers: bool) -> None:
+        # What is late is late by so much after it came, however much comes meanwhile: a slow line is not a narrow one.
+        late: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
+        threading.Thread(target=self._deliver, args=(late, target, swallows), daemon=True).start()
         with contextlib.suppress(OSError):
             while data := source.recv(1 << 16):
-                if answers and self.delay:
-                    time.sleep(self.delay)  # being late is what this line plays
-                if not swallows.is_set():
-                    target.sendall(data)
-        if not swallows.is_set():
-            with contextlib.suppress(OSError):
-                target.shutdown(socket.SHUT_RDWR)
+                late.put((time.monotonic() + (self.delay if answers else 0.0), data))
+        late.put((time.monotonic(), b""))
         with self._mutex:
             self._open.discard(source)
         source.close()
+
+    @staticmethod
+    def _deliver(
+        late: queue.SimpleQueue[tuple[float, bytes]], target: socket.socket, swallows: threading.Event
+    ) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                due, data = late.get()
+                if not data:
+                    break
+                time.sleep(max(0.0, due - time.monotonic()))  # being late is what this line plays
+                if not swallows.is_set():
+                    target.sendall(data)
+            if not swallows.is_set():
+                target.shutdown(socket.SHUT_RDWR)

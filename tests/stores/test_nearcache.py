@@ -16,8 +16,8 @@ import pytest
 
 from session_middleware.core.lifetime import Touch
 from session_middleware.errors import SettingsError
-from session_middleware.stores import line
 from session_middleware.stores.base import AddsOnce, Caches, Caps, EndsBefore, Prunes, Recognises
+from session_middleware.stores.line import _begin_anew
 from session_middleware.stores.memory import MemoryStore
 from session_middleware.stores.nearcache import AsyncNearCache, NearCache, near_cache
 from session_middleware.testing.reference_record import reference_record
@@ -775,7 +775,7 @@ def test_what_a_child_begins_with(near: Plain, store: AnnouncingStore, stopped: 
     if stopped:
         near.stop()
         line.wait_closed()
-    line._begin_anew(near.near)
+    _begin_anew(near.near)
     assert near.state.entries == 0
     assert not near.state.open
     assert near.near._closed.is_set() is stopped
@@ -833,7 +833,7 @@ def test_a_cache_that_nobody_has_is_let_go(store: AnnouncingStore) -> None:
     assert gone() is None
     if hasattr(os, "fork"):
         assert in_child(lambda: None) == ""
-    line._begin_anew(None)  # what a child does about it
+    _begin_anew(None)  # what a child does about it
 
 
 # --- the end ----------------------------------------------------------------------------------------------------------
