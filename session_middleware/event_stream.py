@@ -8,6 +8,7 @@ from typing import Final
 
 from session_middleware.core.lifetime import Verdict
 from session_middleware.core.refusal import HARDENING, Reply
+from session_middleware.watch import Watcher
 
 __all__ = ["HEARTBEAT", "EventStream", "Feed", "as_event", "opening"]
 
@@ -53,7 +54,7 @@ def as_event(state: bytes) -> bytes:
     return b"data: " + state + b"\n\n"
 
 
-class Feed:
+class Feed(Watcher):
     """What one stream has still to send.
 
     Args:
@@ -82,9 +83,6 @@ class Feed:
         self._is_due = verdict is not Verdict.UNAVAILABLE  # then nobody knows, and the page asks again later
         self.is_over = True
         self._wake()
-
-    def cut(self) -> None:
-        pass
 
     def beat(self) -> None:
         self._wants_beat = True

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from session_middleware.core.exchange import Exchange
 from session_middleware.core.lifetime import Deadlines, Verdict
@@ -43,26 +43,22 @@ _SIDE_BY_SIDE: Final = 32
 _SLICE: Final = 200
 
 
-class Watcher(Protocol):
+class Watcher:
     """An open connection. What it is told, it is told on its event loop; it must not raise."""
 
-    def __hash__(self) -> int: ...
+    __slots__ = ()
 
     def changed(self) -> None:
         """Take note that the exchange has another record or other deadlines."""
-        ...
 
     def over(self, verdict: Verdict) -> None:
         """Stop: the session has ended, or (UNAVAILABLE) its deadline has passed and nobody can be asked (L17)."""
-        ...
 
     def cut(self) -> None:
         """Stop by force, since `GRACE` is over."""
-        ...
 
     def beat(self) -> None:
         """Give a sign of life, if this kind of connection does."""
-        ...
 
 
 class _Session:

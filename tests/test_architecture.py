@@ -30,7 +30,7 @@ MAY = {
     "vouching": {"core", "authorities", "runtime"},
     "adopting": {"core", "authorities", "verbs"},
     "responding": {"core", "adopting"},
-    "event_stream": {"core"},
+    "event_stream": {"core", "watch"},
     "watch": {"engine", "core", "runtime", "stores"},
     "engine": {"core", "stores", "authorities", "runtime", "events", "reach", "issuer", "vouching", "responding"},
     "session": {"engine", "core", "runtime", "provider_tokens", "provider_users"},

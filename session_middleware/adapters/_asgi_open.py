@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from session_middleware.core.lifetime import Verdict
 from session_middleware.errors import SessionError, StoreUnavailable
 from session_middleware.runtime import Cut, at_once
+from session_middleware.watch import Watcher
 
 if TYPE_CHECKING:
     from session_middleware.adapters._asgi_connection import Connection
@@ -30,7 +31,7 @@ class SessionOver(ConnectionResetError):
     """What `send` raises once the session is over, as servers do once the client has gone (ASGI 2.4)."""
 
 
-class OpenConnection:
+class OpenConnection(Watcher):
     """What both have in common.
 
     Args:
@@ -77,18 +78,9 @@ class OpenConnection:
         """Return what the app is told."""
         raise NotImplementedError
 
-    def changed(self) -> None:
-        pass
-
     def over(self, verdict: Verdict) -> None:
         self.verdict = verdict
         self._connection.interrupt()
-
-    def cut(self) -> None:
-        pass
-
-    def beat(self) -> None:
-        pass
 
     def absorbs(self, fault: BaseException) -> bool:
         """Say whether the app has only let through what it was stopped with."""

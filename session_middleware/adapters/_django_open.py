@@ -15,32 +15,23 @@ from session_middleware.core.lifetime import Verdict
 from session_middleware.engine import Engine
 from session_middleware.event_stream import EventStream, Feed
 from session_middleware.runtime import Bell, Interruptible, as_if_cancelled
-from session_middleware.watch import BEAT, Watching
+from session_middleware.watch import BEAT, Watcher, Watching
 
 __all__ = ["events", "hold"]
 
 Run = Callable[[Any], Any]
 
 
-class _Stop:
+class _Stop(Watcher):
     """The watcher of a response that is sent in parts."""
 
     def __init__(self) -> None:
         self.wait = Interruptible()
         self.is_over = False
 
-    def changed(self) -> None:
-        pass
-
     def over(self, verdict: Verdict) -> None:
         self.is_over = True
         self.wait.interrupt()
-
-    def cut(self) -> None:
-        pass
-
-    def beat(self) -> None:
-        pass
 
 
 def hold(response: HttpResponseBase, engine: Engine, x: Exchange, watching: Watching, run: Run) -> None:

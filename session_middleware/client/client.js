@@ -69,6 +69,7 @@ const begin = () => {
   let final = Infinity; // the age that continuing at a provider does not move
   let warn = 60;
   let every = null; // seconds between reports of activity; null: activity moves nothing
+  let streams = false; // whether the server has events
   let login = "";
   let returnParam = "return_to";
   let elsewhere = null; // where only the provider's page can go on
@@ -131,6 +132,7 @@ const begin = () => {
       final = at + said.final_left;
       warn = said.warn_before;
       every = said.report_every;
+      streams = said.events;
       elsewhere = said.continue_url ?? elsewhere;
       settle();
     }
@@ -206,7 +208,7 @@ const begin = () => {
   let turn = null; // this tab's place in the line for the one connection that a browser keeps open
 
   const listen = () => {
-    if (turn || option("events") === "off" || !navigator.locks || !globalThis.EventSource) return;
+    if (turn || !streams || option("events") === "off" || !navigator.locks || !globalThis.EventSource) return;
     const { signal } = (turn = new AbortController());
     const lead = (leave) => {
       let stream;

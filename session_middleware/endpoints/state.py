@@ -39,12 +39,15 @@ class State(Answers):
 
     async def _events(self, call: Call) -> Reply:
         """Begin a stream that tells a page what becomes of its session (docs/client.md)."""
-        engine = self.engine
-        if not engine.runtime.asynchronous and not engine.settings.sse:
+        if not self._has_events:
             return Reply(204, HARDENING)  # a thread for each browser is too much to take without being asked
         if call.x.facts.method == "HEAD":
             return Reply(200, EventStream(b"", self.event).headers)
         return EventStream(opening() + self.event(call.x), self.event)
+
+    @property
+    def _has_events(self) -> bool:
+        return self.engine.runtime.asynchronous or self.engine.settings.sse
 
     def event(self, x: Exchange) -> bytes:
         """Return the event that says how things stand with a session."""
@@ -92,6 +95,7 @@ class State(Answers):
             "final_left": None if deadlines is None else max(0, math.floor(self._final(x, deadlines) - x.now)),
             "warn_before": WARN_BEFORE,
             "report_every": self._report_every(x),
+            "events": self._has_events,
             "user": self._user(x),
             "login_url": self.engine.login_url(x.facts),
             "return_param": self.engine.return_param,

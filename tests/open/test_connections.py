@@ -17,6 +17,7 @@ from session_middleware.errors import StoreUnavailable
 from session_middleware.session import AsyncSessions
 from session_middleware.stores.memory import MemoryStore
 from session_middleware.stores.sqlite import SQLiteStore
+from session_middleware.watch import Watcher
 
 from .driver import House, Open
 
@@ -441,7 +442,7 @@ def test_many_sockets_cost_one_task_and_one_look() -> None:
             x = at.engine.begin(_Facts())
             await at.engine.login(x, f"user {number}")
             exchanges.append(x)
-            at.watching.join(x, _Silent())
+            at.watching.join(x, Watcher())
         await at.turn(1)
         assert len(asyncio.all_tasks()) == before + 1
         loads.clear()
@@ -471,10 +472,3 @@ class _Facts:
 
     def header(self, name: str) -> str | None:
         return "same-origin" if name == "sec-fetch-site" else None
-
-
-class _Silent:
-    def changed(self) -> None: ...
-    def over(self, verdict: Any) -> None: ...
-    def cut(self) -> None: ...
-    def beat(self) -> None: ...

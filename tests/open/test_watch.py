@@ -15,10 +15,10 @@ from session_middleware.errors import SettingsError
 from session_middleware.runtime import Bell, LoopRuntime, at_once
 from session_middleware.stores.memory import MemoryStore
 from session_middleware.testing import FakeClock
-from session_middleware.watch import LEASE, News, Watching
+from session_middleware.watch import LEASE, News, Watcher, Watching
 
 from .driver import KEY
-from .test_connections import _Facts, _Silent, house
+from .test_connections import _Facts, house
 
 
 class Plain:
@@ -40,7 +40,7 @@ class Plain:
         raise AttributeError(name)
 
 
-class Teller(_Silent):
+class Teller(Watcher):
     """Keeps what it was told."""
 
     def __init__(self) -> None:
