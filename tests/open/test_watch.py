@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import anyio
@@ -189,8 +190,16 @@ def test_connections_that_go_while_others_are_told() -> None:
 def test_the_last_connection_goes_during_the_look() -> None:
     """The answer of the store comes for nobody."""
 
+    begun, go_on = threading.Event(), threading.Event()
+    go_on.set()
+
     class Slow(MemoryStore):
         short_calls = MemoryStore.short_calls - {"load"}
+
+        def load(self, key: bytes) -> SessionRecord | None:
+            begun.set()
+            assert go_on.wait(30)
+            return super().load(key)
 
     async def main() -> None:
         place = Place(Slow())
@@ -200,9 +209,12 @@ def test_the_last_connection_goes_during_the_look() -> None:
         place.store.end(x.record.key, "revoked", place.clock(), place.clock() + 60)
         watch = place.watching.here()
         place.seconds += 1
+        begun.clear()
+        go_on.clear()
         turning = asyncio.ensure_future(watch.turn())
-        await asyncio.sleep(0)
+        assert await asyncio.to_thread(begun.wait, 30)
         leave()
+        go_on.set()
         await turning
         assert teller.told == []
         assert watch.is_idle
