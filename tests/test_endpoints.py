@@ -455,6 +455,7 @@ def test_status_tells_what_is_enforced_in_whole_seconds(site: Site) -> None:
         "final_left": 7189,
         "warn_before": 60,
         "report_every": 60,
+        "events": False,
         "login_url": "/login",
         "return_param": "return_to",
     }
@@ -510,6 +511,7 @@ def test_status_never_rolls_writes_or_sets_a_cookie(site: Site) -> None:
         "final_left": None,
         "warn_before": 60,
         "report_every": None,
+        "events": False,
         "user": None,
         "login_url": "/login",
         "return_param": "return_to",

@@ -18,9 +18,27 @@ pytestmark = [pytest.mark.slow, pytest.mark.server]
 ELSEWHERE = {"Sec-Fetch-Site": "same-origin", "Accept": "application/json"}
 
 
+#: Notes in a page whether it has heard how things stand since its stream opened: pages are ahead of what is on its way.
+HEARS = """(() => {
+  const Known = EventSource;
+  window.EventSource = class extends Known {
+    constructor(url) {
+      super(url);
+      this.addEventListener("message", () => { window.hears = true; });
+      this.addEventListener("error", () => { window.hears = false; });
+    }
+    close() {
+      window.hears = false;
+      super.close();
+    }
+  };
+})()"""
+
+
 @pytest.fixture(autouse=True)
 def listening(person: Any) -> None:
     """Pages listen; how often the server is asked counts from here."""
+    person.context.add_init_script(HEARS)
     person.town.events = True
     person.town.most_streams = person.town.streams
 
@@ -45,8 +63,9 @@ def asked(person: Any) -> int:
 
 
 def listens(person: Any, times: int = 1) -> None:
-    """Wait until the browser has its stream open, for the so many'th time."""
+    """Wait until the browser has its stream open, for the so many'th time, and has heard by it."""
     wait_for(person, lambda: (person.town.streams, asked(person)), (1, times))
+    wait_for(person, lambda: any(page.evaluate("window.hears === true") for page in person.context.pages))
 
 
 def from_elsewhere(person: Any, path: str) -> None:
@@ -125,6 +144,19 @@ def test_where_nothing_is_to_be_heard_nothing_is_asked(person: Any) -> None:
     assert (asked(person), tab.errors) == (1, [])
 
 
+def test_a_server_without_events_is_not_asked_for_them(person: Any) -> None:
+    """Status says that there are none (WSGI without sse=True): no page sends a request in vain."""
+
+    def without(route: Any) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json={**answer.json(), "events": False})
+
+    person.context.route("**/session/status", without)
+    tab = person.signed_in()
+    person.passes(60, [tab])
+    assert (asked(person), tab.state) == (0, "active")
+
+
 # --- what is heard -----------------------------------------------------------------------------------------------------
 
 
@@ -174,7 +206,8 @@ def test_a_new_session_of_the_same_user_is_no_end(person: Any) -> None:
     tab.page.evaluate("() => { window.told = []; session.onchange = () => told.push(session.state); }")
     plain = person.tab("/quiet")
     plain.sign_in()
-    wait_for(person, lambda: asked(person) >= 2 and person.town.streams == 1)
+    wait_for(person, lambda: asked(person) >= 2)
+    listens(person, asked(person))
     assert set(tab.page.evaluate("told")) <= {"active"}
     from_elsewhere(person, "/session/logout")
     wait_for(person, lambda: tab.state, "signed_out")
