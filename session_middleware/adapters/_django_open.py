@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+from django.core.exceptions import RequestAborted
 from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
@@ -14,12 +15,17 @@ from session_middleware.core.exchange import Exchange
 from session_middleware.core.lifetime import Verdict
 from session_middleware.engine import Engine
 from session_middleware.event_stream import EventStream, Feed
-from session_middleware.runtime import Bell, Interruptible, as_if_cancelled
+from session_middleware.runtime import Bell, Cancelled, Interruptible
 from session_middleware.watch import BEAT, Watcher, Watching
 
 __all__ = ["events", "hold"]
 
 Run = Callable[[Any], Any]
+
+
+class _Gone(RequestAborted, Cancelled):
+    """What Django takes for a client that has gone, up to 5.2 the one and from 6.0 the other: it closes everything, and sends
+    no more."""
 
 
 class _Stop(Watcher):
@@ -63,7 +69,7 @@ async def _held(parts: AsyncIterator[bytes], x: Exchange, watching: Watching, ma
             if part is not None and not stop.is_over:
                 yield part
         if not may_end:
-            raise as_if_cancelled()  # which Django takes for a client that has gone: it closes everything, and sends no more
+            raise _Gone("The session has ended, and this response with it.")
     finally:
         leave()
 

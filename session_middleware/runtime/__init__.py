@@ -14,13 +14,13 @@ from session_middleware.runtime.loops import (
 )
 from session_middleware.runtime.places import LoopPlaces, ThreadPlaces
 from session_middleware.runtime.threads import Flag, Mutex, PerThread, beside, is_awaited, mutex, this_thread
-from session_middleware.runtime.waits import Bell, Cut, Interruptible, as_if_cancelled, at_once, side_by_side
+from session_middleware.runtime.waits import Bell, Cancelled, Cut, Interruptible, at_once, side_by_side
 
 __all__ = [
     "Bell",
+    "Cancelled",
     "Cut",
     "Interruptible",
-    "as_if_cancelled",
     "at_once",
     "side_by_side",
     "Flag",

@@ -8,9 +8,12 @@ from typing import Any, TypeVar
 
 from session_middleware.runtime.loops import on_asyncio
 
-__all__ = ["Bell", "Cut", "Interruptible", "as_if_cancelled", "at_once", "side_by_side"]
+__all__ = ["Bell", "Cut", "Cancelled", "Interruptible", "at_once", "side_by_side"]
 
 T = TypeVar("T")
+
+#: What a task on asyncio is ended with.
+Cancelled = asyncio.CancelledError
 
 
 class Bell:
@@ -170,11 +173,6 @@ async def side_by_side(calls: Iterable[Callable[[], Coroutine[Any, Any, None]]],
     async with trio.open_nursery() as nursery:
         for _ in range(most):
             nursery.start_soon(one_after_another)
-
-
-def as_if_cancelled() -> BaseException:
-    """Return what code on asyncio raises when its task is ended."""
-    return asyncio.CancelledError("The session has ended, and this response with it.")
 
 
 class Cut:

@@ -157,8 +157,12 @@ def test_a_stream_under_asgi_ends_with_a_logout(kind: str) -> None:
         stream.give({"type": "http.request", "body": b"", "more_body": False})
 
         async def serve() -> None:
-            await project.handler(scope(f"/astream/{kind}", cookies), stream.receive, stream.send)
-            stream.ended(True)
+            how: BaseException | bool = True
+            try:
+                await project.handler(scope(f"/astream/{kind}", cookies), stream.receive, stream.send)
+            except BaseException as fault:
+                how = fault
+            stream.ended(how)
 
         async with anyio.create_task_group() as group:
             group.start_soon(serve)
@@ -166,6 +170,7 @@ def test_a_stream_under_asgi_ends_with_a_logout(kind: str) -> None:
             await project.ask_async("/alogout", cookies)
             await stream.until(lambda: stream.over)
         stream.close()
+        assert stream.over is True, stream.over
         assert stream.body == b"1\n"
         assert stream.is_complete is (kind == "events")
         assert project.reasons() == ["signed_out"]
