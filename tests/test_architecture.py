@@ -37,7 +37,16 @@ MAY = {
     "provider_routes": {"engine", "core", "authorities", "stores"},
     "provider_tokens": {"engine", "core", "authorities", "stores"},
     "provider_users": {"engine", "core", "authorities"},
-    "endpoints": {"endpoints", "engine", "core", "authorities", "provider_routes", "provider_users", "client", "event_stream"},
+    "endpoints": {
+        "endpoints",
+        "engine",
+        "core",
+        "authorities",
+        "provider_routes",
+        "provider_users",
+        "client",
+        "event_stream",
+    },
     "client": {"core"},
     "adapters": {
         "adapters",
