@@ -232,13 +232,16 @@ def test_where_there_are_no_events_the_page_asks_as_before(person: Any, status: 
     """Refused: one tab of three has asked; the dialog comes, and a focus finds out what happened."""
     person.town.faults["/session/events"] = status
     tabs = [person.signed_in(), person.tab("/quiet-page"), person.tab("/quiet-page")]
-    wait_for(person, lambda: asked(person), 1)
-    person.passes(25, tabs)
-    assert asked(person) == 1
+    wait_for(person, lambda: asked(person) > 0)
+    person.passes(2, tabs)
+    first = asked(person)
+    assert first <= 2  # a page that was left at once may have asked, too
+    person.passes(23, tabs)
+    assert asked(person) == first
     person.passes(220, tabs)
     for tab in tabs:
         tab.shows(ASKS)
-    assert asked(person) <= 4  # after at least 30, 60 and 120 s
+    assert asked(person) <= first + 3  # after at least 30, 60 and 120 s
     from_elsewhere(person, "/session/logout")
     tabs[0].page.evaluate("dispatchEvent(new Event('focus'))")
     tabs[0].becomes("signed_out")
@@ -248,7 +251,7 @@ def test_a_store_that_comes_back_is_listened_to_again(person: Any) -> None:
     """503 for a while: a minute later the stream is open."""
     person.town.faults["/session/events"] = 503
     tab = person.signed_in()
-    wait_for(person, lambda: asked(person), 1)
+    wait_for(person, lambda: asked(person) > 0)
     del person.town.faults["/session/events"]
     person.passes(60, [tab])
     listens(person, 2)
