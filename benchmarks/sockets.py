@@ -111,7 +111,7 @@ def worker(kind: str, url: str) -> Iterator[tuple[int, int]]:
             except OSError:
                 if time.monotonic() > patience or run.poll() is not None:
                     raise
-                time.sleep(0.05)
+                time.sleep(0.05)  # until the server answers
         yield port, run.pid
     finally:
         run.kill()

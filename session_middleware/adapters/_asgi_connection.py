@@ -339,8 +339,8 @@ class Gate:
 
     async def _stream(self, x: Exchange, reply: EventStream, receive: Receive, send: Send) -> None:
         """Send events until the client goes away or the session ends."""
-        await self.engine.close(x)  # takes nothing along: this endpoint sets no cookie
-        headers = finished(reply.headers, vary=self.engine.vary(x), protected=False, cookies=())
+        cookies = await self.engine.close(x)  # of ours none (L9), but a provider's may be due
+        headers = finished(reply.headers, vary=self.engine.vary(x), protected=False, cookies=cookies)
         raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
         wait = Interruptible()
         feed = Feed(lambda: reply.event(x), lambda: wait.interrupt())

@@ -74,14 +74,16 @@ async def _held(parts: AsyncIterator[bytes], x: Exchange, watching: Watching, ma
         leave()
 
 
-def events(engine: Engine, x: Exchange, reply: EventStream, watching: Watching, run: Run) -> StreamingHttpResponse:
+async def events(
+    engine: Engine, x: Exchange, reply: EventStream, watching: Watching, run: Run
+) -> StreamingHttpResponse:
     """Return our stream of events."""
-    x.closed = True  # it sets no cookie
+    cookies = await engine.close(x)  # of ours none (L9), but a provider's may be due
     parts: Any = _fed(x, reply, watching) if engine.runtime.asynchronous else polled(engine, x, reply, run)
     response = StreamingHttpResponse(parts)
     for name, value in reply.headers:
         response.headers[name] = value
-    finish(response, vary=engine.vary(x), protected=False)
+    finish(response, vary=engine.vary(x), protected=False, cookies=cookies)
     return response
 
 
@@ -91,10 +93,13 @@ async def _fed(x: Exchange, reply: EventStream, watching: Watching) -> AsyncIter
     leave = watching.join(x, feed, beats=True)
     try:
         yield reply.body
-        while not feed.is_over:
-            await bell.wait(BEAT)
-            text = feed.take()
+        while True:
+            text = feed.take()  # asked before whether it is over: the session may end while an event goes out
             if text:
                 yield text
+            elif feed.is_over:
+                return
+            else:
+                await bell.wait(BEAT)
     finally:
         leave()

@@ -16,7 +16,7 @@ from session_middleware.watch import BEAT
 if TYPE_CHECKING:
     from session_middleware.engine import Engine
 
-__all__ = ["HeldParts", "belongs_to_session", "is_event_stream", "over", "polled"]
+__all__ = ["HeldParts", "belongs_to_session", "is_event_stream", "polled"]
 
 Run = Callable[[Any], Any]
 

@@ -214,7 +214,7 @@ class SessionLifetimeMiddleware:
         """Answer with a reply of ours."""
         engine, x = state.side.engine, state.x
         if isinstance(reply, EventStream):
-            return events(engine, x, reply, state.side.watching, state.side.run)
+            return await events(engine, x, reply, state.side.watching, state.side.run)
         try:
             cookies = await engine.close(x)
         except StoreUnavailable:

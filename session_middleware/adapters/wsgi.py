@@ -141,8 +141,8 @@ class SessionLifetimeMiddleware:
         if self.endpoints.owns(x.facts.path):
             reply = run_sync(self.endpoints.answer(x, _body_reader(environ)))
             if isinstance(reply, EventStream):
-                x.closed = True  # it sets no cookie
-                start_response("200 OK", finished(reply.headers, vary=engine.vary(x), protected=False, cookies=()))
+                cookies = run_sync(engine.close(x))  # of ours none (L9), but a provider's may be due
+                start_response("200 OK", finished(reply.headers, vary=engine.vary(x), protected=False, cookies=cookies))
                 return polled(engine, x, reply)
             return _send(self, x, reply, start_response, environ)
         rules = self._rules if self._endpoint_of is None else rules_of(self._endpoint_of(environ)) or self._rules

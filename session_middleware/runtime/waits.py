@@ -118,41 +118,19 @@ class Interruptible:
         return True
 
 
-def at_once(call: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
-    """Start a task of its own on the running loop; return what ends it. It must not raise."""
+def at_once(call: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Start a task of its own on the running loop. It must not raise."""
     if on_asyncio():
         task = asyncio.get_running_loop().create_task(call())
         _kept.add(task)  # a loop itself keeps no hold on its tasks
         task.add_done_callback(_kept.discard)
-        return _stopping(task)
+        return
     import trio  # whoever runs us on trio has it
 
-    scope = trio.CancelScope()
-
-    async def within() -> None:
-        with scope:
-            await call()
-
-    trio.lowlevel.spawn_system_task(within)
-    return _quietly(scope.cancel)
+    trio.lowlevel.spawn_system_task(call)
 
 
 _kept: set[asyncio.Task[None]] = set()
-
-
-def _stopping(task: asyncio.Task[None]) -> Callable[[], None]:
-    def stop() -> None:
-        if not task.get_loop().is_closed():
-            task.cancel()
-
-    return stop
-
-
-def _quietly(cancel: Callable[[], object]) -> Callable[[], None]:
-    def stop() -> None:
-        cancel()
-
-    return stop
 
 
 async def side_by_side(calls: Iterable[Callable[[], Coroutine[Any, Any, None]]], most: int) -> None:

@@ -13,13 +13,17 @@ from django.http import HttpRequest
 from django.test.utils import override_settings
 
 from session_middleware import Settings
+from session_middleware.adapters._django_open import _fed
+from session_middleware.adapters._django_setup import current
+from session_middleware.core.lifetime import Verdict
+from session_middleware.event_stream import EventStream
 from session_middleware.stores.memory import MemoryStore
 from session_middleware.testing import FakeClock
 from tests.modes.django_settings import OURS, configure, lifetime
 
 from . import django_streams
 from .driver import KEY, Open
-from .test_events import told
+from .test_events import told, with_provider
 from .test_streams_of_threads import Answer, Shop
 from .test_streams_of_threads import told as told_parts
 
@@ -51,6 +55,7 @@ class Project:
         )
         with override_settings(MIDDLEWARE=[OURS], SESSION_LIFETIME=mapping):
             self.handler = kind()
+            self.setup = current()
 
     def reasons(self) -> list[str]:
         return [event.detail["reason"] for event in self.events if event.name == "connection_closed"]
@@ -230,5 +235,35 @@ def test_events_under_asgi() -> None:
         stream.close()
         assert (told(stream)[-1]["authenticated"], told(stream)[-1]["reason"]) == (False, "signed_out")
         assert stream.is_complete
+
+    anyio.run(main)
+
+
+def test_a_cookie_of_the_providers_goes_out_with_the_stream() -> None:
+    """What the provider renews while it is asked reaches the browser here too."""
+    project = Project(WSGI, sse=True)
+    cookies = project.login()
+    with_provider(project.setup.blocking.engine)
+    answer = project.ask("/session/events", cookies)
+    answer.read(1)
+    assert any(name == "Set-Cookie" and value.startswith("provider=renewed") for name, value in answer.headers)
+
+
+def test_the_last_event_is_not_lost_while_another_goes_out() -> None:
+    """A session that ends while an event is being sent is told of before the stream ends."""
+
+    class Held:
+        def join(self, x: Any, feed: Any, *, beats: bool) -> Any:
+            self.feed = feed
+            return lambda: None
+
+    async def main() -> None:
+        held, reply = Held(), EventStream(b"first", lambda x: b"state")
+        parts = _fed(None, reply, held)  # type: ignore[arg-type]  # neither is looked at
+        assert await anext(parts) == b"first"
+        held.feed.beat()
+        assert await anext(parts) == b":\n\n"
+        held.feed.over(Verdict.REVOKED)
+        assert [part async for part in parts] == [b"state"]
 
     anyio.run(main)

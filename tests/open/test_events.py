@@ -155,3 +155,26 @@ def test_what_a_client_sends_is_not_its_going(sent: str) -> None:
             assert not stream.over
 
     anyio.run(main)
+
+
+@on_both
+async def test_a_cookie_of_the_providers_goes_out_with_the_stream(kind: str) -> None:
+    """What the provider renews while it is asked reaches the browser here too, as with every other answer."""
+    at = house(kind)
+    cookies = await at.login()
+    with_provider(at.engine)
+    async with at.open("/session/events", cookies) as stream:
+        await stream.until(lambda: told(stream))
+        assert (b"set-cookie", b"provider=renewed; Path=/") in stream.sent[0]["headers"]
+
+
+def with_provider(engine: Any) -> None:
+    """Have each request bring a renewed cookie of a provider's."""
+    inner = engine.authenticate
+
+    async def authenticate(x: Any) -> None:
+        await inner(x)
+        x.relay = ("provider=renewed; Path=/",)
+
+    engine.authenticate = authenticate
+    engine.quiet = lambda x: False

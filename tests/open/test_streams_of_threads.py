@@ -18,6 +18,7 @@ from session_middleware.testing import FakeClock
 
 from .driver import KEY
 from .test_connections import Counting, Faulty
+from .test_events import with_provider
 
 FORMS = ["wsgi", "wsgi-late", "flask"]
 
@@ -326,3 +327,14 @@ def test_events_of_a_store_that_is_down(form: str) -> None:
     store.down = True
     assert set(answer.read()) == {b":\n\n"}
     assert not answer.broken
+
+
+@pytest.mark.parametrize("form", ["wsgi", "flask"])
+def test_a_cookie_of_the_providers_goes_out_with_the_stream(form: str) -> None:
+    """What the provider renews while it is asked reaches the browser here too."""
+    shop = Shop(form, sse=True)
+    cookies = shop.login()
+    with_provider(shop.engine)
+    answer = shop.ask("/session/events", cookies)
+    answer.read(1)
+    assert ("Set-Cookie", "provider=renewed; Path=/") in answer.headers

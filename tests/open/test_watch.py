@@ -13,7 +13,7 @@ from session_middleware import Settings
 from session_middleware.core.record import SessionRecord
 from session_middleware.engine import Engine
 from session_middleware.errors import SettingsError
-from session_middleware.runtime import Bell, LoopRuntime, at_once
+from session_middleware.runtime import Bell, LoopRuntime
 from session_middleware.stores.memory import MemoryStore
 from session_middleware.testing import FakeClock
 from session_middleware.watch import LEASE, News, Watcher, Watching
@@ -274,30 +274,6 @@ def test_a_bell_of_a_loop_that_is_gone(loop: str) -> None:
 
     anyio.run(main, backend=loop)
     assert not bells[0].ring()
-
-
-@pytest.mark.parametrize("loop", ["asyncio", "trio"])
-def test_a_task_of_its_own_can_be_stopped(loop: str) -> None:
-    """`at_once` returns what ends the task, also where it has ended."""
-    ended: list[str] = []
-
-    async def main() -> None:
-        async def work() -> None:
-            try:
-                await anyio.sleep(60)
-            finally:
-                ended.append("work")
-
-        stop = at_once(work)
-        await anyio.lowlevel.checkpoint()
-        stop()
-        with anyio.fail_after(5):
-            while not ended:
-                await anyio.lowlevel.checkpoint()
-        stop()
-
-    anyio.run(main, backend=loop)
-    assert ended == ["work"]
 
 
 def test_a_deadline_that_the_provider_may_move_closes_and_ends_nothing() -> None:
