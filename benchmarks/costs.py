@@ -68,18 +68,17 @@ def _verdict(times: int) -> list[Row]:
     client.burst("/", 10)
     engine = app.engine
 
-    from session_middleware.adapters._asgi_connection import Connection, Gate
+    from session_middleware.adapters._asgi_connection import Connection
 
-    gate = Gate(engine)
-    scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"cookie", client.jar.header.encode())]}
+    cookies = client.jar.header.encode()
     medians = []
     for _ in range(times):
         each = []
         for _ in range(50):
-            connection = Connection(gate, scope, _unasked, _unused)
-            connection.cookies  # noqa: B018 # reading the request is not the verdict
+            x = Connection()  # reading the request is not the verdict
+            x.shown, x.now, x.authenticated = cookies, engine.clock(), False
             began = time.perf_counter()
-            passed = engine.open_quietly(connection.x, NO_RULES)
+            passed = engine.open_quietly(x, NO_RULES)
             each.append(time.perf_counter() - began)
             if not passed:
                 raise RuntimeError("the session is not recognised")

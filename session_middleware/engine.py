@@ -44,6 +44,11 @@ _CLIMBS = re.compile(r"(?:^|[/\\])\.\.(?:[/\\;]|$)")
 _ACTIVE = Verdict.ACTIVE
 
 
+def _never(record: SessionRecord) -> bool:
+    """Stand for the `holds` of a store that has none."""
+    return False
+
+
 class Engine(Responding):
     """Runs the rules of `core/` over a store and an authority, for one app.
 
@@ -104,6 +109,7 @@ class Engine(Responding):
         self.default_policy = settings.default_policy or default_policy
         self.return_param = settings.return_param or return_param
         self._resolve_login = resolve_login
+        self._protects = self.protects_quietly(NO_RULES)
 
         raw_keys = [key for key in settings.secret_keys if isinstance(key, bytes)]  # all are, since Settings checked
         interval: Any = self.authority.verify_interval  # Any: the setting's is a float since Settings checked it
@@ -129,9 +135,9 @@ class Engine(Responding):
         #: Whether people sign in at the authority's own route rather than at a page of the app's.
         self.signs_in = settings.login_url == DEFAULT_LOGIN_URL and any(r.path == "login" for r in self.provider_routes)
         self._adoption_key = derive(raw_keys[0], "adoption")
-        # None where the quiet path is not to be had: it knows sessions by their Cookie header alone.
+        # The quiet path knows sessions by their Cookie header alone.
         by_cookies = not self._header_transport and not self.vouching.reads_headers
-        self._holds = store.holds if isinstance(store, Recognises) and by_cookies else None
+        self._holds = store.holds if isinstance(store, Recognises) and by_cookies else _never
         self._tokens = TokenKeys(raw_keys, settings.token_cookie)
         self._jwts = JwtKeys(settings.jwt_keys or [JwtKey.hs256(derive(key, "session jwt")) for key in raw_keys])
         subject_key = settings.jwt_subject_key or raw_keys[0]
@@ -161,17 +167,26 @@ class Engine(Responding):
         return Exchange(facts, self.clock())
 
     def open_quietly(self, x: Exchange, rules: RouteRules) -> bool:
-        """Do what `open` does for a request for which nothing is due, without a coroutine; False: ask `open`."""
-        policy = rules.policy or self.default_policy
-        if self._exempts or policy == "exempt" or rules.fresh_within is not None:
-            return False
-        facts = x.facts
-        if facts.websocket or facts.method == "OPTIONS" or not self.quiet(x):
+        """Do what `open` does for a request for which nothing is due, without a coroutine; False: ask `open`.
+
+        Args:
+            x: the exchange; of a request that a view answers: no WebSocket, and no OPTIONS.
+            rules: what the markers of the route say.
+        """
+        protects = self._protects if rules is NO_RULES else self.protects_quietly(rules)
+        if protects is None or x.authenticated or not self.quiet(x):
             return False
         x.rules = rules
         x.judged = True
-        x.protected = policy == "required"
+        x.protected = protects
         return True
+
+    def protects_quietly(self, rules: RouteRules) -> bool | None:
+        """Say whether a route requires a session; None where there is more to it than to recognise one."""
+        policy = rules.policy or self.default_policy
+        if self._exempts or policy == "exempt" or rules.fresh_within is not None:
+            return None
+        return policy == "required"
 
     async def open(self, x: Exchange, rules: RouteRules | None = None, *, runs_view: bool = True) -> Refusal | None:
         """Judge a request to a route with these rules; a refusal means that the view must not run.
@@ -245,15 +260,15 @@ class Engine(Responding):
         This is the hot path. It must agree with `authenticate` and with every `due` rule: the quiet instants come from
         `lifetime.quiet_until`, and a test compares the two paths.
         """
-        known = self.credentials.remembered.get(x.facts.cookies)
-        if known is None or (quiet := known.quiet) is None or (holds := self._holds) is None:
+        known = self.credentials.remembered.get(x.shown)
+        if known is None or (quiet := known.quiet) is None:
             return False
         record, deadlines, configured, since, until = quiet
         reach = self.reach
-        if not since <= x.now < until or x.authenticated or reach.down_since is not None or reach.unended:
+        if not since <= x.now < until or reach.down_since is not None or reach.unended:
             return False
         try:
-            if not holds(record):
+            if not self._holds(record):
                 return False
         except Exception:
             return False  # the general path meets the same fault and says so
@@ -311,7 +326,7 @@ class Engine(Responding):
             if authorization is not None:
                 return self.credentials.read_header(authorization, x.now)
         header = x.facts.cookies
-        return self.credentials.read(header, x.now) if header else Verdict.ANONYMOUS
+        return self.credentials.read(header, x.now, x.shown) if header else Verdict.ANONYMOUS
 
     def _judgement(self, x: Exchange, known: Known, record: SessionRecord | None) -> lifetime.Judgement:
         x.configured = self.settings.default_limits

@@ -66,7 +66,7 @@ class Telling:
 
     async def clear_framework(self, x: Exchange) -> None:
         """Clear the framework's own session data (L26)."""
-        clear = x.clear_framework or getattr(x.facts, "clear_framework", None)
+        clear = x.clear_framework or getattr(x.facts, "empty_session", None)
         if clear is not None:
             waiting = clear()
             if waiting is not None:

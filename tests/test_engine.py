@@ -154,8 +154,6 @@ def test_quiet_requests_open_without_a_coroutine() -> None:
     for facts, rules in [
         (plain.facts(), EXEMPT),
         (plain.facts(), RouteRules(fresh_within=5.0)),
-        (plain.facts("OPTIONS"), OPEN),
-        (plain.facts(websocket=True), OPEN),
         (Facts(), OPEN),
     ]:
         assert not plain.engine.open_quietly(plain.engine.begin(facts), rules)

@@ -65,7 +65,7 @@ class OpenConnection(Watcher):
 
     async def sign_of_life(self) -> None:
         """Count a message of the user's as activity (L6, `socket_activity`)."""
-        x, engine = self._connection.x, self._connection.gate.engine
+        x, engine = self._connection, self._connection.gate.engine
         try:
             with suppress(StoreUnavailable):  # as for a request: nobody is logged out by a fault of ours
                 await engine.touch(x)
@@ -84,7 +84,7 @@ class OpenConnection(Watcher):
 
     def absorbs(self, fault: BaseException) -> bool:
         """Say whether the app has only let through what it was stopped with."""
-        x = self._connection.x
+        x = self._connection
         if self.verdict is None and isinstance(fault, SessionError) and fault.code in ("ended", "not_signed_in"):
             if x.verdict in (Verdict.ACTIVE, Verdict.UNAVAILABLE):
                 return False

@@ -6,12 +6,12 @@ import inspect
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from session_middleware.core.exchange import Exchange
 from session_middleware.errors import SessionNotAttached
 from session_middleware.runtime import this_thread
 from session_middleware.session import Session
 
 if TYPE_CHECKING:
+    from session_middleware.adapters._asgi_connection import Connection
     from session_middleware.engine import Engine
 
 __all__ = ["OnLoop", "refuse_in_thread", "session_in_thread"]
@@ -29,19 +29,18 @@ class OnLoop(Protocol):
     def __call__(self, call: Callable[[], Coroutine[Any, Any, T]], /) -> T: ...  # Any: a coroutine's other types
 
 
-def session_in_thread(engine: Engine, x: Exchange, on_loop: OnLoop) -> Session:
+def session_in_thread(engine: Engine, x: Connection, on_loop: OnLoop) -> Session:
     """Return the session of a request for use in a thread.
 
     Args:
         engine: the engine.
-        x: the exchange; its facts say which thread's loop serves the request.
+        x: the request; it says which thread's loop serves it.
         on_loop: how to come back to that loop.
 
     Raises:
         SessionNotAttached: this is the thread of that loop.
     """
-    connection: Any = x.facts  # a Connection, or Over
-    served_by: int = connection.thread
+    served_by = x.thread
     _refuse_in(served_by, "sync_session_from()")
 
     def run(coroutine: Coroutine[Any, Any, T]) -> T:  # Any: a coroutine's send and yield types
@@ -73,14 +72,13 @@ def _refuse_in(thread: int, what: str) -> None:
         )
 
 
-def refuse_in_thread(x: Exchange) -> None:
+def refuse_in_thread(x: Connection) -> None:
     """Refuse to give a session whose verbs must be awaited to a thread, where nobody can await them.
 
     Raises:
         SessionNotAttached: this is not the thread whose loop serves the request.
     """
-    connection: Any = x.facts  # a Connection, or Over
-    if connection.thread != this_thread():
+    if x.thread != this_thread():
         raise SessionNotAttached(
             "session_from() gives a session whose verbs must be awaited, and a `def` endpoint cannot do that. Use "
             "sync_session_from() here, or make it `async def`."

@@ -120,7 +120,7 @@ class Gate:
         if current.environ.get("PATH_INFO", "").startswith(self._own_paths):
             return self._answer(x, current)
         rules = self._routes.rules_for(current)
-        if engine.open_quietly(x, rules):
+        if current.environ["REQUEST_METHOD"] != "OPTIONS" and engine.open_quietly(x, rules):
             return self._preprocess(*context)
         # Flask answers OPTIONS by itself unless a view asks for it; a 404 is nobody's view either.
         runs_view = current.url_rule is not None and not getattr(current.url_rule, "provide_automatic_options", False)

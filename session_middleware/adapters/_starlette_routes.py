@@ -23,7 +23,8 @@ from starlette.endpoints import HTTPEndpoint
 from starlette.routing import BaseRoute, Route, Router, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
-from session_middleware.adapters._asgi_connection import KEY, ASGIApp, Gate, Receive, Scope, Send
+from session_middleware.adapters._asgi_connection import KEY, ASGIApp, Receive, Scope, Send
+from session_middleware.adapters._asgi_gate import Gate
 from session_middleware.core.exchange import NO_RULES, RULES_ATTRIBUTE, Exchange, RouteRules, rules_of
 
 __all__ = ["gate_default", "place_gates", "router_behind", "rules_at", "rules_for"]
@@ -41,6 +42,9 @@ NOBODY = RouteRules()
 
 #: What a framework's own file server gets (L21).
 STATIC = RouteRules(policy="exempt")
+
+#: How many endpoints are remembered; an app that makes functions as it runs must not fill the memory.
+_WAYS = 10_000
 
 #: How many middlewares around a mounted app are looked through; more than anybody stacks, and an end to any circle.
 _LAYERS = 64
@@ -83,23 +87,21 @@ def _gate_of(kind: type[BaseRoute]) -> Callable[[Handle], Handle]:
 def _gated_endpoint(handle: Handle) -> Handle:
     # Plain functions, here and below: a coroutine more for each request would cost more than what they do.
     def gated(route: Any, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        x = scope.get(KEY)
-        if x is None:
+        try:
+            x = scope[KEY]
+        except KeyError:
             return handle(route, scope, receive, send)
-        endpoint = route.endpoint
-        if type(endpoint) is FunctionType:
-            rules = endpoint.__dict__.get(RULES_ATTRIBUTE, NO_RULES)
-            if x.judged:
-                if x.rules is rules:  # FastAPI's `handle` calls Starlette's
-                    return handle(route, scope, receive, send)
-            else:
-                gate = x.facts.gate
-                if (
-                    gate.judges_at_endpoint
-                    and scope.get("method") in route.methods
-                    and gate.engine.open_quietly(x, rules)
-                ):
-                    return handle(route, scope, receive, send)
+        gate = x.gate
+        try:
+            rules, protects = gate.ways[route.endpoint]
+        except (KeyError, TypeError):  # not asked for yet, or no function
+            return _judged(handle, route, x, scope, receive, send)
+        if x.judged:
+            if x.rules is rules:  # FastAPI's `handle` calls Starlette's
+                return handle(route, scope, receive, send)
+        elif not x.authenticated and scope["method"] in route.methods and gate.engine.quiet(x):
+            x.rules, x.protected, x.judged = rules, protects, True  # what the engine's `open_quietly` does
+            return handle(route, scope, receive, send)
         return _judged(handle, route, x, scope, receive, send)
 
     return gated
@@ -126,10 +128,20 @@ def _gated_container(handle: Handle) -> Handle:
 
 
 async def _judged(handle: Handle, route: Any, x: Any, scope: Scope, receive: Receive, send: Send) -> None:
-    gate: Gate = x.facts.gate
+    gate: Gate = x.gate
     rules = rules_at(route, scope) if gate.judges_at_endpoint else None
+    _remember_way(gate, route, rules)
     if rules is None or await _may_pass(gate, x, rules, scope, receive, send):
         await handle(route, scope, receive, send)
+
+
+def _remember_way(gate: Gate, route: Any, rules: RouteRules | None) -> None:  # Any: a BaseRoute
+    """Remember the rules of a function that serves as an endpoint, if recognising a session is all there is to judge."""
+    endpoint = getattr(route, "endpoint", None)
+    if type(endpoint) is FunctionType and rules is getattr(endpoint, RULES_ATTRIBUTE, NO_RULES):
+        protects = gate.engine.protects_quietly(rules)
+        if protects is not None and len(gate.ways) < _WAYS:
+            gate.ways[endpoint] = rules, protects
 
 
 async def _may_pass(gate: Gate, x: Exchange, rules: RouteRules, scope: Scope, receive: Receive, send: Send) -> bool:
@@ -229,7 +241,7 @@ class _GatedDefault:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         x = scope.get(KEY)
         if x is not None:
-            gate = x.facts.gate
+            gate = x.gate
             if gate.judges_at_endpoint and not await _may_pass(gate, x, self.rules, scope, receive, send):
                 return
         await self.default(scope, receive, send)

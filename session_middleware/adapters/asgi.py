@@ -10,23 +10,17 @@ A plain function that the app runs in a thread takes `sync_session_from(scope)`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any
 
-from session_middleware.adapters._asgi_connection import (
-    KEY,
-    ASGIApp,
-    Connection,
-    Gate,
-    Receive,
-    Scope,
-    Send,
-)
+from session_middleware.adapters._asgi_connection import KEY, ASGIApp, Connection, Receive, Scope, Send
+from session_middleware.adapters._asgi_entrance import Entrance
+from session_middleware.adapters._asgi_gate import Gate
 from session_middleware.adapters._asgi_thread import refuse_in_thread, session_in_thread
 from session_middleware.adapters.attach import attach
 from session_middleware.authorities.base import Authority
-from session_middleware.core.exchange import NO_RULES, Exchange, RouteRules, rules_of
+from session_middleware.core.exchange import NO_RULES, RouteRules, rules_of
 from session_middleware.core.origin import return_path
 from session_middleware.engine import Engine
 from session_middleware.errors import SessionNotAttached
@@ -48,7 +42,7 @@ __all__ = [
 LOOP = "session_middleware.loop"
 
 
-class SessionLifetimeMiddleware:
+class SessionLifetimeMiddleware(Entrance):
     """Wraps an ASGI app.
 
     Args:
@@ -82,31 +76,27 @@ class SessionLifetimeMiddleware:
         )
         self.sessions = AsyncSessions(self.engine)
         self._gate = Gate(self.engine)
+        self._inner = self._judged
         self._rules: RouteRules | None = rules_of(app)
         self._endpoint_of = endpoint_of
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket"):
-            await self.app(scope, receive, send)
-            return
-        gate = self._gate
-        connection = Connection(gate, scope, receive, send)
-        scope[KEY] = x = connection.x
+    async def _begins_here(self, scope: Scope, receive: Receive, send: Send) -> bool:
+        if scope["type"] in ("http", "websocket"):
+            return True
+        await self.app(scope, receive, send)
+        return False
+
+    def _judged(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         scope[LOOP] = this_loop()  # a plain function in a thread cannot find it
-        try:
-            if not connection.websocket and gate.endpoints.owns(connection.path):
-                await gate.answer(x, scope, receive, send)
-                return
-            rules = self._rules if self._endpoint_of is None else rules_of(self._endpoint_of(scope)) or self._rules
-            if await gate.admit(x, rules or NO_RULES, scope, receive, send):
-                await self.app(scope, connection.receive, connection.send)
-        except BaseException as fault:
-            if not await gate.recover(connection, fault):
-                raise
-        finally:
-            if connection.open is not None:
-                await connection.open.finish()
-            x.facts = gate.over
+        rules = self._rules if self._endpoint_of is None else rules_of(self._endpoint_of(scope)) or self._rules
+        x: Connection = scope[KEY]
+        if scope["type"] == "http" and scope["method"] != "OPTIONS" and self.engine.open_quietly(x, rules or NO_RULES):
+            return self.app(scope, receive, send)
+        return self._asked(x, rules or NO_RULES, scope, receive, send)
+
+    async def _asked(self, x: Connection, rules: RouteRules, scope: Scope, receive: Receive, send: Send) -> None:
+        if await self._gate.admit(x, rules, scope, receive, send):
+            await self.app(scope, receive, send)
 
 
 def not_attached() -> SessionNotAttached:
@@ -114,18 +104,16 @@ def not_attached() -> SessionNotAttached:
     return SessionNotAttached("This request did not pass through SessionLifetimeMiddleware. Wrap the app with it.")
 
 
-def attached(scope: Scope) -> tuple[Engine, Exchange]:
+def attached(scope: Scope) -> tuple[Engine, Connection]:
     """Return engine and exchange of a connection.
 
     Raises:
         SessionNotAttached: it did not pass through the middleware.
     """
-    x: Exchange | None = scope.get(KEY)
+    x: Connection | None = scope.get(KEY)
     if x is None:
         raise not_attached()
-    connection: Any = x.facts  # a Connection, or Over
-    engine: Engine = connection.gate.engine
-    return engine, x
+    return x.gate.engine, x
 
 
 def session_from(scope: Scope) -> AsyncSession:

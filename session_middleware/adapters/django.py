@@ -143,7 +143,7 @@ class SessionLifetimeMiddleware:
     def _judge(self, request: HttpRequest, view: View, args: object, kwargs: object) -> HttpResponse | None:
         state: Attached = request.__dict__[KEY]
         rules = rules_for(view, request, bridged=self._bridged)
-        if self._is_admitted(state, rules):
+        if self._is_admitted(request, state, rules):
             return None
         refused: HttpResponse | None = state.side.run(self._open(request, state, rules))
         return refused
@@ -151,14 +151,13 @@ class SessionLifetimeMiddleware:
     async def _ajudge(self, request: HttpRequest, view: View, args: object, kwargs: object) -> HttpResponse | None:
         state: Attached = request.__dict__[KEY]
         rules = rules_for(view, request, bridged=self._bridged)
-        if self._is_admitted(state, rules):
+        if self._is_admitted(request, state, rules):
             return None
         return await self._open(request, state, rules)
 
-    def _is_admitted(self, state: Attached, rules: RouteRules) -> bool:
+    def _is_admitted(self, request: HttpRequest, state: Attached, rules: RouteRules) -> bool:
         """Let a request in for which nothing is due; False: ask `_open`. This is the hot path."""
-        x = state.x
-        return not self._bridged and not x.authenticated and state.side.engine.open_quietly(x, rules)
+        return not self._bridged and request.method != "OPTIONS" and state.side.engine.open_quietly(state.x, rules)
 
     async def _open(
         self, request: HttpRequest, state: Attached, rules: RouteRules | None, *, runs_view: bool = True

@@ -17,17 +17,9 @@ from starlette.requests import HTTPConnection
 from starlette.routing import NoMatchFound, Router
 
 from session_middleware.adapters import asgi
-from session_middleware.adapters._asgi_connection import (
-    KEY,
-    ASGIApp,
-    Connection,
-    Gate,
-    Receive,
-    Scope,
-    Send,
-    drop,
-    gone,
-)
+from session_middleware.adapters._asgi_connection import KEY, ASGIApp, Connection, Receive, Scope, Send
+from session_middleware.adapters._asgi_entrance import Entrance
+from session_middleware.adapters._asgi_gate import Gate
 from session_middleware.adapters._asgi_thread import refuse_in_thread, session_in_thread
 from session_middleware.adapters._starlette_report import report
 from session_middleware.adapters._starlette_routes import gate_default, place_gates, router_behind
@@ -35,7 +27,7 @@ from session_middleware.adapters.asgi import attached, not_attached
 from session_middleware.adapters.attach import attach
 from session_middleware.authorities.base import Authority
 from session_middleware.client import ScriptTag, script_tag
-from session_middleware.core.exchange import NO_RULES, Exchange, RequestFacts, rules_of
+from session_middleware.core.exchange import NO_RULES, RequestFacts, rules_of
 from session_middleware.errors import SettingsError
 from session_middleware.events import Hook
 from session_middleware.runtime import LoopRuntime, this_thread
@@ -53,11 +45,41 @@ __all__ = [
 
 Request = HTTPConnection | Scope
 
-#: The scope of every request that is over.
-_NO_SCOPE: Scope = {}
+
+class Visitor(Connection, BaseUser, AuthCredentials):
+    """`request.user` and `request.auth`: who is signed in, with the scope "authenticated".
+
+    Nobody, on an exempt route that has not opened the session. It is the connection itself: one object less for every
+    request.
+    """
+
+    __slots__ = ()
+
+    @property
+    def is_authenticated(self) -> bool:
+        return self.is_active or self.stale
+
+    @property
+    def display_name(self) -> str:
+        return self.identity
+
+    @property
+    def identity(self) -> str:
+        record = self.record
+        return record.subject if record is not None and self.is_authenticated else ""
+
+    @property
+    def scopes(self) -> list[str]:  # type: ignore[override]  # not known yet when this is made
+        return ["authenticated"] if self.is_authenticated else []
+
+    def empty_session(self) -> None:
+        """Empty `request.session`, where Starlette's SessionMiddleware keeps one (L26)."""
+        session = self.scope.get("session")
+        if session:
+            session.clear()
 
 
-class SessionLifetimeMiddleware:
+class SessionLifetimeMiddleware(Entrance):
     """Gives a Starlette or FastAPI app its sessions.
 
     Args:
@@ -73,6 +95,8 @@ class SessionLifetimeMiddleware:
     Raises:
         SettingsError: something given makes no sense.
     """
+
+    kind = Visitor
 
     def __init__(
         self,
@@ -96,44 +120,23 @@ class SessionLifetimeMiddleware:
             resolve_login=self._login_url,
         )
         self.sessions = AsyncSessions(self.engine)
-        self._gate = Gate(self.engine, judges_at_endpoint=True)
+        self._gate = Gate(self.engine, judges_at_endpoint=True, names_user=True)
+        self._inner = app
         self._router: Router | None = None
         self._login_path: str | None = None
         self._looked = False
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _begins_here(self, scope: Scope, receive: Receive, send: Send) -> bool:
         if not self._looked:
             self._look_at(scope.get("app"))
-        kind = scope["type"]
-        if kind != "http" and kind != "websocket":
+        if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
-            return
-        gate = self._gate
-        if KEY in scope:
-            if scope[KEY].facts.gate is gate:  # this app within itself
-                await self.app(scope, receive, send)
-                return
-            if not await _let_in(scope, receive, send):
-                return
-        connection = _Connection(gate, scope, receive, send)
-        scope[KEY] = x = connection.x
-        if "user" not in scope and "auth" not in scope:
-            scope["user"] = scope["auth"] = connection
-        try:
-            if connection.path.startswith(gate.prefix) and kind == "http":
-                await gate.answer(x, scope, receive, send)
-            else:
-                await self.app(scope, connection.receive, connection.send)
-        except BaseException as fault:
-            if not await gate.recover(connection, fault):
-                raise
-        finally:
-            if connection.open is not None:
-                await connection.open.finish()
-            x.facts = gate.over
-            # Like `gate.over`: no circle is left to the garbage collector. The server's `send` belongs to an object that
-            # holds the scope, and with it this connection.
-            connection.scope, connection._send, connection._receive = _NO_SCOPE, drop, gone
+            return False
+        outside: Connection | None = scope.get(KEY)
+        if outside is not None and outside.gate is self._gate:  # this app within itself
+            await self.app(scope, receive, send)
+            return False
+        return outside is None or await _let_in(scope, receive, send)
 
     def _look_at(self, app: object) -> None:
         """Look at the app once it is whole, when it starts or is first asked: its routes and its other middlewares."""
@@ -169,51 +172,13 @@ def _path_of(name: str, router: Router | None) -> str:
 
 async def _let_in(scope: Scope, receive: Receive, send: Send) -> bool:
     """Judge for an app around this one: to it, we are the endpoint, with the markers of the app we belong to."""
-    x: Exchange = scope[KEY]
-    gate: Gate = scope[KEY].facts.gate
+    x: Connection = scope[KEY]
+    gate = x.gate
     if isinstance(scope.get("user"), Visitor):
         del scope["user"], scope["auth"]  # who is signed in out there; in here that is ours to say
     if not gate.must_judge(x):
         return True
     return await gate.admit(x, rules_of(scope.get("app")) or NO_RULES, scope, receive, send)
-
-
-class Visitor(BaseUser, AuthCredentials):
-    """`request.user` and `request.auth`: who is signed in, with the scope "authenticated".
-
-    Nobody, on an exempt route that has not opened the session.
-    """
-
-    x: Exchange
-
-    @property
-    def is_authenticated(self) -> bool:
-        return self.x.is_active or self.x.stale
-
-    @property
-    def display_name(self) -> str:
-        return self.identity
-
-    @property
-    def identity(self) -> str:
-        record = self.x.record
-        return record.subject if record is not None and self.is_authenticated else ""
-
-    @property
-    def scopes(self) -> list[str]:  # type: ignore[override]  # not known yet when this is made
-        return ["authenticated"] if self.is_authenticated else []
-
-
-class _Connection(Connection, Visitor):
-    """Also the visitor: one object less for every request."""
-
-    __slots__ = ()
-
-    def clear_framework(self) -> None:
-        """Empty `request.session`, where Starlette's SessionMiddleware keeps one (L26)."""
-        session = self.scope.get("session")
-        if session:
-            session.clear()
 
 
 def _scope_of(request: Any) -> Scope:  # Any: Request; not isinstance(), which is slow on abstract base classes
@@ -230,13 +195,12 @@ def session_from(request: Request) -> AsyncSession:
     Raises:
         SessionNotAttached: it did not pass through the middleware, or this is a `def` endpoint.
     """
-    x: Exchange | None = getattr(request, "scope", request).get(KEY)
+    x: Connection | None = getattr(request, "scope", request).get(KEY)
     if x is None:
         raise not_attached()
-    connection: Any = x.facts  # a Connection, or Over
-    if connection.thread != this_thread():  # asked here: the call would cost more than the answer
+    if x.thread != this_thread():  # asked here: the call would cost more than the answer
         refuse_in_thread(x)
-    return AsyncSession(connection.gate.engine, x)
+    return AsyncSession(x.gate.engine, x)
 
 
 def sync_session_from(request: Request) -> Session:

@@ -80,15 +80,22 @@ class Credentials:
         self._issuer = issuer
         self._audience = audience
         self._skew = clock_skew
-        self.remembered: dict[str, Known] = {}
+        self.remembered: dict[str | bytes, Known] = {}
 
-    def read(self, cookies: str, now: float) -> Known | Verdict:
+    def read(self, cookies: str, now: float, shown: str | bytes | None = None) -> Known | Verdict:
         """Return what a Cookie header shows, or ANONYMOUS, or TAMPERED; no store is asked.
 
         Two cookies of our name with different values are TAMPERED whatever their order; so is a JWT of ours that
         belongs to another session. A JWT that does not verify counts as missing: it may be over, or its key retired.
+
+        Args:
+            cookies: the header.
+            now: seconds since the epoch.
+            shown: the header as the server gave it, where that is not text: it is remembered by this.
         """
-        known = self.remembered.get(cookies)
+        if shown is None:
+            shown = cookies
+        known = self.remembered.get(shown)
         if known is not None:
             return known
         # Test clients keep a deleted cookie, empty.
@@ -104,7 +111,7 @@ class Credentials:
         if known is None:
             return Verdict.TAMPERED
         if not jwts or known.jwt is not None:
-            self._remember(cookies, known)  # a JWT that does not verify now may do so later: a clock was behind
+            self._remember(shown, known)  # a JWT that does not verify now may do so later: a clock was behind
         return known
 
     def read_header(self, authorization: str, now: float) -> Known | Verdict:
@@ -143,7 +150,7 @@ class Credentials:
             return None
         return Known(presented, jwt, claims)
 
-    def _remember(self, name: str, known: Known) -> None:
+    def _remember(self, name: str | bytes, known: Known) -> None:
         if len(name) > KEPT_HEADER:
             return
         remembered = self.remembered

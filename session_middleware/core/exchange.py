@@ -148,11 +148,12 @@ class Exchange:
     """
 
     facts: RequestFacts
+    shown: str | bytes  # the Cookie header as the server gave it; what is known of it is found by this
     now: float  # read once per request (L1)
     authenticated: bool  # whether the credentials were looked at
     judged: bool  # whether the rules of a route were applied
-    quiet: bool  # whether nothing at all is due for this request and its response
-    closed: bool  # whether the response has started
+    quiet = False  # whether nothing at all is due for this request and its response
+    closed = False  # whether the response has started
     rules: RouteRules = NO_RULES
     verdict: Verdict = _ANONYMOUS
     protected = False  # whether the route requires a session (L18)
@@ -180,8 +181,9 @@ class Exchange:
 
     def __init__(self, facts: RequestFacts, now: float) -> None:
         self.facts = facts
+        self.shown = facts.cookies
         self.now = now
-        self.authenticated = self.judged = self.quiet = self.closed = False  # every request reads these
+        self.authenticated = self.judged = False  # every request reads these
 
     @property
     def is_active(self) -> bool:

@@ -32,6 +32,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self._lock = mutex()
         self._records: dict[bytes, SessionRecord] = {}
+        self._current = self._records  # where what is found is as good as loaded; empty once there is an epoch
         self._by_handle: dict[str, set[bytes]] = {}
         self._rubbish: list[tuple[float, bytes]] = []  # a heap; an entry may be early, and is then put back
         self._ended_before: tuple[float, float] | None = None  # (instant, at)
@@ -64,7 +65,7 @@ class MemoryStore:
         return record
 
     def holds(self, record: SessionRecord) -> bool:
-        return self._records.get(record.key) is record and record.ended_at is None and self._ended_before is None
+        return self._current.get(record.key) is record and record.ended_at is None
 
     def touch(self, key: bytes, touch: Touch) -> SessionRecord | None:
         with self._lock:
@@ -105,6 +106,7 @@ class MemoryStore:
         with self._lock:
             if self._ended_before is None or instant > self._ended_before[0]:
                 self._ended_before = (instant, at)
+                self._current = {}
 
     def add_once(self, key: str, until: float, now: float) -> bool:
         with self._lock:
