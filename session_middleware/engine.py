@@ -16,7 +16,7 @@ from session_middleware.authorities.base import Alive, Attached, Authority
 from session_middleware.authorities.local import LocalAuthority
 from session_middleware.authorities.routes import Serves
 from session_middleware.core import lifetime
-from session_middleware.core.credentials import Credentials, Known
+from session_middleware.core.credentials import NEVER, UNKNOWN, Credentials, Known
 from session_middleware.core.exchange import NO_RULES, Exchange, RequestFacts, RouteRules, is_activity
 from session_middleware.core.jwt import JwtKey, JwtKeys
 from session_middleware.core.lifetime import Verdict
@@ -260,12 +260,10 @@ class Engine(Responding):
         This is the hot path. It must agree with `authenticate` and with every `due` rule: the quiet instants come from
         `lifetime.quiet_until`, and a test compares the two paths.
         """
-        known = self.credentials.remembered.get(x.shown)
-        if known is None or (quiet := known.quiet) is None:
-            return False
-        record, deadlines, configured, since, until = quiet
-        reach = self.reach
-        if not since <= x.now < until or reach.down_since is not None or reach.unended:
+        known = self.credentials.remembered.get(x.shown, UNKNOWN)
+        record, deadlines, configured, since, until = known.quiet
+        now, reach = x.now, self.reach
+        if now >= until or now < since or reach.down_since is not None or reach.unended:
             return False
         try:
             if not self._holds(record):
@@ -284,7 +282,7 @@ class Engine(Responding):
     def _is_as_before(self, x: Exchange, known: Known, record: SessionRecord | None) -> bool:
         """Do what `quiet` does once a store that has no `holds` has answered with the very record it knows."""
         quiet, reach = known.quiet, self.reach
-        if quiet is None or record is not quiet[0] or not quiet[3] <= x.now < quiet[4] or not reach.is_well:
+        if record is not quiet[0] or not quiet[3] <= x.now < quiet[4] or not reach.is_well:
             return False
         x.quiet = True
         x.verdict = _ACTIVE
@@ -459,7 +457,7 @@ class Engine(Responding):
         record, presented = x.record, known.presented
         assert record is not None
         known.record, known.deadlines, known.configured = record, x.deadlines, x.configured
-        known.quiet = None  # replaced as a whole: another thread may be reading it
+        known.quiet = NEVER  # replaced as a whole: another thread may be reading it
         if (
             x.verdict is not Verdict.ACTIVE
             or x.deadlines is None

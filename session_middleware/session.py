@@ -512,6 +512,17 @@ class Sessions(_Outside):
         run_sync(self._end_before(instant))
 
 
+_new = object.__new__
+
+
+def async_session(engine: Engine, x: Exchange) -> AsyncSession:
+    """Return what `AsyncSession(engine, x)` does, in half the time: an `__init__` is a call from C (measured)."""
+    session = _new(AsyncSession)
+    session._engine = engine
+    session._x = x
+    return session
+
+
 class AsyncSessions(_Outside):
     """As `Sessions`, awaited."""
 

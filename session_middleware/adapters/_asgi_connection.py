@@ -143,10 +143,7 @@ class Connection(Exchange):
             return self._begin(message)
         self.started = self.closed = True
         self._head = message
-        try:
-            headers = message["headers"]
-        except KeyError:
-            headers = ()
+        headers = message.get("headers", ())
         if _SAYS_NOTHING(dict(headers)):  # names are in lower case (ASGI, HTTP connection scope)
             message["headers"] = [*headers, *self.gate.says[self.protected]]  # a new list: the old one is the app's own
         else:

@@ -28,6 +28,14 @@ REMEMBERED: Final = 16_384
 KEPT_HEADER: Final = 8_192
 
 
+#: (record, deadlines, configured, since, until): between these two instants, while the store holds this very record, the
+#: verdict is ACTIVE and nothing is due.
+Quiet = tuple[SessionRecord, Deadlines, Limits, float, float]
+
+#: No time at all: the hot path has one question less to ask.
+NEVER: Any = (None, None, None, math.inf, -math.inf)
+
+
 class Known:
     """What is known of one Cookie header (or Authorization value)."""
 
@@ -54,9 +62,12 @@ class Known:
         self.configured: Limits | None = None
         self.configured_at = -math.inf  # when the limits= function was asked
         self.verified_at = -math.inf  # when the authority was asked
-        # (record, deadlines, configured, since, until): between these two instants, while the store holds this very
-        # record, the verdict is ACTIVE and nothing is due. One tuple, so that threads see all of it or none.
-        self.quiet: tuple[SessionRecord, Deadlines, Limits, float, float] | None = None
+        # One tuple, so that threads see all of it or none.
+        self.quiet: Quiet = NEVER
+
+
+#: Stands for a header of which nothing is known.
+UNKNOWN: Any = Known(Presented(b"", "", b"", 0, 0), None, None)
 
 
 class Credentials:
