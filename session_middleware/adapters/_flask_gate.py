@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -24,11 +24,11 @@ from werkzeug.http import HTTP_STATUS_CODES
 
 from session_middleware.adapters._flask_login import FlaskLogin, manager_of
 from session_middleware.adapters._flask_routes import Routes
+from session_middleware.adapters._wsgi_exchange import KEY, OVER, Environ, StartResponse, Write, WSGIExchange, new
 from session_middleware.adapters._wsgi_open import HeldParts, belongs_to_session, is_event_stream, polled
-from session_middleware.adapters._wsgi_response import ExcInfo, Headers, LateBody, LateStart, StartResponse, Write
-from session_middleware.adapters.wsgi import KEY, Environ, WSGIFacts
+from session_middleware.adapters._wsgi_response import ExcInfo, Headers, LateBody, LateStart, says_nothing
 from session_middleware.core.caching import PRIVATE, finished
-from session_middleware.core.exchange import Exchange, RequestFacts, RouteRules
+from session_middleware.core.exchange import RequestFacts, RouteRules
 from session_middleware.core.lifetime import Verdict
 from session_middleware.core.origin import is_preflight
 from session_middleware.core.refusal import Refusal, Reply
@@ -41,9 +41,10 @@ from session_middleware.session import Sessions
 if TYPE_CHECKING:
     from session_middleware.engine import Engine
 
-__all__ = ["Gate"]
+__all__ = ["Gate", "current_request"]
 
-_CACHING = frozenset({"vary", "cache-control"})
+#: Return the request that is served in this context. Found once: each look-up through the proxy costs more than the answer.
+current_request: Callable[[], Request] = request._get_current_object  # type: ignore[attr-defined]  # not in the stubs
 
 
 class Gate:
@@ -59,6 +60,11 @@ class Gate:
         self.sessions = Sessions(engine)
         self._endpoints = Endpoints(engine)
         self._own_paths = self._endpoints.prefix.encode().decode("latin-1")  # as PEP 3333 writes a path
+        vary = ("Vary", engine.vary_on)
+        self.says = (
+            (vary,),
+            (vary, ("Cache-Control", PRIVATE)),
+        )  # of a quiet request, by whether it is protected (L18)
         self._routes = Routes(app)
         self._bridge: FlaskLogin | None = None
         self._checked = False
@@ -78,49 +84,54 @@ class Gate:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if not self._checked:
             self.check()
-        engine = self.engine
-        facts = WSGIFacts(environ)
-        x = engine.begin(facts)
-        environ[KEY] = (engine, x)
-        start = _Start(self, x, start_response, environ)
+        x = new(_Exchange)
+        x.gate = self
+        x.begin(self.engine, environ, start_response)
         try:
-            body = self._inner(environ, start)
+            body: Iterable[bytes] = self._inner(environ, x.start)
         except BaseException as fault:
-            return self._failed(x, start, environ, fault)
-        finally:
-            # Environ, exchange and facts would hold each other in a circle that waits for the garbage collector.
-            facts._environ = {**environ, KEY: None}
-        if not start.started:
-            failed = partial(self._failed, x, start, environ)
-            late = LateBody(body, start, failed, lambda: run_sync(engine.abandon(x)))
+            try:
+                return self._failed(x, environ, fault)
+            finally:
+                x.environ = {**environ, KEY: None}
+        # Environ and exchange must not hold each other any longer. What is sent in parts may still ask something of its
+        # request, and so may who looks at a session for the first time now.
+        if x.is_whole:
+            x.environ = OVER
+            return body
+        x.environ = {**environ, KEY: None}
+        if not x.started:
+            failed = partial(self._failed, x, environ)
+            late = LateBody(body, x, failed, lambda: run_sync(self.engine.abandon(x)))
             if x.created is None or not belongs_to_session(x):
                 return late
-            return HeldParts(late, engine, x, lambda: is_event_stream(start.headers))
-        if start.instead is not None:
-            return start.in_place_of(body)
-        if start.is_streamed and belongs_to_session(x) and not self._endpoints.owns(facts.path):
-            return HeldParts(body, engine, x, lambda: is_event_stream(start.headers))
+            return HeldParts(late, self.engine, x, lambda: is_event_stream(x.headers))
+        if x.instead is not None:
+            return x.in_place_of(body)
+        if x.is_streamed and belongs_to_session(x) and not self._endpoints.owns(x.path):
+            return HeldParts(body, self.engine, x, lambda: is_event_stream(x.headers))
         return body
 
-    def _failed(self, x: Exchange, start: _Start, environ: Environ, fault: BaseException) -> Iterable[bytes]:
+    def _failed(self, x: _Exchange, environ: Environ, fault: BaseException) -> Iterable[bytes]:
         """The app raised before its response: nothing that the view began may stand (L25)."""
-        if isinstance(fault, SessionError) and not start.started:
+        if isinstance(fault, SessionError) and not x.started:
             with self.app.request_context(environ):  # its URLs may need one, and Flask's own is gone
                 reply = run_sync(self.engine.answer(x, fault))
                 if reply is not None:
-                    start.replace(reply)
-                    return start.in_place_of(())
+                    x.replace(reply)
+                    return x.in_place_of(())
         run_sync(self.engine.abandon(x))
         raise fault
 
     def _before(self, *context: Any) -> Any:  # Any: what Flask gives and takes here
         """Judge the request by the endpoint that Flask is about to run (L21), then run the app's own hooks."""
-        current: Request = request._get_current_object()  # type: ignore[attr-defined]  # one look-up instead of many
-        engine, x = self.exchange(current)
-        if current.environ.get("PATH_INFO", "").startswith(self._own_paths):
+        current: Request = current_request()
+        environ = current.environ
+        x: WSGIExchange = environ.get(KEY) or self.exchange(current)
+        if environ.get("PATH_INFO", "").startswith(self._own_paths):
             return self._answer(x, current)
-        rules = self._routes.rules_for(current)
-        if current.environ["REQUEST_METHOD"] != "OPTIONS" and engine.open_quietly(x, rules):
+        engine, rules = x.engine, self._routes.rules_for(current)
+        if environ["REQUEST_METHOD"] != "OPTIONS" and engine.open_quietly(x, rules):
             return self._preprocess(*context)
         # Flask answers OPTIONS by itself unless a view asks for it; a 404 is nobody's view either.
         runs_view = current.url_rule is not None and not getattr(current.url_rule, "provide_automatic_options", False)
@@ -132,9 +143,9 @@ class Gate:
             return self._response(engine.render(x, refusal))
         return self._preprocess(*context)
 
-    def _answer(self, x: Exchange, current: Request) -> Response:
+    def _answer(self, x: WSGIExchange, current: Request) -> Response:
         """Answer at one of our own endpoints; the app's `after_request` hooks see it, so its CORS headers are added."""
-        if x.facts.method == "OPTIONS" and is_preflight(x.facts):
+        if x.method == "OPTIONS" and is_preflight(x):
             x.judged = True
             return self._response(Reply(204, ()))
         reply = run_sync(self._endpoints.answer(x, _body_reader(current)))
@@ -143,17 +154,18 @@ class Gate:
             return self.app.response_class(stream_with_context(polled(self.engine, x, reply)), 200, list(reply.headers))
         return self._response(reply)
 
-    def exchange(self, current: Request) -> tuple[Engine, Exchange]:
-        """Return engine and exchange of a request; one that did not come from a server begins here (a test's)."""
-        pair: tuple[Engine, Exchange] | None = current.environ.get(KEY)
-        if pair is None:
+    def exchange(self, current: Request) -> WSGIExchange:
+        """Return the exchange of a request; one that did not come from a server begins here (a test's)."""
+        x: WSGIExchange | None = current.environ.get(KEY)
+        if x is None:
             if not self._checked:
                 self.check()
-            pair = current.environ[KEY] = (self.engine, self.engine.begin(WSGIFacts(current.environ)))
-        pair[1].clear_framework = self._clear_framework
-        return pair
+            made = x = new(_Exchange)
+            made.gate = self
+            made.begin(self.engine, current.environ, _no_server)
+        return x
 
-    def judge_late(self, x: Exchange) -> Refusal | None:
+    def judge_late(self, x: WSGIExchange) -> Refusal | None:
         """Judge a response that came before `_before`: from a preprocessor of URL values, or an app within (L21)."""
         rules: RouteRules | None = None
         if has_request_context() and current_app._get_current_object() is self.app:  # type: ignore[attr-defined]
@@ -164,24 +176,24 @@ class Gate:
 
     def _fault(self, fault: SessionError) -> Response:
         """Answer what the engine has an answer for: 503, 403, not the app's error page (L17, L20)."""
-        engine, x = self.exchange(request)
-        reply = run_sync(engine.answer(x, fault))
+        x = self.exchange(request)
+        reply = run_sync(x.engine.answer(x, fault))
         if reply is None:
             raise fault
         return self._response(reply)
 
     def _abandon(self, sender: Flask, **detail: object) -> None:
         if has_request_context():
-            run_sync(self.engine.abandon(self.exchange(request)[1]))
+            run_sync(self.engine.abandon(self.exchange(request)))
 
-    def _clear_framework(self) -> Awaitable[None] | None:
+    def empty_session(self) -> None:
+        """Empty Flask's session (L26)."""
         if not has_request_context():
-            return None  # the session is used outside its request: there is no Flask session to clear
+            return  # the session is used outside its request: there is no Flask session to clear
         if self._bridge is not None:
-            self._bridge.clear(self.exchange(request)[1])
+            self._bridge.clear(self.exchange(request))
         elif flask_session:
             flask_session.clear()
-        return None
 
     def _response(self, reply: Reply) -> Response:
         response = self.app.response_class(reply.body, reply.status, list(reply.headers))
@@ -226,7 +238,7 @@ class Gate:
         if self._bridge is None:
             manager = manager_of(self.app)
             if manager is not None:
-                self._bridge = FlaskLogin(self.app, manager, self.engine, lambda: self.exchange(request)[1])
+                self._bridge = FlaskLogin(self.app, manager, self.engine, lambda: self.exchange(request))
 
     def _check_login_url(self) -> None:
         url = self.engine.settings.login_url
@@ -239,55 +251,57 @@ class Gate:
         raise SettingsError("login_url", url, "is no route of this app.", hint)
 
 
-class _Start(LateStart):
-    """The start_response that Flask is given."""
+class _Exchange(LateStart):
+    """One request, and the start_response that Flask is given.
 
-    __slots__ = ("_environ", "_gate", "_start")
+    Attributes:
+        gate: what it passes through.
+        is_whole: whether this was a quiet request, and Flask knew how long its answer is.
+    """
 
-    def __init__(self, gate: Gate, x: Exchange, start: StartResponse, environ: Environ) -> None:
-        super().__init__(gate.engine, x)
-        self._gate = gate
-        self._start = start
-        self._environ = environ
+    __slots__ = ("gate",)
 
-    def __call__(
-        self, status: str, headers: Headers, exc_info: ExcInfo | None = None, *, failed: bool = False
-    ) -> Write:
-        x, engine = self._x, self._engine
-        if not x.judged or exc_info is not None or x.closed or not engine.is_settled(x):
-            if not x.judged:
-                refusal = self._gate.judge_late(x)
-                if refusal is not None:
-                    self.replace(engine.render(x, refusal))
-                    return _discard
-            return super().__call__(status, headers, exc_info, failed=failed or status.startswith("5"))
-        self.started = x.closed = True
-        self.headers = headers
-        if x.authenticated:
-            for name, _ in headers:
-                if name.lower() in _CACHING:
-                    headers = finished(headers, vary=engine.vary_on, protected=x.protected, cookies=())
-                    break
+    gate: Gate
+    is_whole = False
+
+    def start(self, status: str, headers: Headers, exc_info: ExcInfo | None = None, *, failed: bool = False) -> Write:
+        """Take the app's answer."""
+        if self.quiet and self.judged and exc_info is None and not self.closed:
+            self.started = self.closed = True
+            names = dict(headers)
+            if says_nothing(names):
+                headers = [*headers, *self.gate.says[self.protected]]  # a new list: the old one may be the app's own
             else:
-                headers.append(("Vary", engine.vary_on))
-                if x.protected:
-                    headers.append(("Cache-Control", PRIVATE))
-        return self._start(status, headers)
+                headers = finished(headers, vary=self.engine.vary_on, protected=self.protected, cookies=())
+            self.headers = headers
+            self.is_whole = "Content-Length" in names
+            return self.server_start(status, headers)
+        if not self.judged:
+            refusal = self.gate.judge_late(self)
+            if refusal is not None:
+                self.replace(self.engine.render(self, refusal))
+                return _discard
+        return super().start(status, headers, exc_info, failed=failed or status.startswith("5"))
 
     def send(self, status: str, headers: Headers, exc_info: ExcInfo | None) -> Write:
-        engine, x = self._engine, self._x
-        if not x.closed:
+        engine = self.engine
+        if not self.closed:
             try:
-                self.cookies = run_sync(engine.close(x))
+                self.set_cookies = run_sync(engine.close(self))
             except StoreUnavailable:
                 if self.held is not None:
                     raise  # Flask's context may be gone, which rendering needs: see Gate._failed
-                self.replace(engine.unavailable(x))
+                self.replace(engine.unavailable(self))
                 return _discard
         self.started = True
-        headers = finished(headers, vary=engine.vary(x), protected=x.protected, cookies=self.cookies)
-        self.headers = headers
-        return self._start(status, headers) if exc_info is None else self._start(status, headers, exc_info)
+        self.headers = headers = finished(
+            headers, vary=engine.vary(self), protected=self.protected, cookies=self.set_cookies
+        )
+        return self.server_start(status, headers) if exc_info is None else self.server_start(status, headers, exc_info)
+
+    def empty_session(self) -> None:
+        """Empty Flask's session (L26)."""
+        self.gate.empty_session()
 
     @property
     def is_streamed(self) -> bool:
@@ -296,18 +310,18 @@ class _Start(LateStart):
 
     def replace(self, reply: Reply) -> None:
         """Send a reply of ours instead of what the app says."""
-        engine, x = self._engine, self._x
+        engine = self.engine
         self.started = True
-        self.instead = [] if self._environ["REQUEST_METHOD"] == "HEAD" else [reply.body]
+        self.instead = [] if self.method == "HEAD" else [reply.body]
         cookies: list[str] = []
         with suppress(StoreUnavailable):
             if reply.status >= 500:
-                run_sync(engine.abandon(x))
-            cookies = run_sync(engine.close(x))
-        headers = finished(reply.headers, vary=engine.vary(x), protected=False, cookies=cookies)
+                run_sync(engine.abandon(self))
+            cookies = run_sync(engine.close(self))
+        headers = finished(reply.headers, vary=engine.vary(self), protected=False, cookies=cookies)
         headers.append(("Content-Length", str(len(reply.body))))
         phrase = HTTP_STATUS_CODES.get(reply.status, "Unknown")  # `refusal=` may answer what it likes
-        self._start(f"{reply.status} {phrase}", headers)
+        self.server_start(f"{reply.status} {phrase}", headers)
 
     def in_place_of(self, standing: Iterable[bytes]) -> Iterable[bytes]:
         """Return the body of the reply that goes out; the app's own, which is not sent, is closed."""
@@ -316,6 +330,11 @@ class _Start(LateStart):
         if close is not None:
             close()
         return self.instead
+
+
+def _no_server(status: str, headers: Headers, exc_info: ExcInfo | None = None) -> Write:
+    """Stand for the server's start_response where there is no server: in a request context that a test has made."""
+    return _discard
 
 
 def _discard(chunk: bytes) -> None:

@@ -67,7 +67,10 @@ class Routes:
         rule = request.url_rule
         if rule is None:
             return self._rules_of_redirect(request)
-        judged = self._of(rule.endpoint)
+        endpoint = rule.endpoint
+        judged = self._judged.get(endpoint)
+        if judged is None or judged.view is not self._app.view_functions.get(endpoint):
+            judged = self._of(endpoint)
         if judged.by_method:
             return judged.by_method.get(request.method, judged.rules)
         return judged.rules

@@ -6,53 +6,56 @@ that failed, nor its old session be over.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING
 
-from session_middleware.core.exchange import Exchange
+from session_middleware.adapters._wsgi_exchange import Write, WSGIExchange
 from session_middleware.runtime import run_sync
 
-if TYPE_CHECKING:
-    from session_middleware.engine import Engine
-
-__all__ = ["ExcInfo", "Headers", "LateBody", "LateStart", "StartResponse", "Write"]
+__all__ = ["ExcInfo", "Headers", "LateBody", "LateStart", "says_nothing"]
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 Headers = list[tuple[str, str]]
-Write = Callable[[bytes], object]
-StartResponse = Callable[..., Write]
+
+#: Headers that frameworks and apps often send, as they write them; none of them says anything to caches (L18).
+_OF_OTHER_THINGS = frozenset(
+    name
+    for title in (
+        *("Content-Type", "Content-Length", "Content-Disposition", "Content-Encoding", "Content-Language", "Date"),
+        *("Access-Control-Allow-Credentials", "Access-Control-Allow-Origin", "Access-Control-Expose-Headers"),
+        *("Allow", "Accept-Ranges", "Content-Security-Policy", "Cross-Origin-Opener-Policy", "ETag", "Last-Modified"),
+        *("Link", "Location", "Permissions-Policy", "Referrer-Policy", "Server", "Set-Cookie"),
+        *("Strict-Transport-Security", "X-Content-Type-Options", "X-Frame-Options", "X-Request-ID"),
+    )
+    for name in (title, title.lower())
+)
+
+#: Says, in one call into C, that a response has no other headers than these; else somebody has to look more closely.
+says_nothing: Callable[[Iterable[str]], bool] = _OF_OTHER_THINGS.issuperset
 
 
-class LateStart:
-    """The start_response that an app is given; an answer with a login is held until its first chunk.
+class LateStart(WSGIExchange):
+    """One request with the start_response that its app is given; an answer with a login is held until its first chunk.
 
     Attributes:
-        held: the answer that waits, status and headers.
-        started: whether an answer was given to the server.
-        instead: the body that goes out in place of the app's, where its answer was replaced.
+        set_cookies: the Set-Cookie values that go out with the answer.
         headers: those of the answer that was given to the server.
+        held: the answer that waits, status and headers.
+        instead: the body that goes out in place of the app's, where its answer was replaced.
     """
 
-    __slots__ = ("_engine", "_server_write", "_x", "cookies", "headers", "held", "instead", "started")
+    # Found on the class: most requests change none of the last three.
+    set_cookies: Sequence[str] = ()
+    headers: Headers
+    held: tuple[str, Headers] | None = None
+    instead: Iterable[bytes] | None = None
     _server_write: Write  # once the answer that was held has started
-
-    def __init__(self, engine: Engine, x: Exchange) -> None:
-        self._engine = engine
-        self._x = x
-        self.cookies: list[str] = []
-        self.held: tuple[str, Headers] | None = None
-        self.started = False
-        self.headers: Headers = []
-        self.instead: Iterable[bytes] | None = None
 
     def send(self, status: str, headers: Headers, exc_info: ExcInfo | None) -> Write:
         """Finish the exchange if it is open, and give the answer to the server."""
         raise NotImplementedError
 
-    def __call__(
-        self, status: str, headers: Headers, exc_info: ExcInfo | None = None, *, failed: bool = False
-    ) -> Write:
+    def start(self, status: str, headers: Headers, exc_info: ExcInfo | None = None, *, failed: bool = False) -> Write:
         """Take the app's answer.
 
         Args:
@@ -62,24 +65,23 @@ class LateStart:
             failed: whether this is an error page, which no view gave that logged in.
         """
         if self.held is not None and exc_info is None:
-            self.begin()  # a second answer without a fault is the server's to refuse
-        x = self._x
-        if x.created is None:
+            self.release()  # a second answer without a fault is the server's to refuse
+        if self.created is None:
             return self.send(status, headers, exc_info)
-        if not x.closed:
+        if not self.closed:
             if exc_info is None and not failed:
                 self.held = status, list(headers)
                 return self._write
             self.held = None
-            run_sync(self._engine.abandon(x))
+            run_sync(self.engine.abandon(self))
         elif exc_info is not None:
-            self.cookies = []
+            self.set_cookies = ()
             write = self.send(status, headers, exc_info)  # raises if the first answer has gone out, cookie included
-            run_sync(self._engine.abandon(x, unsent=True))
+            run_sync(self.engine.abandon(self, unsent=True))
             return write
         return self.send(status, headers, exc_info)
 
-    def begin(self) -> None:
+    def release(self) -> None:
         """Start the answer that is held, if one is.
 
         Raises:
@@ -90,7 +92,7 @@ class LateStart:
             self.held = None
 
     def _write(self, chunk: bytes) -> object:
-        self.begin()
+        self.release()
         return self._server_write(chunk)
 
 
@@ -126,7 +128,7 @@ class LateBody:
         chunk: bytes | None = None
         try:
             chunk = next(self._chunks, None)
-            self._start.begin()
+            self._start.release()
             instead = self._start.instead
         except BaseException as problem:
             instead = self._failed(problem)

@@ -18,14 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from flask import Flask, Request, current_app, has_app_context
-from flask import request as current_request
 
-from session_middleware.adapters._flask_gate import Gate
+from session_middleware.adapters._flask_gate import Gate, current_request
+from session_middleware.adapters._wsgi_exchange import KEY, WSGIExchange, WSGIFacts
 from session_middleware.adapters.attach import attach
-from session_middleware.adapters.wsgi import KEY
 from session_middleware.authorities.base import Authority
 from session_middleware.client import ScriptTag, script_tag
-from session_middleware.core.exchange import Exchange, RequestFacts
+from session_middleware.core.exchange import RequestFacts
 from session_middleware.core.origin import return_path
 from session_middleware.engine import Engine
 from session_middleware.errors import SessionNotAttached, SettingsError
@@ -202,26 +201,22 @@ def _folder(app: Flask, store: object) -> Path | None:
     return folder
 
 
-def _attached(request: Request | None) -> tuple[Engine, Exchange]:
-    current = _current() if request is None else request
-    pair: tuple[Engine, Exchange] | None = current.environ.get(KEY)
-    if pair is not None:
-        return pair
-    gate: Gate | None = current_app.extensions.get(EXTENSION) if has_app_context() else None
-    if gate is None:
-        raise SessionNotAttached("This app is not wrapped. Write SessionLifetime(app), or call init_app(app).")
-    return gate.exchange(current)
-
-
-def _current() -> Request:
-    try:
-        current: Request = current_request._get_current_object()  # type: ignore[attr-defined]  # one look-up, not many
-    except RuntimeError:
-        raise SessionNotAttached(
-            "session_from() was called outside a request. For work outside requests use `sessions` of the "
-            "SessionLifetime object."
-        ) from None
-    return current
+def _attached(request: Request | None) -> tuple[Request, WSGIExchange]:
+    if request is None:
+        try:
+            request = current_request()
+        except RuntimeError:
+            raise SessionNotAttached(
+                "session_from() was called outside a request. For work outside requests use `sessions` of the "
+                "SessionLifetime object."
+            ) from None
+    x: WSGIExchange | None = request.environ.get(KEY)
+    if x is None:
+        gate: Gate | None = current_app.extensions.get(EXTENSION) if has_app_context() else None
+        if gate is None:
+            raise SessionNotAttached("This app is not wrapped. Write SessionLifetime(app), or call init_app(app).")
+        x = gate.exchange(request)
+    return request, x
 
 
 def session_from(request: Request | None = None) -> Session:
@@ -230,7 +225,8 @@ def session_from(request: Request | None = None) -> Session:
     Raises:
         SessionNotAttached: there is no request, or its app is not wrapped.
     """
-    return Session(*_attached(request))
+    _, x = _attached(request)
+    return Session(x.engine, x)
 
 
 def safe_return_to(default: str = "/", request: Request | None = None) -> str:
@@ -239,9 +235,8 @@ def safe_return_to(default: str = "/", request: Request | None = None) -> str:
     Raises:
         SessionNotAttached: there is no request, or its app is not wrapped.
     """
-    engine, x = _attached(request)
-    query = x.facts.target.partition("?")[2]
-    return return_path(query, engine.return_param, default)
+    current, x = _attached(request)
+    return return_path(current.environ.get("QUERY_STRING", ""), x.engine.return_param, default)
 
 
 def session_client(**options: str) -> ScriptTag:
@@ -254,5 +249,5 @@ def session_client(**options: str) -> ScriptTag:
         SessionNotAttached: there is no request, or its app is not wrapped.
         SettingsError: there is no such option.
     """
-    engine, x = _attached(None)
-    return script_tag(engine.settings.endpoint_prefix, x.facts.mount, **options)
+    current, x = _attached(None)
+    return script_tag(x.engine.settings.endpoint_prefix, WSGIFacts(current.environ).mount, **options)
