@@ -15,7 +15,7 @@ from session_middleware import (
     Settings,
     session_optional,
 )
-from session_middleware.adapters.flask import SessionLifetime, session_from
+from session_middleware.adapters.flask import SessionLifetime, safe_return_to, session_client, session_from
 from session_middleware.core.refusal import Reply
 from session_middleware.errors import ResponseAlreadyStarted, StoreUnavailable
 from session_middleware.stores.memory import MemoryStore
@@ -523,3 +523,29 @@ def test_bodies_at_our_endpoints(limit: int | None, size: int, status: int) -> N
     if status == 200:
         assert answer.json is not None
         assert answer.json["inactivity_left"] == 7 * 60
+
+
+@pytest.mark.parametrize(
+    ("vary", "control"), [("Vary", "Cache-Control"), ("vary", "cache-control"), ("VARY", "Cache-CONTROL")]
+)
+def test_what_a_view_says_of_caches_stands(vary: str, control: str) -> None:
+    """A view's own Vary and Cache-Control are merged and kept, in whatever case it writes them (L18)."""
+    shop = Shop()
+    shop.app.get("/kept")(lambda: Response("kept", headers=[(vary, "Accept"), (control, "no-store")]))
+    client = shop.client("alice")
+    for _ in range(3):  # quiet, at the latest from the second on
+        headers = client.get("/kept", base_url=HTTPS).headers
+        assert headers.getlist("Vary") == ["Accept, Cookie"]
+        assert headers.getlist("Cache-Control") == ["no-store"]
+
+
+def test_a_request_that_is_over_can_still_be_asked() -> None:
+    """Where a test keeps the context of its request, that request still says where to go after login, and who was there."""
+    shop = Shop()
+    shop.app.get("/kept")(hello())
+    with shop.client("alice") as client:
+        for _ in range(2):
+            client.get("/kept?return_to=/basket", base_url=HTTPS, environ_overrides={"SCRIPT_NAME": "/shop"})
+        assert safe_return_to() == "/basket"
+        assert "/shop/session/client.js" in session_client()
+        assert session_from().subject == "alice"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import logging
 import sys
@@ -16,6 +17,7 @@ import pytest
 from session_middleware import Settings, session_optional
 from session_middleware.adapters.wsgi import SessionLifetimeMiddleware, session_from
 from session_middleware.core.record import SessionRecord
+from session_middleware.stores.memory import MemoryStore
 from session_middleware.testing import FakeClock
 from session_middleware.testing.reference_store import ReferenceStore
 from session_middleware.testing.watched_store import WatchedStore
@@ -28,8 +30,8 @@ PAGE = [("Content-Type", "text/plain")]
 class Site:
     """A WSGI app with sessions, behind a server that sends headers when PEP 3333 says so."""
 
-    def __init__(self, app: App, *, checked: bool = True) -> None:
-        self.store = WatchedStore(ReferenceStore())
+    def __init__(self, app: App, *, checked: bool = True, store: Any = None) -> None:
+        self.store = store or WatchedStore(ReferenceStore())
         settings = Settings(secret_keys=["0f6a1b2c3d4e5f60718293a4b5c6d7e8f9"])
         inner = session_optional(app)
         self.app = SessionLifetimeMiddleware(inner, settings, self.store, clock=FakeClock())
@@ -258,3 +260,33 @@ def test_a_second_answer_without_a_fault_is_the_servers_to_refuse() -> None:
 
     status, _, _ = Site(app, checked=False).get()
     assert status.startswith("500")
+
+
+@pytest.mark.parametrize("kind", [ReferenceStore, MemoryStore])
+def test_a_request_leaves_nothing_for_the_garbage_collector(kind: type[ReferenceStore] | type[MemoryStore]) -> None:
+    """Environ and exchange hold each other while a request is served and not after it, recognised at once or not."""
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        session = session_from(environ)
+        if session.subject is None:
+            session.login("alice")
+        start_response("200 OK", PAGE)
+        return [b"page"]
+
+    site = Site(app, checked=False, store=kind())
+    site.get()
+
+    def serve() -> None:
+        environ: dict[str, Any] = {"HTTP_COOKIE": site.jar}
+        setup_testing_defaults(environ)
+        site.app(environ, lambda status, headers, fault=None: lambda chunk: None)
+
+    serve()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(20):
+            serve()
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
