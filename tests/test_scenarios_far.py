@@ -18,7 +18,7 @@ from session_middleware.testing.browser import Driver
 from tests.stores.postgres_server import new_schema
 from tests.stores.redis_server import a_prefix, url_of, wait_until
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 MODES = sorted(path.stem.removesuffix("_mode") for path in (Path(__file__).parent / "modes").glob("*_mode.py"))
 
@@ -37,7 +37,7 @@ BLOCKING = (*(mode for mode in MODES if mode not in ON_A_LOOP), "asgi")
 
 
 def ways() -> list[Any]:  # Any: what pytest.param returns
-    """Return the modes with the stores made for them; what an ordinary run leaves out is marked slow.
+    """Return the modes with the stores made for them.
 
     A mode sees of a store only whether its calls are awaited, so all of them play over Redis, and one of each form over
     PostgreSQL. A near cache stands between engine and store and sees nothing of the mode: again one of each form.
@@ -48,9 +48,8 @@ def ways() -> list[Any]:  # Any: what pytest.param returns
         ordinary = "asgi" if awaited else "wsgi"
         every = ON_A_LOOP if awaited else BLOCKING
         for mode in every if name.endswith("redis") else (ordinary,):
-            for near in ("", "near-") if mode == ordinary else ("",):
-                marks = [] if mode == ordinary and not near else [pytest.mark.slow]
-                found.append(pytest.param((mode, name, bool(near)), id=f"{mode}-{near}{name}", marks=marks))
+            nears = ("", "near-") if mode == ordinary else ("",)
+            found += [pytest.param((mode, name, bool(near)), id=f"{mode}-{near}{name}") for near in nears]
     return found
 
 
@@ -64,7 +63,7 @@ def opened(store: Any) -> Any:  # Any: a store of either form, and its near cach
 
 @pytest.mark.parametrize("way", ways())
 class TestScenariosFar(AdapterContract):
-    """Every scenario of the contract over the stores that need a server; one mode each in an ordinary run."""
+    """Every scenario of the contract over the stores that need a server."""
 
     @pytest.fixture
     def mode(self, way: tuple[str, str, bool]) -> ModuleType:

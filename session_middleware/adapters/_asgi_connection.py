@@ -140,7 +140,9 @@ class Connection(Exchange):
                 self._stays_open(OpenStream)
             return self.server_send(message)
         if not self.quiet or message["type"] != "http.response.start":
-            return self._begin(message)
+            instead = self._unsettled(message)
+            if instead is not None:
+                return instead
         self.started = self.closed = True
         self._head = message
         headers = message.get("headers", ())
@@ -150,22 +152,21 @@ class Connection(Exchange):
             message["headers"] = _finished(headers, self.gate.engine, protected=self.protected)
         return self.server_send(message)
 
-    def _begin(self, message: Message) -> Awaitable[None]:
-        """Begin the response, if this is its start."""
+    def _unsettled(self, message: Message) -> Awaitable[None] | None:
+        """Send a message that no response of a recognised session begins with; None: it may begin as one of those does."""
         if message["type"] not in _STARTS:
             return self.server_send(message)
         self.started = True
         if self.closed:  # a refusal of ours, given at the endpoint: it is finished already
             return self.server_send(message)
-        engine = self.gate.engine
-        if self.gate.must_judge(self) or not engine.is_settled(self):
+        if self.gate.must_judge(self) or not self.gate.engine.is_settled(self):
             return self._finish(message)
         self.closed = True
         if message["type"] == "websocket.accept":
             return self._accept(message)
-        self._head = message
         if self.authenticated:
-            message["headers"] = _finished(message.get("headers", ()), engine, protected=self.protected)
+            return None
+        self._head = message
         return self.server_send(message)
 
     async def receive(self) -> Message:

@@ -71,7 +71,7 @@ ALL = [down, slow, throttled, garbled, half_a_session, outage, forbidden, missin
 
 @pytest.mark.parametrize("admin", [False, True], ids=["public", "admin"])
 @pytest.mark.parametrize("fault", ALL, ids=lambda fault: fault.__name__)
-@pytest.mark.parametrize("mode", FEW)
+@pytest.mark.parametrize("mode", ["asgi", pytest.param("wsgi", marks=pytest.mark.slow)])
 def test_a_fault_is_no_logout(mode: str, fault: object, admin: bool) -> None:
     """While Kratos cannot be asked the answer is 503, for minutes if need be; afterwards the session goes on."""
     with town(mode) as place:

@@ -17,6 +17,8 @@ from session_middleware.testing.store_contract import StoreContract
 from tests.stores.postgres_server import new_schema
 from tests.stores.redis_server import a_prefix, url_of
 
+pytestmark = pytest.mark.slow
+
 
 class MovedAtOnce(MovingStore):
     """A store whose every session is made in the old store and moved before it is used."""

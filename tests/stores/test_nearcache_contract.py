@@ -71,6 +71,7 @@ class TestNearAsyncRedis(StoreContract):
         return lambda: opened(AsyncRedisStore.from_url(url, prefix=a_prefix()))
 
 
+@pytest.mark.slow
 class TestNearPostgres(StoreContract):
     histories = 8
 
@@ -79,6 +80,7 @@ class TestNearPostgres(StoreContract):
         return lambda: opened(PostgresStore.from_url(new_schema()))
 
 
+@pytest.mark.slow
 class TestNearAsyncPostgres(StoreContract):
     histories = 8
 

@@ -16,7 +16,7 @@ from session_middleware.testing.store_promises.records import BEGAN, LONG_AFTER,
 from tests.stores.postgres_server import new_schema
 from tests.stores.redis_server import a_prefix, url_of
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 PROCESSES, ROUNDS = 3, 25
 #: Seconds after which a process that says nothing has failed.
@@ -92,10 +92,9 @@ PLACES: dict[str, Callable[[Path], str]] = {
 
 @pytest.fixture(
     params=[
-        pytest.param((name, awaited), id=f"{'async-' if awaited else ''}{name}", marks=marks)
+        pytest.param((name, awaited), id=f"{'async-' if awaited else ''}{name}")
         for name in PLACES
         for awaited in ((False,) if name == "sqlite" else (False, True))
-        for marks in ([] if name == "sqlite" else [pytest.mark.slow],)
     ]
 )
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, bool]:
@@ -133,10 +132,14 @@ def test_no_process_overwrites_another(place: tuple[str, bool]) -> None:
     """Processes that count in one session's claims by compare-and-swap lose nothing of each other (L14)."""
     call = Caller(place[0], awaited=False)
     call("create", a_record())
-    tries = raced(*place, _count)
-    held = call("load", a_record().key)
-    assert (held.claims["n"], held.revision) == (PROCESSES * ROUNDS, PROCESSES * ROUNDS)
-    assert any(sum(each) for each in tries)  # they did get into each other's way
+    for times in range(1, 11):  # one core may happen to let each process finish before the next begins
+        tries = raced(*place, _count)
+        held = call("load", a_record().key)
+        assert (held.claims["n"], held.revision) == (times * PROCESSES * ROUNDS, times * PROCESSES * ROUNDS)
+        if any(sum(each) for each in tries):
+            break
+    else:
+        raise AssertionError("they never got into each other's way")
     call.close()
 
 

@@ -114,6 +114,7 @@ FAILURES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "tls", "port", "trust", "says"), FAILURES)
 def test_where_tls_fails_the_operator_reads_why(
     places: Places,
