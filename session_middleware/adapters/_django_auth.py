@@ -20,18 +20,14 @@ from django.http.response import HttpResponseBase
 from django.utils.functional import SimpleLazyObject, empty
 
 from session_middleware.adapters._adoption import adopts_until, take_once
-from session_middleware.adapters._django_setup import Side, current, is_bridged
-from session_middleware.core.exchange import Exchange
+from session_middleware.adapters._django_exchange import KEY, Attached
+from session_middleware.adapters._django_setup import current, is_bridged
 from session_middleware.core.lifetime import Verdict
 from session_middleware.core.tokens import ID_BYTES, b64decode, b64encode, key_of, public_id_of
 from session_middleware.errors import SessionError, StoreUnavailable
 from session_middleware.runtime import on_loop
-from session_middleware.session import AsyncSession, Session
 
-__all__ = ["KEY", "LINK", "ONCE", "Attached", "attach", "flush", "is_denial", "relink", "settle"]
-
-#: The attribute of a request under which we keep what we know of it.
-KEY: Final = "_session_lifetime"
+__all__ = ["LINK", "ONCE", "attach", "is_denial", "relink", "settle"]
 
 #: The link, in the data of Django's session: the public id of ours. Moving the data to a new key does not matter.
 LINK: Final = "_session_lifetime"
@@ -40,115 +36,85 @@ LINK: Final = "_session_lifetime"
 ONCE: Final = "_session_lifetime_once"
 
 
-class Attached:
-    """What is kept of one request.
-
-    Attributes:
-        failed: the app raised instead of answering (L25).
-        settled: whether it has been found out who Django's user is.
-        user: Django's user, once settled.
-        unknown: nothing can be known of the user, because the store does not answer (L17).
-        linked: the public id that Django's session is known to carry.
-        session: what the view holds, made when it asks.
-        adopted: the session of ours was begun by this middleware, not by the view.
-    """
-
-    # Defaults of the class: most requests change none of them, and setting eleven would cost what the verdict costs.
-    failed = False
-    settled = False
-    unknown = False
-    adopted = False
-    linked: str | None = None
-    session: Session | AsyncSession | None = None  # not in `x`, which it holds: no cycle outlives the response
-    user: Any = None  # AbstractBaseUser | AnonymousUser
-    given: Any = None  # what we put into request.user, until that is settled
-    find_user: Any = None  # what AuthenticationMiddleware put into request.user
-    find_auser: Any = None
-
-    def __init__(self, side: Side, x: Exchange) -> None:
-        self.side = side
-        self.x = x
-
-
-def attach(request: HttpRequest, state: Attached) -> None:
+def attach(request: HttpRequest, x: Attached) -> None:
     """Stand between a request and the user that AuthenticationMiddleware would give it."""
-    state.find_user, state.find_auser = request.user, request.auser
-    state.given = SimpleLazyObject(partial(_user, request, state))  # as Django does
-    request.user = state.given
-    request.auser = partial(_auser, request, state)
+    x.find_user, x.find_auser = request.user, request.auser
+    x.given = SimpleLazyObject(partial(_user, request, x))  # as Django does
+    request.user = x.given
+    request.auser = partial(_auser, request, x)
 
 
-def _user(request: HttpRequest, state: Attached) -> Any:  # Any: AbstractBaseUser | AnonymousUser
-    if not state.settled:
+def _user(request: HttpRequest, x: Attached) -> Any:  # Any: AbstractBaseUser | AnonymousUser
+    if not x.settled:
         if on_loop():
             raise SynchronousOnlyOperation("request.user may have to be loaded: write `await request.auser()` here.")
-        state.side.run(settle(request, state))
-    return state.user
+        x.side.run(settle(request, x))
+    return x.user
 
 
-async def _auser(request: HttpRequest, state: Attached) -> Any:  # Any: AbstractBaseUser | AnonymousUser
-    if not state.settled:
-        await settle(request, state)
-    return state.user
+async def _auser(request: HttpRequest, x: Attached) -> Any:  # Any: AbstractBaseUser | AnonymousUser
+    if not x.settled:
+        await settle(request, x)
+    return x.user
 
 
-async def settle(request: HttpRequest, state: Attached) -> None:
+async def settle(request: HttpRequest, x: Attached) -> None:
     """Find out who Django's user is (L23); a user that Django no longer accepts ends our session too (L8)."""
-    if state.settled:
+    if x.settled:
         return
-    engine, x = state.side.engine, state.x
+    engine = x.side.engine
     if not x.authenticated and not engine.quiet(x):
         await engine.authenticate(x)
     user = None
     if x.verdict is Verdict.UNAVAILABLE:
-        state.unknown = True
+        x.unknown = True
     elif request.session.session_key is not None:
-        user = await _user_of(request, state)
+        user = await _user_of(request, x)
     if user is None:
         from django.contrib.auth.models import AnonymousUser  # needs the app registry
 
         user = AnonymousUser()
-    state.user, state.settled = user, True
+    x.user, x.settled = user, True
     kept = request.__dict__
-    if kept.get("user") is state.given:  # else the app has put somebody there itself
+    if kept.get("user") is x.given:  # else the app has put somebody there itself
         kept["user"] = user  # each look at a lazy one costs a microsecond
-    state.given = None
+    x.given = None
 
 
-async def _user_of(request: HttpRequest, state: Attached) -> Any:  # Any: AbstractBaseUser | None
-    session, x = request.session, state.x
+async def _user_of(request: HttpRequest, x: Attached) -> Any:  # Any: AbstractBaseUser | None
+    session = request.session
     looping = on_loop()
     link = await session.aget(LINK) if looping else session.get(LINK)
     if (await session.aget(SESSION_KEY) if looping else session.get(SESSION_KEY)) is None:
         return None
-    if x.verdict is Verdict.ACTIVE and x.record is not None and link is not None and link in _ids(x, state):
-        user = await _found(state, looping)
+    if x.verdict is Verdict.ACTIVE and x.record is not None and link is not None and link in _ids(x):
+        user = await _found(x, looping)
         if user is None:  # the password was changed, the user was deactivated or deleted
-            await state.side.engine.revoke(x)
+            await x.side.engine.revoke(x)
             return None
-        state.linked = link
+        x.linked = link
         return user if str(user.pk) == x.record.subject else None
     once = await session.aget(ONCE) if looping else session.get(ONCE)
     if once is not None:
-        return await _adopt_marked(state, link, once, looping)
-    if link is None and x.verdict is Verdict.ANONYMOUS and x.now < adopts_until(state.side.engine):
-        return await _adopt_existing(request, state, looping)
+        return await _adopt_marked(x, link, once, looping)
+    if link is None and x.verdict is Verdict.ANONYMOUS and x.now < adopts_until(x.side.engine):
+        return await _adopt_existing(request, x, looping)
     return None
 
 
-def _ids(x: Exchange, state: Attached) -> tuple[str | None, ...]:
+def _ids(x: Attached) -> tuple[str | None, ...]:
     """Return the public ids under which this request's session may be linked: its own, and the one it came with."""
     assert x.record is not None
     came = x.presented.public_id if x.created is not None and x.presented is not None else None
-    return x.record.public_id, state.linked, came
+    return x.record.public_id, x.linked, came
 
 
-async def _found(state: Attached, looping: bool) -> Any:  # Any: AbstractBaseUser | None
+async def _found(x: Attached, looping: bool) -> Any:  # Any: AbstractBaseUser | None
     """Return the user that Django finds, or None; Django compares the password's hash with its session's here."""
     if looping:
-        user = await state.find_auser()
+        user = await x.find_auser()
     else:
-        user = state.find_user
+        user = x.find_user
     if type(user) is SimpleLazyObject:  # each look through it costs a microsecond
         found = object.__getattribute__(user, "_wrapped")
         if found is empty:
@@ -161,9 +127,9 @@ async def _found(state: Attached, looping: bool) -> Any:  # Any: AbstractBaseUse
 # --- logins that we did not see ----------------------------------------------------------------------------------------
 
 
-async def _adopt_marked(state: Attached, link: Any, once: Any, looping: bool) -> Any:  # Any: what a session may hold
+async def _adopt_marked(x: Attached, link: Any, once: Any, looping: bool) -> Any:  # Any: what a session may hold
     """Begin the session for which `_mark` drew the id: once, because a record under that id is never made twice."""
-    engine, x = state.side.engine, state.x
+    engine = x.side.engine
     try:
         token_id, at = b64decode(once[0]), float(once[1])
     except (ValueError, TypeError, LookupError):
@@ -175,72 +141,71 @@ async def _adopt_marked(state: Attached, link: Any, once: Any, looping: bool) ->
         if await engine.reach.load(key_of(link), anew=True) is not None:
             return None
     except StoreUnavailable:
-        state.unknown = True
+        x.unknown = True
         return None
-    user = await _found(state, looping)
-    if user is not None and await _login(state, str(user.pk), token_id=token_id, authenticated_at=min(at, x.now)):
-        state.adopted, state.linked = True, link
+    user = await _found(x, looping)
+    if user is not None and await _login(x, str(user.pk), token_id=token_id, authenticated_at=min(at, x.now)):
+        x.adopted, x.linked = True, link
         return user
     return None
 
 
-async def _adopt_existing(request: HttpRequest, state: Attached, looping: bool) -> Any:  # Any: AbstractBaseUser | None
+async def _adopt_existing(request: HttpRequest, x: Attached, looping: bool) -> Any:  # Any: AbstractBaseUser | None
     """Begin our session for somebody who was signed in before this package was installed.
 
     Their login counts from `last_login` (L3): whoever signed in longer ago than the absolute lifetime signs in again. It
     may have been at another browser, so this session is not fresh.
     """
-    user = await _found(state, looping)
+    user = await _found(x, looping)
     if user is None:
         return None
-    x, last = state.x, getattr(user, "last_login", None)
+    last = getattr(user, "last_login", None)
     at = x.now if last is None else min(last.timestamp(), x.now)
-    if at + state.side.engine.limits_for(str(user.pk), {}, False).absolute_lifetime <= x.now:
+    if at + x.side.engine.limits_for(str(user.pk), {}, False).absolute_lifetime <= x.now:
         return None
-    if not await _is_first(request.session, state, looping):
+    if not await _is_first(request.session, x, looping):
         return None
-    if not await _login(state, str(user.pk), authenticated_at=at, fresh=False):
+    if not await _login(x, str(user.pk), authenticated_at=at, fresh=False):
         return None
     assert x.created is not None
-    state.adopted, state.linked = True, x.created.public_id
+    x.adopted, x.linked = True, x.created.public_id
     if looping:
-        await request.session.aset(LINK, state.linked)
+        await request.session.aset(LINK, x.linked)
     else:
-        request.session[LINK] = state.linked
+        request.session[LINK] = x.linked
     return user
 
 
-async def _is_first(session: Any, state: Attached, looping: bool) -> bool:  # Any: SessionBase
+async def _is_first(session: Any, x: Attached, looping: bool) -> bool:  # Any: SessionBase
     """Say whether a session of Django's has not been adopted before; where it lives in a cookie, our store knows."""
     key = session.session_key
     if await session.aexists(key) if looping else session.exists(key):
         return True  # it is on the server, and not linked
     user = await session.aget(SESSION_KEY) if looping else session.get(SESSION_KEY)
     digest = await session.aget(HASH_SESSION_KEY, "") if looping else session.get(HASH_SESSION_KEY, "")
-    engine, x = state.side.engine, state.x
+    engine = x.side.engine
     try:
         engine.check_login(x)
         return await take_once(engine, x, "django", str(user), str(digest))
     except StoreUnavailable:
-        state.unknown, x.verdict = True, Verdict.UNAVAILABLE
+        x.unknown, x.verdict = True, Verdict.UNAVAILABLE
     except SessionError:
         pass  # another site's request, or one that takes no cookie: the next request of our own may
     return False
 
 
-async def _login(state: Attached, subject: str, **given: Any) -> bool:  # Any: arguments of Engine.login
-    x = state.x
+async def _login(x: Attached, subject: str, **given: Any) -> bool:  # Any: arguments of Engine.login
     # Another subject's session may stand in our cookie; Django's session is already this user's, so it stays.
-    clear, x.clear_framework = x.clear_framework, None
+    kept, x.framework = x.framework, None
     try:
-        await state.side.engine.login(x, subject, **given)
+        await x.side.engine.login(x, subject, **given)
     except StoreUnavailable:
-        state.unknown, x.verdict = True, Verdict.UNAVAILABLE
+        x.unknown, x.verdict = True, Verdict.UNAVAILABLE
     except SessionError:
         return False  # another site's request, or too late: whoever it is stays anonymous
     finally:
-        x.clear_framework = clear
-    return not state.unknown
+        x.framework = kept
+    return not x.unknown
 
 
 # --- Django's own login and logout -------------------------------------------------------------------------------------
@@ -251,26 +216,25 @@ def _begin(sender: object, request: Any, user: Any, **_: object) -> None:  # Any
     session = getattr(request, "session", None)
     if session is None or session.get(SESSION_KEY) != user._meta.pk.value_to_string(user):
         return  # an API token or the like: nobody was signed in here
-    state: Attached | None = getattr(request, KEY, None)
-    if state is None:
+    x: Attached | None = getattr(request, KEY, None)
+    if x is None:
         if is_bridged():
             _mark(session)
         return
-    x = state.x
-    clear, x.clear_framework = x.clear_framework, None  # Django has just written its session for this very user
+    kept, x.framework = x.framework, None  # Django has just written its session for this very user
     try:
-        state.side.run(state.side.engine.login(x, str(user.pk)))
+        x.side.run(x.side.engine.login(x, str(user.pk)))
     except BaseException as problem:
         session.flush()  # it must not know a user whose session we refused to begin
         if isinstance(problem, SessionError) and problem.code == "cross_site_login":
             raise PermissionDenied(str(problem)) from problem  # 403, as for a missing CSRF token
         raise
     finally:
-        x.clear_framework = clear
+        x.framework = kept
     assert x.record is not None
-    session[LINK] = state.linked = x.record.public_id
+    session[LINK] = x.linked = x.record.public_id
     session.pop(ONCE, None)
-    state.user, state.settled, state.adopted, state.unknown = user, True, False, False
+    x.user, x.settled, x.adopted, x.unknown = user, True, False, False
 
 
 def _mark(session: Any) -> None:  # Any: SessionBase
@@ -282,8 +246,8 @@ def _mark(session: Any) -> None:  # Any: SessionBase
 
 def _end(sender: object, request: Any, user: Any, **_: object) -> None:  # Any: whatever sends the signal
     """End our session with Django's."""
-    state: Attached | None = getattr(request, KEY, None)
-    if state is None:
+    x: Attached | None = getattr(request, KEY, None)
+    if x is None:
         link = request.session.get(LINK) if hasattr(request, "session") else None
         if link is not None and is_bridged():
             side = current().any_side()
@@ -291,16 +255,15 @@ def _end(sender: object, request: Any, user: Any, **_: object) -> None:  # Any: 
         return
     from django.contrib.auth.models import AnonymousUser
 
-    x = state.x
-    clear, x.clear_framework = x.clear_framework, None  # Django flushes next; other receivers may still want to read
+    kept, x.framework = x.framework, None  # Django flushes next; other receivers may still want to read
     try:
-        state.side.run(state.side.engine.logout(x))
+        x.side.run(x.side.engine.logout(x))
     except BaseException:
         request.session.flush()
         raise
     finally:
-        x.clear_framework = clear
-        state.user, state.settled, state.linked = AnonymousUser(), True, None
+        x.framework = kept
+        x.user, x.settled, x.linked = AnonymousUser(), True, None
 
 
 user_logged_in.connect(_begin, dispatch_uid="session_middleware.begin")
@@ -310,14 +273,14 @@ user_logged_out.connect(_end, dispatch_uid="session_middleware.end")
 # --- at the response ----------------------------------------------------------------------------------------------------
 
 
-async def relink(request: HttpRequest, state: Attached) -> None:
+async def relink(request: HttpRequest, x: Attached) -> None:
     """Let Django's session follow ours to the new id that a step-up or a second login gave it (L12)."""
-    x, session = state.x, request.session
-    if x.created is None or session.session_key is None or state.linked == x.created.public_id:
+    session = request.session
+    if x.created is None or session.session_key is None or x.linked == x.created.public_id:
         return
     looping = on_loop()
     link = await session.aget(LINK) if looping else session.get(LINK)
-    if link is None or link not in (state.linked, x.presented.public_id if x.presented is not None else None):
+    if link is None or link not in (x.linked, x.presented.public_id if x.presented is not None else None):
         return
     if looping:
         await session.aset(LINK, x.created.public_id)
@@ -334,8 +297,3 @@ def is_denial(request: HttpRequest, response: HttpResponseBase) -> bool:
         return False
     back = parse_qs(urlsplit(location).query).get(REDIRECT_FIELD_NAME, [])
     return any(target.endswith(request.get_full_path()) for target in back)
-
-
-def flush(session: Any) -> Any:  # Any: SessionBase; an awaitable on a loop, else None
-    """Clear Django's session, in the way that the place allows (L26)."""
-    return session.aflush() if on_loop() else session.flush()

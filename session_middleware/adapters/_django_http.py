@@ -1,4 +1,4 @@
-"""Django's requests as facts, its views as rules, and its responses as places for headers and cookies of ours."""
+"""Django's views as rules, and its responses as places for headers and cookies of ours."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import replace
 from http.cookies import Morsel
 from types import FunctionType
 from typing import Any
-from urllib.parse import quote
 
 from django.conf import settings as conf
 from django.http import HttpRequest, HttpResponse
@@ -18,69 +17,7 @@ from session_middleware.core.cookies import sent_beside
 from session_middleware.core.exchange import NO_RULES, RouteRules, rules_of
 from session_middleware.core.refusal import Reply
 
-__all__ = ["DjangoFacts", "body_reader", "cookie", "finish", "response_of", "rules_for"]
-
-
-class DjangoFacts:
-    """RequestFacts of a Django request. It holds no reference to the request, so that no cycle outlives the response."""
-
-    __slots__ = ("_meta", "_scope", "cookies", "method", "path")
-
-    websocket = False
-
-    def __init__(self, request: HttpRequest) -> None:
-        meta: dict[str, Any] = request.META
-        self._meta = meta
-        # Each is asked for on every request, so that a property would cost more than it saves.
-        self.method: str = request.method or "GET"
-        self.path: str = request.path_info or "/"
-        self._scope: dict[str, Any] | None = request.__dict__.get("scope")
-        cookies: str = meta.get("HTTP_COOKIE", "")
-        if "," in cookies and self._scope is not None:
-            # Django joins header lines by commas; HTTP/2 may split cookies over lines (RFC 9113 §8.2.3).
-            lines = [value.decode("latin-1") for name, value in self._scope["headers"] if name == b"cookie"]
-            cookies = "; ".join(line for line in lines if line)
-        self.cookies = cookies
-
-    @property
-    def mount(self) -> str:
-        return str(self._meta.get("SCRIPT_NAME", "")).rstrip("/")
-
-    @property
-    def target(self) -> str:
-        whole = (self.mount + self.path).encode("utf-8", "surrogatepass")
-        path, query = quote(whole, safe="/:;,@&=+$!*'()~"), self._meta.get("QUERY_STRING", "")
-        return f"{path}?{query}" if query else path
-
-    @property
-    def scheme(self) -> str:
-        trusted = conf.SECURE_PROXY_SSL_HEADER
-        if trusted:
-            said = self._meta.get(trusted[0])
-            if said is not None:
-                return "https" if said.split(",", 1)[0].strip() == trusted[1] else "http"
-        if self._scope is not None:
-            return str(self._scope.get("scheme") or "http")
-        return str(self._meta.get("wsgi.url_scheme", "http"))
-
-    @property
-    def host(self) -> str:
-        if conf.USE_X_FORWARDED_HOST and "HTTP_X_FORWARDED_HOST" in self._meta:
-            return str(self._meta["HTTP_X_FORWARDED_HOST"])
-        return str(self._meta.get("HTTP_HOST", ""))
-
-    @property
-    def client(self) -> str | None:
-        return self._meta.get("REMOTE_ADDR") or None
-
-    def header(self, name: str) -> str | None:
-        key = name.upper().replace("-", "_")
-        value: str | None = self._meta.get(key if key in _BARE else "HTTP_" + key)
-        return value
-
-
-#: Request headers that CGI, and so Django, keeps under their own names.
-_BARE = frozenset({"CONTENT_TYPE", "CONTENT_LENGTH"})
+__all__ = ["body_reader", "cookie", "finish", "plain", "response_of", "rules_for", "says"]
 
 
 def body_reader(request: HttpRequest) -> Callable[[int], Any]:
@@ -102,7 +39,7 @@ def body_reader(request: HttpRequest) -> Callable[[int], Any]:
 
 #: Rules by view and, for class-based views, method; they stand in the URLconf for as long as the process runs.
 _known: dict[tuple[object, str | None, bool], RouteRules] = {}
-_plain: dict[bool, dict[object, RouteRules]] = {False: {}, True: {}}  # of functions, by whether logins are bridged
+plain: dict[bool, dict[object, RouteRules]] = {False: {}, True: {}}  # of functions, by whether logins are bridged
 _OPEN = RouteRules(policy="exempt")
 
 
@@ -112,10 +49,6 @@ def rules_for(view: Any, request: HttpRequest, *, bridged: bool) -> RouteRules: 
     On class-based views the one nearer to what runs wins: class, then `dispatch` and decorators around `as_view()`, then
     the method. Django's own `login_not_required` opens a view where its login is bridged (L21).
     """
-    if view.__class__ is FunctionType:
-        known = _plain[bridged].get(view)
-        if known is not None:
-            return known
     holder = getattr(view, "view_class", None) or getattr(view, "cls", None)  # `cls`: view sets of REST framework
     key = (view, None if holder is None else request.method, bridged)
     try:
@@ -128,11 +61,11 @@ def rules_for(view: Any, request: HttpRequest, *, bridged: bool) -> RouteRules: 
             return _static_rules(view, request)
         if len(_known) > 4096:  # only tests make ever new URLconfs
             _known.clear()
-            for plain in _plain.values():
-                plain.clear()
+            for of_functions in plain.values():
+                of_functions.clear()
         _known[key] = rules
         if holder is None and view.__class__ is FunctionType:
-            _plain[bridged][view] = rules
+            plain[bridged][view] = rules
     return rules
 
 
@@ -216,7 +149,14 @@ def cookie(response: HttpResponseBase, line: str) -> None:
     response.cookies[morsel.key] = morsel
 
 
-_PRIVATE = ("Cache-Control", PRIVATE)
+def says(vary: str) -> tuple[dict[str, tuple[str, str]], dict[str, tuple[str, str]]]:
+    """Return what L18 adds to a response that says nothing of caches, by whether the route is protected.
+
+    In the form in which Django keeps headers: setting one the public way checks its encoding for about 3 us, and these are
+    constants of ours.
+    """
+    optional = {"vary": ("Vary", vary)}
+    return optional, {**optional, "cache-control": ("Cache-Control", PRIVATE)}
 
 
 def finish(response: HttpResponseBase, *, vary: str, protected: bool, cookies: Sequence[str] = ()) -> None:
@@ -224,13 +164,12 @@ def finish(response: HttpResponseBase, *, vary: str, protected: bool, cookies: S
     if not vary:
         return
     headers = response.headers
-    # Setting a header the public way checks its encoding for about 3 us; these two are constants of ours.
     store = headers._store
     if not cookies and "cache-control" not in store:
         standing = store.get("vary")
-        store["vary"] = ("Vary", vary if standing is None else merge_vary(standing[1], *vary.split(", ")))
         if protected:
-            store["cache-control"] = _PRIVATE
+            store["cache-control"] = ("Cache-Control", PRIVATE)
+        store["vary"] = ("Vary", vary if standing is None else merge_vary(standing[1], *vary.split(", ")))
         return
     cookies = sent_beside(cookies, response.cookies)
     held = [(name, headers[name]) for name in ("Vary", "Cache-Control") if name in headers]

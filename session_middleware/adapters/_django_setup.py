@@ -23,6 +23,7 @@ from django.shortcuts import resolve_url
 from django.utils.functional import Promise
 from django.utils.module_loading import import_string
 
+from session_middleware.adapters._django_http import says
 from session_middleware.adapters.attach import attach, default_store
 from session_middleware.authorities.base import Authority
 from session_middleware.core.exchange import RequestFacts
@@ -52,15 +53,21 @@ class Side:
 
     Attributes:
         run: how blocking code runs one of the engine's coroutines.
+        prefix: of the paths that are ours to answer.
+        clock: the engine's.
+        says: what a quiet request adds to the headers of its response, by whether the route is protected (L18).
     """
 
-    __slots__ = ("endpoints", "engine", "run", "watching")
+    __slots__ = ("clock", "endpoints", "engine", "prefix", "run", "says", "watching")
 
     def __init__(self, engine: Engine, run: Callable[[Coroutine[Any, Any, Any]], Any]) -> None:
         self.engine = engine
         self.endpoints = Endpoints(engine)
         self.watching = Watching(engine)
         self.run = run
+        self.prefix = self.endpoints.prefix
+        self.clock = engine.clock
+        self.says = says(engine.vary_on)
 
 
 async def _awaited(waiting: Awaitable[T]) -> T:

@@ -21,8 +21,8 @@ the user is loaded before the view, as there is no later place that could wait f
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from functools import partial
-from typing import Any
+from types import FunctionType
+from typing import Any, Final
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.core.exceptions import ImproperlyConfigured
@@ -31,8 +31,8 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
 from session_middleware.adapters import _django_auth as auth
-from session_middleware.adapters._django_auth import KEY, Attached
-from session_middleware.adapters._django_http import DjangoFacts, body_reader, finish, response_of, rules_for
+from session_middleware.adapters._django_exchange import KEY, Attached, joined
+from session_middleware.adapters._django_http import body_reader, finish, plain, response_of, rules_for
 from session_middleware.adapters._django_open import events, hold
 from session_middleware.adapters._django_setup import Side, current, positions
 from session_middleware.core.exchange import RouteRules
@@ -41,12 +41,15 @@ from session_middleware.core.refusal import Reply
 from session_middleware.errors import SessionError, SessionNotAttached, StoreUnavailable
 from session_middleware.event_stream import EventStream
 from session_middleware.runtime import on_loop
-from session_middleware.session import AsyncSession, AsyncSessions, Session, Sessions
+from session_middleware.session import AsyncSession, AsyncSessions, Session, Sessions, async_session
 
 __all__ = ["SessionLifetimeMiddleware", "asession_from", "asessions", "safe_return_to", "session_from", "sessions"]
 
 Answer = HttpResponseBase | Awaitable[HttpResponseBase]
 View = Callable[..., Any]  # Any: what a view answers
+
+#: Makes an object of a class, without its `__init__`.
+new: Final = object.__new__
 
 
 class SessionLifetimeMiddleware:
@@ -71,14 +74,16 @@ class SessionLifetimeMiddleware:
                     "SessionLifetimeMiddleware stands before AuthenticationMiddleware in MIDDLEWARE, so request.user "
                     "would be signed in whatever it says. Put it directly after."
                 )
+        self._plain = plain[self._bridged]
         self._asynchronous = iscoroutinefunction(get_response)
+        self._side: Side | None = None
         self.process_view: Callable[..., Any]
         if self._asynchronous:
             markcoroutinefunction(self)
             self.process_view = self._ajudge  # a plain one would cost a thread on each request
         else:
             if not self._setup.is_asynchronous:
-                _ = self._setup.blocking  # an impossible combination is a fault of start-up, not of the first request
+                self._side = self._setup.blocking  # an impossible combination is a fault of start-up, not of a request
             self.process_view = self._judge
 
     # --- the request ---------------------------------------------------------------------------------------------
@@ -88,137 +93,151 @@ class SessionLifetimeMiddleware:
         if self._asynchronous:
             return self._acall(request)
         # Under ASGI too, where a middleware inside ours is blocking; then there is a loop, and the views may be async.
-        state = self._attach(request, self._setup.looping if "scope" in request.__dict__ else self._setup.blocking)
-        x, side = state.x, state.side
-        if side.endpoints.owns(x.facts.path):
+        scope = getattr(request, "scope", None)
+        side = (self._side or self._setup.blocking) if scope is None else self._setup.looping
+        x = self._attach(request, side, scope)
+        if x.path.startswith(side.prefix):
             reply = side.run(side.endpoints.answer(x, body_reader(request)))
-            ours: HttpResponseBase = side.run(self._replied(state, reply))
+            ours: HttpResponseBase = side.run(self._replied(x, reply))
             return ours
         try:
             response: HttpResponseBase = self.get_response(request)
         except BaseException:  # under DEBUG_PROPAGATE_EXCEPTIONS; else Django has made it a response
             side.run(side.engine.abandon(x))
             raise
-        if x.judged and not state.unknown and side.engine.is_settled(x):
-            x.closed = True
-            finish(response, vary=side.engine.vary(x), protected=x.protected)
-            if response.streaming:
-                hold(response, side.engine, x, side.watching, side.run)
-            return response
-        finished: HttpResponseBase = side.run(self._finish(request, state, response))
+        if x.judged and not x.unknown and (x.quiet or side.engine.is_settled(x)):
+            return self._leave(response, x, side)
+        finished: HttpResponseBase = side.run(self._finish(request, x, response))
         return finished
 
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
-        state = self._attach(request, self._setup.looping)
-        x, side = state.x, state.side
-        if side.endpoints.owns(x.facts.path):
+        side = self._setup.looping
+        x = self._attach(request, side, getattr(request, "scope", None))
+        if x.path.startswith(side.prefix):
             reply = await side.endpoints.answer(x, body_reader(request))
-            return await self._replied(state, reply)
+            return await self._replied(x, reply)
         try:
             response: HttpResponseBase = await self.get_response(request)
         except BaseException:  # the client went away, or DEBUG_PROPAGATE_EXCEPTIONS
             await side.engine.abandon(x)
             raise
-        if x.judged and not state.unknown and side.engine.is_settled(x):
-            x.closed = True
-            finish(response, vary=side.engine.vary(x), protected=x.protected)
-            if response.streaming:
-                hold(response, side.engine, x, side.watching, side.run)
-            return response
-        return await self._finish(request, state, response)
+        if x.judged and not x.unknown and (x.quiet or side.engine.is_settled(x)):
+            return self._leave(response, x, side)
+        return await self._finish(request, x, response)
 
-    def _attach(self, request: HttpRequest, side: Side) -> Attached:
-        x = side.engine.begin(DjangoFacts(request))
-        state = Attached(side, x)
-        kept = request.__dict__
-        kept[KEY] = state
-        if "session" in kept:
-            x.clear_framework = partial(auth.flush, kept["session"])
+    def _attach(self, request: HttpRequest, side: Side, scope: dict[str, Any] | None) -> Attached:
+        """Begin. What counts here, and until the view, is how many instructions the interpreter has to read (measured)."""
+        x = new(Attached)
+        x.side = side
+        x.meta = meta = request.META
+        x.method = request.method or "GET"
+        x.path = request.path_info or "/"
+        x.shown = cookies = meta.get("HTTP_COOKIE", "")
+        if scope is not None:
+            x.scheme_said = scope.get("scheme") or "http"
+            if "," in cookies:
+                x.shown = joined(scope)
+        x.now = side.clock()
+        x.authenticated = x.judged = False
+        x.framework = getattr(request, "session", None)
+        request._session_lifetime = x  # type: ignore[attr-defined]  # KEY
         if self._bridged:
-            auth.attach(request, state)
-        return state
+            auth.attach(request, x)
+        return x
+
+    def _leave(self, response: HttpResponseBase, x: Attached, side: Side) -> HttpResponseBase:
+        """Finish a response to which nothing is to be added but what L18 asks for."""
+        x.closed = True
+        store = response.headers._store
+        if not x.quiet or "vary" in store or "cache-control" in store:
+            finish(response, vary=side.engine.vary(x), protected=x.protected)
+        else:
+            store.update(side.says[x.protected])
+        if response.streaming:
+            hold(response, side.engine, x, side.watching, side.run)
+        return response
 
     # --- the view --------------------------------------------------------------------------------------------------
 
     def _judge(self, request: HttpRequest, view: View, args: object, kwargs: object) -> HttpResponse | None:
-        state: Attached = request.__dict__[KEY]
-        rules = rules_for(view, request, bridged=self._bridged)
-        if self._is_admitted(request, state, rules):
+        x: Attached = request._session_lifetime  # type: ignore[attr-defined]  # KEY
+        rules = self._plain.get(view) if view.__class__ is FunctionType else None
+        if rules is None:
+            rules = rules_for(view, request, bridged=self._bridged)
+        if not self._bridged and request.method != "OPTIONS" and x.side.engine.open_quietly(x, rules):
             return None
-        refused: HttpResponse | None = state.side.run(self._open(request, state, rules))
+        refused: HttpResponse | None = x.side.run(self._open(request, x, rules))
         return refused
 
     async def _ajudge(self, request: HttpRequest, view: View, args: object, kwargs: object) -> HttpResponse | None:
-        state: Attached = request.__dict__[KEY]
-        rules = rules_for(view, request, bridged=self._bridged)
-        if self._is_admitted(request, state, rules):
+        x: Attached = request._session_lifetime  # type: ignore[attr-defined]  # KEY
+        rules = self._plain.get(view) if view.__class__ is FunctionType else None
+        if rules is None:
+            rules = rules_for(view, request, bridged=self._bridged)
+        if not self._bridged and request.method != "OPTIONS" and x.side.engine.open_quietly(x, rules):
             return None
-        return await self._open(request, state, rules)
-
-    def _is_admitted(self, request: HttpRequest, state: Attached, rules: RouteRules) -> bool:
-        """Let a request in for which nothing is due; False: ask `_open`. This is the hot path."""
-        return not self._bridged and request.method != "OPTIONS" and state.side.engine.open_quietly(state.x, rules)
+        return await self._open(request, x, rules)
 
     async def _open(
-        self, request: HttpRequest, state: Attached, rules: RouteRules | None, *, runs_view: bool = True
+        self, request: HttpRequest, x: Attached, rules: RouteRules | None, *, runs_view: bool = True
     ) -> HttpResponse | None:
         """Judge a request to a view with these rules; a response means that the view must not run."""
-        engine, x = state.side.engine, state.x
+        engine = x.side.engine
         if self._bridged:
             policy = (rules.policy if rules is not None else None) or engine.default_policy
             # Who is signed in depends on Django's user too. Optional views in blocking code find out when they ask.
             early = policy == "required" or (self._asynchronous and policy == "optional")
-            if early and not engine.is_exempt(x.facts, runs_view=runs_view):
-                await auth.settle(request, state)
+            if early and not engine.is_exempt(x, runs_view=runs_view):
+                await auth.settle(request, x)
         refusal = await engine.open(x, rules, runs_view=runs_view)
-        return None if refusal is None else response_of(engine.render(x, refusal), x.facts.method)
+        return None if refusal is None else response_of(engine.render(x, refusal), x.method)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """Note that the view raised (L25); a store that was down is a 503, not the app's 500 (L17)."""
-        state: Attached = request.__dict__[KEY]
-        state.failed = True
+        x: Attached = request.__dict__[KEY]
+        x.failed = True
         if not isinstance(exception, SessionError):
             return None
-        reply = state.side.run(state.side.engine.answer(state.x, exception))
-        return None if reply is None else response_of(reply, state.x.facts.method)
+        reply = x.side.run(x.side.engine.answer(x, exception))
+        return None if reply is None else response_of(reply, x.method)
 
     # --- the response ----------------------------------------------------------------------------------------------
 
-    async def _finish(self, request: HttpRequest, state: Attached, response: HttpResponseBase) -> HttpResponseBase:
-        engine, x = state.side.engine, state.x
+    async def _finish(self, request: HttpRequest, x: Attached, response: HttpResponseBase) -> HttpResponseBase:
+        engine = x.side.engine
         if not x.judged:
             # Answered without our having seen the view: a 404, or another middleware. The strictest rule holds (L21).
             match = request.resolver_match
             rules = None if match is None else rules_for(match.func, request, bridged=self._bridged)
-            refused = await self._open(request, state, rules, runs_view=False)
+            refused = await self._open(request, x, rules, runs_view=False)
             if refused is not None:
                 response = _instead(response, refused)
-        if state.unknown and auth.is_denial(request, response):
-            response = _instead(response, response_of(engine.unavailable(x), x.facts.method))
-        if state.failed and x.created is not None and not state.adopted:
+        if x.unknown and auth.is_denial(request, response):
+            response = _instead(response, response_of(engine.unavailable(x), x.method))
+        if x.failed and x.created is not None and not x.adopted:
             await engine.abandon(x)
         try:
             cookies = await engine.close(x)
             if self._bridged:
-                await auth.relink(request, state)
+                await auth.relink(request, x)
         except StoreUnavailable:
             cookies = []
-            response = _instead(response, response_of(engine.unavailable(x), x.facts.method))
+            response = _instead(response, response_of(engine.unavailable(x), x.method))
         finish(response, vary=engine.vary(x), protected=x.protected, cookies=cookies)
         if response.streaming:
-            hold(response, engine, x, state.side.watching, state.side.run)
+            hold(response, engine, x, x.side.watching, x.side.run)
         return response
 
-    async def _replied(self, state: Attached, reply: Reply) -> HttpResponseBase:
+    async def _replied(self, x: Attached, reply: Reply) -> HttpResponseBase:
         """Answer with a reply of ours."""
-        engine, x = state.side.engine, state.x
+        engine = x.side.engine
         if isinstance(reply, EventStream):
-            return await events(engine, x, reply, state.side.watching, state.side.run)
+            return await events(engine, x, reply, x.side.watching, x.side.run)
         try:
             cookies = await engine.close(x)
         except StoreUnavailable:
             cookies, reply = [], engine.unavailable(x)
-        response = response_of(reply, x.facts.method)
+        response = response_of(reply, x.method)
         finish(response, vary=engine.vary(x), protected=False, cookies=cookies)
         return response
 
@@ -231,9 +250,9 @@ def _instead(response: HttpResponseBase, other: HttpResponse) -> HttpResponse:
 
 def _note_failure(*, request: Any = None, **_: object) -> None:  # Any: HttpRequest | None
     """Note that something raised which is no view: a middleware inside ours, a template."""
-    state: Attached | None = getattr(request, KEY, None)
-    if state is not None:
-        state.failed = True
+    x: Attached | None = getattr(request, KEY, None)
+    if x is not None:
+        x.failed = True
 
 
 got_request_exception.connect(_note_failure, dispatch_uid="session_middleware.failed")
@@ -242,15 +261,19 @@ got_request_exception.connect(_note_failure, dispatch_uid="session_middleware.fa
 # --- what a view calls -------------------------------------------------------------------------------------------------
 
 
+def _not_attached() -> SessionNotAttached:
+    return SessionNotAttached(
+        "This request did not pass through SessionLifetimeMiddleware. Add "
+        "'session_middleware.adapters.django.SessionLifetimeMiddleware' to MIDDLEWARE; code that runs in a "
+        "middleware must stand after it."
+    )
+
+
 def _attached(request: HttpRequest) -> Attached:
-    state: Attached | None = getattr(request, KEY, None)
-    if state is None:
-        raise SessionNotAttached(
-            "This request did not pass through SessionLifetimeMiddleware. Add "
-            "'session_middleware.adapters.django.SessionLifetimeMiddleware' to MIDDLEWARE; code that runs in a "
-            "middleware must stand after it."
-        )
-    return state
+    x: Attached | None = getattr(request, KEY, None)
+    if x is None:
+        raise _not_attached()
+    return x
 
 
 def session_from(request: HttpRequest) -> Session:
@@ -259,18 +282,16 @@ def session_from(request: HttpRequest) -> Session:
     Raises:
         SessionNotAttached: the request did not pass through the middleware, or this is asynchronous code.
     """
-    state = _attached(request)
+    x = _attached(request)
     if on_loop():
         raise SessionNotAttached(
             "session_from(request) blocks, and this is asynchronous code: write asession_from(request) here, and await "
             "what it can do."
         )
-    if state.find_user is not None and not state.settled:
-        state.side.run(auth.settle(request, state))
-    session = state.session
-    if not isinstance(session, Session):
-        session = state.session = Session(state.side.engine, state.x, state.side.run)
-    return session
+    side = x.side
+    if x.find_user is not None and not x.settled:
+        side.run(auth.settle(request, x))
+    return Session(side.engine, x, side.run)
 
 
 def asession_from(request: HttpRequest) -> AsyncSession:
@@ -281,17 +302,16 @@ def asession_from(request: HttpRequest) -> AsyncSession:
     Raises:
         SessionNotAttached: the request did not pass through the middleware, or this is blocking code.
     """
-    state = _attached(request)
+    x = _attached(request)
     if not on_loop():
         raise SessionNotAttached(
             "asession_from(request) must be awaited, and this is blocking code: write session_from(request) here."
         )
-    session = state.session
-    if not isinstance(session, AsyncSession):
-        kind = _Bridged if state.find_user is not None else AsyncSession
-        session = state.session = kind(state.side.engine, state.x)
-        if isinstance(session, _Bridged):
-            session._request = request
+    engine = x.side.engine
+    if x.find_user is None:
+        return async_session(engine, x)
+    session = _Bridged(engine, x)
+    session._request = request
     return session
 
 
