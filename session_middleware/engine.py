@@ -16,7 +16,7 @@ from session_middleware.authorities.base import Alive, Attached, Authority
 from session_middleware.authorities.local import LocalAuthority
 from session_middleware.authorities.routes import Serves
 from session_middleware.core import lifetime
-from session_middleware.core.credentials import NEVER, UNKNOWN, Credentials, Known
+from session_middleware.core.credentials import NEVER, Credentials, Known
 from session_middleware.core.exchange import NO_RULES, Exchange, RequestFacts, RouteRules, is_activity
 from session_middleware.core.jwt import JwtKey, JwtKeys
 from session_middleware.core.lifetime import Verdict
@@ -28,6 +28,7 @@ from session_middleware.errors import SettingsError, StoreUnavailable
 from session_middleware.events import Hook
 from session_middleware.issuer import Issuer
 from session_middleware.reach import Reach
+from session_middleware.recognising import Recogniser
 from session_middleware.responding import Responding
 from session_middleware.runtime import Runtime, ThreadRuntime
 from session_middleware.settings import DEFAULT_LOGIN_URL, Limits, Settings
@@ -42,11 +43,6 @@ _CLIMBS = re.compile(r"(?:^|[/\\])\.\.(?:[/\\;]|$)")
 
 #: Looking a member up on its enum takes Python 3.11 a tenth of a microsecond, and the hot path asks often.
 _ACTIVE = Verdict.ACTIVE
-
-
-def _never(record: SessionRecord) -> bool:
-    """Stand for the `holds` of a store that has none."""
-    return False
 
 
 class Engine(Responding):
@@ -135,9 +131,6 @@ class Engine(Responding):
         #: Whether people sign in at the authority's own route rather than at a page of the app's.
         self.signs_in = settings.login_url == DEFAULT_LOGIN_URL and any(r.path == "login" for r in self.provider_routes)
         self._adoption_key = derive(raw_keys[0], "adoption")
-        # The quiet path knows sessions by their Cookie header alone.
-        by_cookies = not self._header_transport and not self.vouching.reads_headers
-        self._holds = store.holds if isinstance(store, Recognises) and by_cookies else _never
         self._tokens = TokenKeys(raw_keys, settings.token_cookie)
         self._jwts = JwtKeys(settings.jwt_keys or [JwtKey.hs256(derive(key, "session jwt")) for key in raw_keys])
         subject_key = settings.jwt_subject_key or raw_keys[0]
@@ -159,6 +152,11 @@ class Engine(Responding):
             retention=settings.timing.ended_retention,
             announce=lambda name, detail: self.announce(name, self.clock(), detail=detail),
         )
+
+        # The quiet path knows sessions by their Cookie header alone.
+        by_cookies = not self._header_transport and not self.vouching.reads_headers
+        holds = store.holds if isinstance(store, Recognises) and by_cookies else None
+        self.recogniser = Recogniser(self.credentials.remembered, holds, self.reach)
 
     # --- a request ---------------------------------------------------------------------------------------------
 
@@ -255,32 +253,11 @@ class Engine(Responding):
         return not page.netloc and bool(page.path) and not here.startswith("//") and page.path == on_this_host(here)
 
     def quiet(self, x: Exchange) -> bool:
-        """Recognise a request for which no rule would answer otherwise than last time; False means: ask them all.
-
-        This is the hot path. It must agree with `authenticate` and with every `due` rule: the quiet instants come from
-        `lifetime.quiet_until`, and a test compares the two paths.
-        """
-        known = self.credentials.remembered.get(x.shown, UNKNOWN)
-        record, deadlines, configured, since, until = known.quiet
-        now, reach = x.now, self.reach
-        if now >= until or now < since or reach.down_since is not None or reach.unended:
-            return False
-        try:
-            if not self._holds(record):
-                return False
-        except Exception:
-            return False  # the general path meets the same fault and says so
-        x.authenticated = x.quiet = True
-        x.verdict = _ACTIVE
-        x.known = known
-        x.record = record
-        x.presented = known.presented
-        x.deadlines = deadlines
-        x.configured = configured
-        return True
+        """Recognise a request for which no rule would answer otherwise than last time; False means: ask them all."""
+        return self.recogniser.quiet(x)
 
     def _is_as_before(self, x: Exchange, known: Known, record: SessionRecord | None) -> bool:
-        """Do what `quiet` does once a store that has no `holds` has answered with the very record it knows."""
+        """Do what the recogniser does once a store that has no `holds` has answered with the very record it knows."""
         quiet, reach = known.quiet, self.reach
         if record is not quiet[0] or not quiet[3] <= x.now < quiet[4] or not reach.is_well:
             return False

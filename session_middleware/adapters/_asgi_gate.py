@@ -38,6 +38,7 @@ class Gate:
         self.names_user = names_user  # in scope["user"] and scope["auth"], where Starlette looks
         self.prefix = self.endpoints.prefix
         self.clock = engine.clock
+        self.recognises = engine.recogniser.quiet
         #: For each function that serves as an endpoint: its rules, and whether a session is required there. Only functions
         #: at which recognising a session is all there is to judge; filled as they are first asked for.
         self.ways: dict[FunctionType, tuple[RouteRules, bool]] = {}

@@ -167,5 +167,6 @@ class Credentials:
         remembered = self.remembered
         if len(remembered) >= REMEMBERED:
             # Dicts keep insertion order: this drops the older half, without a write on each hit as an LRU needs.
-            self.remembered = dict(list(remembered.items())[REMEMBERED // 2 :])
-        self.remembered[name] = known
+            for old in list(remembered)[: REMEMBERED // 2]:
+                remembered.pop(old, None)  # another thread may be at it, too
+        remembered[name] = known
