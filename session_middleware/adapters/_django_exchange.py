@@ -38,17 +38,18 @@ class Attached(Exchange):
         linked: the public id that Django's session is known to carry.
         adopted: the session of ours was begun by this middleware, not by the view.
         given: what we put into request.user, until that is settled.
-        find_user: what AuthenticationMiddleware put into request.user.
+        find_user: what AuthenticationMiddleware put into request.user, None where logins are not bridged.
         find_auser: what it put into request.auser.
     """
 
-    __slots__ = ("framework", "meta", "method", "path", "side")
+    __slots__ = ("find_user", "framework", "meta", "method", "path", "side")
 
     side: Side
     meta: dict[str, Any]  # Any: a WSGI environ, under ASGI what Django makes of it
     method: str
     path: str
     framework: Any  # SessionBase | None
+    find_user: Any  # SimpleLazyObject | None
 
     # Found on the class: most requests change none of them.
     failed = False
@@ -58,7 +59,6 @@ class Attached(Exchange):
     linked: str | None = None
     user: Any = None  # AbstractBaseUser | AnonymousUser
     given: Any = None
-    find_user: Any = None
     find_auser: Any = None
     scheme_said: str | None = None  # by the server, where that is not in META
 
