@@ -21,7 +21,6 @@ the user is loaded before the view, as there is no later place that could wait f
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from types import FunctionType
 from typing import Any, Final
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
@@ -167,22 +166,34 @@ class SessionLifetimeMiddleware:
 
     def _judge(self, request: HttpRequest, view: View, args: object, kwargs: object) -> HttpResponse | None:
         x: Attached = request._session_lifetime  # type: ignore[attr-defined]  # KEY
-        rules = self._plain.get(view) if view.__class__ is FunctionType else None
-        if rules is None:
-            rules = rules_for(view, request, bridged=self._bridged)
-        if not self._bridged and request.method != "OPTIONS" and x.side.engine.open_quietly(x, rules):
+        rules = self._rules_of(view, request)
+        if (
+            request.method != "OPTIONS"
+            and x.side.engine.open_quietly(x, rules)
+            # Who may come in depends on Django's user too. Elsewhere blocking code finds out who that is when it asks.
+            and not (self._bridged and x.protected)
+        ):
             return None
         refused: HttpResponse | None = x.side.run(self._open(request, x, rules))
         return refused
 
     async def _ajudge(self, request: HttpRequest, view: View, args: object, kwargs: object) -> HttpResponse | None:
         x: Attached = request._session_lifetime  # type: ignore[attr-defined]  # KEY
-        rules = self._plain.get(view) if view.__class__ is FunctionType else None
-        if rules is None:
-            rules = rules_for(view, request, bridged=self._bridged)
-        if not self._bridged and request.method != "OPTIONS" and x.side.engine.open_quietly(x, rules):
-            return None
+        rules = self._rules_of(view, request)
+        if request.method != "OPTIONS" and x.side.engine.open_quietly(x, rules):
+            if not self._bridged:
+                return None
+            await auth.settle(request, x)
+            if x.is_active:  # else Django no longer accepts this user
+                return None
         return await self._open(request, x, rules)
+
+    def _rules_of(self, view: View, request: HttpRequest) -> RouteRules:
+        try:
+            known = self._plain.get(view)
+        except TypeError:  # a view without a hash
+            known = None
+        return known or rules_for(view, request, bridged=self._bridged)
 
     async def _open(
         self, request: HttpRequest, x: Attached, rules: RouteRules | None, *, runs_view: bool = True
