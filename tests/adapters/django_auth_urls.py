@@ -73,6 +73,11 @@ async def awho(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"user": user.get_username(), "subject": asession_from(request).subject})
 
 
+@session_required
+async def aours(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(f"hello {asession_from(request).subject}")
+
+
 async def alogin_view(request: HttpRequest) -> HttpResponse:
     user = await aauthenticate(request, username=request.POST["username"], password=request.POST["password"])
     await alogin(request, user)
@@ -105,6 +110,7 @@ urlpatterns = [
     path("step-up", step_up),
     path("page", Page.as_view()),
     path("awho", awho),
+    path("aours", aours),
     path("alogin", alogin_view),
     path("alogout", alogout_view),
     path("apassword", apassword),

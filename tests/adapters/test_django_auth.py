@@ -280,6 +280,16 @@ class TestTheUserChanges(Bridged):
         assert two.get("/ours").status_code == 401
         assert sessions().list(str(self.alice.pk)) == []
 
+    def test_a_deactivated_user_is_out_where_nothing_else_was_due(self) -> None:
+        """A request that is recognised at once still asks Django who it is, before a view that requires a session."""
+        client = self.sign_in()
+        self.clock.advance(seconds=1)
+        for _ in range(2):  # the first is recorded, nothing is due for the second
+            assert client.get("/ours").status_code == 200
+        User.objects.filter(pk=self.alice.pk).update(is_active=False)
+        assert client.get("/ours").status_code == 401
+        assert sessions().list(str(self.alice.pk)) == []
+
     def test_a_deleted_user_is_out(self) -> None:
         """There is nobody left to be signed in."""
         client = self.sign_in("bob", "builder")
@@ -407,6 +417,17 @@ class TestAsynchronously(Bridged):
         del client.cookies[TOKEN]
         assert (await client.get("/awho")).json()["user"] == ""
         assert (await client.get("/who")).json()["user"] == ""
+
+    async def test_a_deactivated_user_is_out(self) -> None:
+        """At the next request, though it is recognised at once: the view that requires a session is not run."""
+        client = AsyncClient()
+        await client.post("/alogin", {"username": "alice", "password": "wonderland"})
+        self.clock.advance(seconds=1)
+        for _ in range(2):  # the first is recorded, nothing is due for the second
+            assert (await client.get("/aours")).status_code == 200
+        await User.objects.filter(pk=self.alice.pk).aupdate(is_active=False)
+        assert (await client.get("/aours")).status_code == 401
+        assert await asessions().list(str(self.alice.pk)) == []
 
     def test_asynchronous_views_under_wsgi(self) -> None:
         """They run on a loop of their own there."""
