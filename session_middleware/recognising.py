@@ -53,8 +53,9 @@ class Recogniser:
         now, reach = x.now, self._reach
         if now >= until or now < since or reach.down_since is not None or reach.unended:
             return False
+        holds = self._holds
         try:
-            if not self._holds(record):
+            if not holds(record):
                 return False
         except Exception:
             return False  # the general path meets the same fault and says so

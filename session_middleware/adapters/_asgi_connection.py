@@ -135,10 +135,12 @@ class Connection(Exchange):
     def send(self, message: Message) -> Awaitable[None]:
         """Send a message of the app's to the server."""
         # A plain function: a coroutine for each message would cost more than what is done here (measured).
+        send = self.server_send
         if self.started:
             if "more_body" in message and message["more_body"] and self.open is None:
                 self._stays_open(OpenStream)
-            return self.server_send(message)
+                send = self.server_send
+            return send(message)
         if not self.quiet or message["type"] != "http.response.start":
             instead = self._unsettled(message)
             if instead is not None:
@@ -146,11 +148,13 @@ class Connection(Exchange):
         self.started = self.closed = True
         self._head = message
         headers = message.get("headers", ())
-        if _SAYS_NOTHING(dict(headers)):  # names are in lower case (ASGI, HTTP connection scope)
-            message["headers"] = [*headers, *self.gate.says[self.protected]]  # a new list: the old one is the app's own
+        for name, _ in headers:
+            if name in _CACHING:  # names are in lower case (ASGI, HTTP connection scope)
+                message["headers"] = _finished(headers, self.gate.engine, protected=self.protected)
+                break
         else:
-            message["headers"] = _finished(headers, self.gate.engine, protected=self.protected)
-        return self.server_send(message)
+            message["headers"] = [*headers, *self.gate.says[self.protected]]  # a new list: the old one is the app's own
+        return send(message)
 
     def _unsettled(self, message: Message) -> Awaitable[None] | None:
         """Send a message that no response of a recognised session begins with; None: it may begin as one of those does."""
@@ -267,4 +271,4 @@ def _finished(
     return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in done]
 
 
-_SAYS_NOTHING = frozenset({b"vary", b"cache-control"}).isdisjoint
+_CACHING = frozenset({b"vary", b"cache-control"})

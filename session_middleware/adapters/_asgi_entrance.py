@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from session_middleware.adapters._asgi_connection import KEY, OVER, ASGIApp, Connection, Receive, Scope, Send
+from session_middleware.adapters._asgi_connection import KEY, OVER, Receive, Scope, Send
 from session_middleware.adapters._asgi_gate import Gate
+from session_middleware.core.exchange import ANONYMOUS, NO_RULES
 from session_middleware.runtime import this_thread
 
 __all__ = ["Entrance"]
 
 
 class Entrance:
-    """An ASGI middleware.
+    """An ASGI middleware."""
 
-    Attributes:
-        kind: what its connections are.
-    """
-
-    kind: ClassVar[type[Connection]] = Connection
-
-    _inner: ASGIApp
     _gate: Gate
     _looked = True
 
@@ -36,8 +28,11 @@ class Entrance:
             scope, receive, send
         ):
             return
+        # What is called stands in a local variable first: the interpreter finds methods of a class faster than callables
+        # that an object holds (measured).
         gate = self._gate
-        scope[KEY] = x = self.kind()
+        kind, clock = gate.kind, gate.clock
+        scope[KEY] = x = kind()
         x.gate = gate
         x.scope = scope
         # Read now: a router inside writes the root_path of its mounts into this same dict, and "below the mount" means
@@ -50,9 +45,11 @@ class Entrance:
                 cookie = cookie + b"; " + value if cookie else value  # HTTP/2 may split them (RFC 9113 §8.2.3)
         x.shown = cookie
         x.thread = this_thread()
-        x.now = gate.clock()
+        x.now = clock()
         x.server_receive = receive
         x.server_send = send
+        x.verdict = ANONYMOUS
+        x.rules = NO_RULES
         x.authenticated = x.judged = x.started = False
         x.open = None
         if gate.names_user and "user" not in scope and "auth" not in scope:
@@ -61,7 +58,8 @@ class Entrance:
             if gate.prefix in path and gate.endpoints.owns(x.path) and scope["type"] == "http":
                 await gate.answer(x, scope, receive, send)
             else:
-                await self._inner(scope, x.receive, x.send)
+                inner = gate.inner
+                await inner(scope, x.receive, x.send)
         except BaseException as fault:
             if not await gate.recover(x, fault):
                 raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from types import FunctionType
 
-from session_middleware.adapters._asgi_connection import Connection, Receive, Scope, Send
+from session_middleware.adapters._asgi_connection import ASGIApp, Connection, Receive, Scope, Send
 from session_middleware.adapters._asgi_open import CLOSE_CODE
 from session_middleware.core.caching import PRIVATE, finished
 from session_middleware.core.exchange import Exchange, RouteRules
@@ -29,8 +29,18 @@ class Gate:
     judge at the endpoint, by calling `admit` there.
     """
 
-    def __init__(self, engine: Engine, *, judges_at_endpoint: bool = False, names_user: bool = False) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        inner: ASGIApp,
+        *,
+        kind: type[Connection] = Connection,
+        judges_at_endpoint: bool = False,
+        names_user: bool = False,
+    ) -> None:
         self.engine = engine
+        self.inner = inner  # what is behind it
+        self.kind = kind  # what its connections are
         self.endpoints = Endpoints(engine)
         self.watching = Watching(engine)
         self.counts_messages = engine.settings.socket_activity == "message"

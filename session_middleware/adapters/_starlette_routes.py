@@ -99,9 +99,11 @@ def _gated_endpoint(handle: Handle) -> Handle:
         if x.judged:
             if x.rules is rules:  # FastAPI's `handle` calls Starlette's
                 return handle(route, scope, receive, send)
-        elif not x.authenticated and scope["method"] in route.methods and gate.recognises(x):
-            x.rules, x.protected, x.judged = rules, protects, True  # what the engine's `open_quietly` does
-            return handle(route, scope, receive, send)
+        elif not x.authenticated and scope["method"] in route.methods:
+            recognises = gate.recognises
+            if recognises(x):
+                x.rules, x.protected, x.judged = rules, protects, True  # what the engine's `open_quietly` does
+                return handle(route, scope, receive, send)
         return _judged(handle, route, x, scope, receive, send)
 
     return gated

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from session_middleware.core.exchange import Exchange, RequestFacts
+from session_middleware.core.exchange import ANONYMOUS, NO_RULES, Exchange, RequestFacts
 
 if TYPE_CHECKING:
     from session_middleware.engine import Engine
@@ -124,6 +124,8 @@ class WSGIExchange(_Read, Exchange):
         self.shown = environ.get("HTTP_COOKIE", "")
         self.now = engine.clock()
         self.server_start = start
+        self.verdict = ANONYMOUS
+        self.rules = NO_RULES
         self.authenticated = self.judged = self.started = False
         environ[KEY] = self
 

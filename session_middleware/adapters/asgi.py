@@ -75,8 +75,7 @@ class SessionLifetimeMiddleware(Entrance):
             settings, store, runtime=LoopRuntime(), authority=authority, clock=clock, on_event=on_event
         )
         self.sessions = AsyncSessions(self.engine)
-        self._gate = Gate(self.engine)
-        self._inner = self._judged
+        self._gate = Gate(self.engine, self._judged)
         self._rules: RouteRules | None = rules_of(app)
         self._endpoint_of = endpoint_of
 

@@ -35,7 +35,7 @@ from session_middleware.adapters._django_exchange import KEY, Attached, joined
 from session_middleware.adapters._django_http import body_reader, finish, plain, response_of, rules_for
 from session_middleware.adapters._django_open import events, hold
 from session_middleware.adapters._django_setup import Side, current, positions
-from session_middleware.core.exchange import RouteRules
+from session_middleware.core.exchange import ANONYMOUS, NO_RULES, RouteRules
 from session_middleware.core.origin import safe_path
 from session_middleware.core.refusal import Reply
 from session_middleware.errors import SessionError, SessionNotAttached, StoreUnavailable
@@ -142,6 +142,8 @@ class SessionLifetimeMiddleware:
             if "," in cookies:
                 x.shown = joined(scope)
         x.now = side.clock()
+        x.verdict = ANONYMOUS
+        x.rules = NO_RULES
         x.authenticated = x.judged = False
         x.framework = getattr(request, "session", None)
         x.find_user = None

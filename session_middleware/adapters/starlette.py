@@ -96,8 +96,6 @@ class SessionLifetimeMiddleware(Entrance):
         SettingsError: something given makes no sense.
     """
 
-    kind = Visitor
-
     def __init__(
         self,
         app: ASGIApp,
@@ -120,8 +118,7 @@ class SessionLifetimeMiddleware(Entrance):
             resolve_login=self._login_url,
         )
         self.sessions = AsyncSessions(self.engine)
-        self._gate = Gate(self.engine, judges_at_endpoint=True, names_user=True)
-        self._inner = app
+        self._gate = Gate(self.engine, app, kind=Visitor, judges_at_endpoint=True, names_user=True)
         self._router: Router | None = None
         self._login_path: str | None = None
         self._looked = False

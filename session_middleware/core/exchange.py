@@ -11,7 +11,17 @@ from session_middleware.core.record import SessionRecord
 from session_middleware.core.tokens import Presented
 from session_middleware.errors import SettingsError
 
-__all__ = ["RULES_ATTRIBUTE", "Exchange", "RequestFacts", "RouteRules", "is_activity", "is_prefetch", "rules_of"]
+__all__ = [
+    "ANONYMOUS",
+    "NO_RULES",
+    "RULES_ATTRIBUTE",
+    "Exchange",
+    "RequestFacts",
+    "RouteRules",
+    "is_activity",
+    "is_prefetch",
+    "rules_of",
+]
 
 Policy = Literal["required", "optional", "exempt"]
 
@@ -137,14 +147,15 @@ def is_activity(facts: RequestFacts, rules: RouteRules, activity: str) -> bool:
 
 
 # Looking a member up on its enum takes Python 3.11 a tenth of a microsecond, and these two are asked for all the time.
-_ACTIVE, _ANONYMOUS = Verdict.ACTIVE, Verdict.ANONYMOUS
+_ACTIVE, ANONYMOUS = Verdict.ACTIVE, Verdict.ANONYMOUS
 
 
 class Exchange:
     """One request and its response, as far as the session is concerned; the engine alone writes to it.
 
     What nothing has been written to is found on the class: to write two dozen fields for every request would cost a tenth
-    of what we may add to one (measured).
+    of what we may add to one (measured). But not verdict and rules: the interpreter writes slowly what the class has, too, as
+    an object of another class. Who makes one without `__init__` sets what that sets.
     """
 
     facts: RequestFacts
@@ -154,8 +165,8 @@ class Exchange:
     judged: bool  # whether the rules of a route were applied
     quiet = False  # whether nothing at all is due for this request and its response
     closed = False  # whether the response has started
-    rules: RouteRules = NO_RULES
-    verdict: Verdict = _ANONYMOUS
+    rules: RouteRules
+    verdict: Verdict
     protected = False  # whether the route requires a session (L18)
     record: SessionRecord | None = None
     presented: Presented | None = None
@@ -183,7 +194,9 @@ class Exchange:
         self.facts = facts
         self.shown = facts.cookies
         self.now = now
-        self.authenticated = self.judged = False  # every request reads these
+        self.verdict = ANONYMOUS
+        self.rules = NO_RULES
+        self.authenticated = self.judged = False
 
     @property
     def is_active(self) -> bool:
