@@ -119,6 +119,20 @@ def test_a_stream_under_wsgi_ends_with_silence(kind: str) -> None:
     assert project.reasons() == ["inactivity"]
 
 
+def test_a_stream_for_which_nothing_was_due_stops_too() -> None:
+    """A request that is recognised at once, without a question to any rule, is as bound to its session."""
+    project = Project(WSGI)
+    django_streams.between = lambda: project.clock.advance(seconds=10)
+    cookies = project.login()
+    project.clock.advance(seconds=1)
+    project.ask("/stream/text", cookies).read(1)  # is recorded; nothing is due for the next
+    answer = project.ask("/stream/text", cookies)
+    assert answer.read(2) == [b"1\n", b"2\n"]
+    project.ask("/logout", cookies).read()
+    assert answer.read() == []
+    assert answer.broken
+
+
 def test_a_file_is_the_servers() -> None:
     """A FileResponse keeps the file that the server may send by itself."""
     project = Project(WSGI)

@@ -188,6 +188,20 @@ def test_a_stream_ends_by_silence(form: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
+def test_a_stream_for_which_nothing_was_due_stops_too(form: str) -> None:
+    """A request that is recognised at once, without a question to any rule, is as bound to its session."""
+    shop = Shop(form)
+    cookies = shop.login()
+    shop.clock.advance(seconds=1)
+    shop.ask("/text", cookies).read(1)  # is recorded; nothing is due for the next
+    answer = shop.ask("/text", cookies)
+    assert answer.read(2) == [b"1\n", b"2\n"]
+    shop.ask("/logout", cookies).read()
+    assert answer.read() == []
+    assert answer.broken
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_a_logout_stops_a_stream(form: str) -> None:
     """A logout in another request stops it at the next part that comes a second later (L13)."""
     shop = Shop(form)
