@@ -20,6 +20,10 @@ def plain(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"subject": session_from(request).subject})
 
 
+def kept(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("kept", headers={"vary": "Accept", "cache-control": "no-store"})
+
+
 async def aplain(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"subject": asession_from(request).subject})
 
@@ -134,6 +138,7 @@ urlpatterns = [
     path("plain", plain),
     path("aplain", aplain),
     path("login", login),
+    path("kept", kept),
     path("alogin", alogin),
     path("login-page", plain, name="sign-in"),
     path("wrong-in-async", wrong_in_async),

@@ -202,6 +202,19 @@ class TestMarkers:
         assert "Vary" not in answers[0].headers
         answers[0].close()
 
+    def test_what_a_view_says_of_caches_stands(self, given: Given) -> None:
+        """A view's own Vary and Cache-Control are merged and kept (L18), where nothing else was due as well."""
+        clock = FakeClock()
+        given({"store": MemoryStore(), "clock": clock})
+        client = Client()
+        client.post("/login")
+        clock.advance(seconds=1)
+        for _ in range(2):  # the first is recorded, nothing is due for the second
+            answer = client.get("/kept")
+            assert (answer.headers["Vary"], answer.headers["Cache-Control"]) == ("Accept, Cookie", "no-store")
+        plain = client.get("/plain")
+        assert (plain.headers["Vary"], plain.headers["Cache-Control"]) == ("Cookie", "private, no-cache")
+
     def test_what_no_view_answers_is_judged_all_the_same(self, given: Given) -> None:
         """A 404 and another middleware's answer are replaced for strangers, and sent to whoever is signed in."""
         given(MIDDLEWARE=[OURS, BLOCKING])
