@@ -88,7 +88,8 @@ class Gate:
         x.gate = self
         x.begin(self.engine, environ, start_response)
         try:
-            body: Iterable[bytes] = self._inner(environ, x.start)
+            inner = self._inner  # in a local variable first: see Entrance
+            body: Iterable[bytes] = inner(environ, x.start)
         except BaseException as fault:
             try:
                 return self._failed(x, environ, fault)
@@ -131,8 +132,9 @@ class Gate:
         if environ.get("PATH_INFO", "").startswith(self._own_paths):
             return self._answer(x, current)
         engine, rules = x.engine, self._routes.rules_for(current)
+        preprocess = self._preprocess
         if environ["REQUEST_METHOD"] != "OPTIONS" and engine.open_quietly(x, rules):
-            return self._preprocess(*context)
+            return preprocess(*context)
         # Flask answers OPTIONS by itself unless a view asks for it; a 404 is nobody's view either.
         runs_view = current.url_rule is not None and not getattr(current.url_rule, "provide_automatic_options", False)
         refusal = run_sync(engine.open(x, rules, runs_view=runs_view))
@@ -141,7 +143,7 @@ class Gate:
             refusal = run_sync(engine.open(x, x.rules))
         if refusal is not None:
             return self._response(engine.render(x, refusal))
-        return self._preprocess(*context)
+        return preprocess(*context)
 
     def _answer(self, x: WSGIExchange, current: Request) -> Response:
         """Answer at one of our own endpoints; the app's `after_request` hooks see it, so its CORS headers are added."""
@@ -266,7 +268,7 @@ class _Exchange(LateStart):
 
     def start(self, status: str, headers: Headers, exc_info: ExcInfo | None = None, *, failed: bool = False) -> Write:
         """Take the app's answer."""
-        if self.quiet and self.judged and exc_info is None and not self.closed:
+        if self.quiet and self.judged and exc_info is None and not self.started:
             self.started = self.closed = True
             names = dict(headers)
             if says_nothing(names):
@@ -275,7 +277,8 @@ class _Exchange(LateStart):
                 headers = finished(headers, vary=self.engine.vary_on, protected=self.protected, cookies=())
             self.headers = headers
             self.is_whole = "Content-Length" in names
-            return self.server_start(status, headers)
+            start = self.server_start
+            return start(status, headers)
         if not self.judged:
             refusal = self.gate.judge_late(self)
             if refusal is not None:

@@ -122,7 +122,8 @@ class WSGIExchange(_Read, Exchange):
         self.engine = engine
         self.environ = environ
         self.shown = environ.get("HTTP_COOKIE", "")
-        self.now = engine.clock()
+        clock = engine.clock  # what is called stands in a local variable first: see Entrance
+        self.now = clock()
         self.server_start = start
         self.verdict = ANONYMOUS
         self.rules = NO_RULES

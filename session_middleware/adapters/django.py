@@ -104,8 +104,9 @@ class SessionLifetimeMiddleware:
             reply = side.run(side.endpoints.answer(x, body_reader(request)))
             ours: HttpResponseBase = side.run(self._replied(x, reply))
             return ours
+        get_response = self.get_response  # in a local variable first: see Entrance
         try:
-            response: HttpResponseBase = self.get_response(request)
+            response: HttpResponseBase = get_response(request)
         except BaseException:  # under DEBUG_PROPAGATE_EXCEPTIONS; else Django has made it a response
             side.run(side.engine.abandon(x))
             raise
@@ -141,7 +142,8 @@ class SessionLifetimeMiddleware:
             x.scheme_said = scope.get("scheme") or "http"
             if "," in cookies:
                 x.shown = joined(scope)
-        x.now = side.clock()
+        clock = side.clock
+        x.now = clock()
         x.verdict = ANONYMOUS
         x.rules = NO_RULES
         x.authenticated = x.judged = False
@@ -168,7 +170,10 @@ class SessionLifetimeMiddleware:
 
     def _judge(self, request: HttpRequest, view: View, args: object, kwargs: object) -> HttpResponse | None:
         x: Attached = request._session_lifetime  # type: ignore[attr-defined]  # KEY
-        rules = self._rules_of(view, request)
+        try:
+            rules = self._plain.get(view) or rules_for(view, request, bridged=self._bridged)
+        except TypeError:  # a view without a hash
+            rules = rules_for(view, request, bridged=self._bridged)
         if (
             request.method != "OPTIONS"
             and x.side.engine.open_quietly(x, rules)
@@ -181,7 +186,10 @@ class SessionLifetimeMiddleware:
 
     async def _ajudge(self, request: HttpRequest, view: View, args: object, kwargs: object) -> HttpResponse | None:
         x: Attached = request._session_lifetime  # type: ignore[attr-defined]  # KEY
-        rules = self._rules_of(view, request)
+        try:
+            rules = self._plain.get(view) or rules_for(view, request, bridged=self._bridged)
+        except TypeError:  # a view without a hash
+            rules = rules_for(view, request, bridged=self._bridged)
         if request.method != "OPTIONS" and x.side.engine.open_quietly(x, rules):
             if not self._bridged:
                 return None
@@ -189,13 +197,6 @@ class SessionLifetimeMiddleware:
             if x.is_active:  # else Django no longer accepts this user
                 return None
         return await self._open(request, x, rules)
-
-    def _rules_of(self, view: View, request: HttpRequest) -> RouteRules:
-        try:
-            known = self._plain.get(view)
-        except TypeError:  # a view without a hash
-            known = None
-        return known or rules_for(view, request, bridged=self._bridged)
 
     async def _open(
         self, request: HttpRequest, x: Attached, rules: RouteRules | None, *, runs_view: bool = True

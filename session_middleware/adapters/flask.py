@@ -225,7 +225,10 @@ def session_from(request: Request | None = None) -> Session:
     Raises:
         SessionNotAttached: there is no request, or its app is not wrapped.
     """
-    _, x = _attached(request)
+    try:  # asked here: the call would cost as much as the answer
+        x: WSGIExchange = (current_request() if request is None else request).environ[KEY]
+    except (RuntimeError, KeyError):
+        _, x = _attached(request)
     return Session(x.engine, x)
 
 
