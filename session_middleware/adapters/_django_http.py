@@ -17,7 +17,7 @@ from session_middleware.core.cookies import sent_beside
 from session_middleware.core.exchange import NO_RULES, RouteRules, rules_of
 from session_middleware.core.refusal import Reply
 
-__all__ = ["body_reader", "cookie", "finish", "plain", "response_of", "rules_for", "says"]
+__all__ = ["body_reader", "cookie", "finish", "is_plain", "response_of", "rules_for", "says"]
 
 
 def body_reader(request: HttpRequest) -> Callable[[int], Any]:
@@ -39,7 +39,6 @@ def body_reader(request: HttpRequest) -> Callable[[int], Any]:
 
 #: Rules by view and, for class-based views, method; they stand in the URLconf for as long as the process runs.
 _known: dict[tuple[object, str | None, bool], RouteRules] = {}
-plain: dict[bool, dict[object, RouteRules]] = {False: {}, True: {}}  # of functions, by whether logins are bridged
 _OPEN = RouteRules(policy="exempt")
 
 
@@ -61,12 +60,13 @@ def rules_for(view: Any, request: HttpRequest, *, bridged: bool) -> RouteRules: 
             return _static_rules(view, request)
         if len(_known) > 4096:  # only tests make ever new URLconfs
             _known.clear()
-            for of_functions in plain.values():
-                of_functions.clear()
         _known[key] = rules
-        if holder is None and view.__class__ is FunctionType:
-            plain[bridged][view] = rules
     return rules
+
+
+def is_plain(view: Any, *, bridged: bool) -> bool:  # Any: a callable with attributes
+    """Say whether a view is a function whose rules are known and the same for every request."""
+    return view.__class__ is FunctionType and (view, None, bridged) in _known
 
 
 def _rules_for(view: Any, holder: Any, request: HttpRequest, bridged: bool) -> RouteRules | None:  # Any: as above

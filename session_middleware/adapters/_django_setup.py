@@ -55,10 +55,11 @@ class Side:
         run: how blocking code runs one of the engine's coroutines.
         prefix: of the paths that are ours to answer.
         clock: the engine's.
+        recogniser: the engine's.
         says: what a quiet request adds to the headers of its response, by whether the route is protected (L18).
     """
 
-    __slots__ = ("clock", "endpoints", "engine", "prefix", "run", "says", "watching")
+    __slots__ = ("clock", "endpoints", "engine", "prefix", "recogniser", "run", "says", "watching")
 
     def __init__(self, engine: Engine, run: Callable[[Coroutine[Any, Any, Any]], Any]) -> None:
         self.engine = engine
@@ -67,6 +68,7 @@ class Side:
         self.run = run
         self.prefix = self.endpoints.prefix
         self.clock = engine.clock
+        self.recogniser = engine.recogniser
         self.says = says(engine.vary_on)
 
 

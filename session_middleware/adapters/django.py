@@ -32,7 +32,7 @@ from django.http.response import HttpResponseBase
 
 from session_middleware.adapters import _django_auth as auth
 from session_middleware.adapters._django_exchange import KEY, Attached, joined
-from session_middleware.adapters._django_http import body_reader, finish, plain, response_of, rules_for
+from session_middleware.adapters._django_http import body_reader, finish, is_plain, response_of, rules_for
 from session_middleware.adapters._django_open import events, hold
 from session_middleware.adapters._django_setup import Side, current, positions
 from session_middleware.core.exchange import ANONYMOUS, NO_RULES, RouteRules
@@ -47,6 +47,9 @@ __all__ = ["SessionLifetimeMiddleware", "asession_from", "asessions", "safe_retu
 
 Answer = HttpResponseBase | Awaitable[HttpResponseBase]
 View = Callable[..., Any]  # Any: what a view answers
+
+#: How many views are known at most; only tests make ever new URLconfs.
+_WAYS: Final = 4096
 
 #: Makes an object of a class, without its `__init__`.
 new: Final = object.__new__
@@ -65,7 +68,7 @@ class SessionLifetimeMiddleware:
 
     # Django copies the attributes of a middleware to what it wraps around it, after which looking one up in its dict takes
     # five times as long as in a slot (Python 3.11, measured).
-    __slots__ = ("__dict__", "_asynchronous", "_bridged", "_plain", "_setup", "_side", "get_response")
+    __slots__ = ("__dict__", "_asynchronous", "_bridged", "_setup", "_side", "_ways", "get_response")
 
     def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
         self.get_response = get_response
@@ -78,7 +81,7 @@ class SessionLifetimeMiddleware:
                     "SessionLifetimeMiddleware stands before AuthenticationMiddleware in MIDDLEWARE, so request.user "
                     "would be signed in whatever it says. Put it directly after."
                 )
-        self._plain = plain[self._bridged]
+        self._ways: dict[View, tuple[RouteRules, bool]] = {}  # view -> its rules, and whether it requires a session
         self._asynchronous = iscoroutinefunction(get_response)
         self._side: Side | None = None  # for blocking code outside a loop
         self.process_view: Callable[..., Any]
@@ -170,33 +173,41 @@ class SessionLifetimeMiddleware:
 
     def _judge(self, request: HttpRequest, view: View, args: object, kwargs: object) -> HttpResponse | None:
         x: Attached = request._session_lifetime  # type: ignore[attr-defined]  # KEY
-        try:
-            rules = self._plain.get(view) or rules_for(view, request, bridged=self._bridged)
-        except TypeError:  # a view without a hash
-            rules = rules_for(view, request, bridged=self._bridged)
-        if (
-            request.method != "OPTIONS"
-            and x.side.engine.open_quietly(x, rules)
-            # Who may come in depends on Django's user too. Elsewhere blocking code finds out who that is when it asks.
-            and not (self._bridged and x.protected)
-        ):
+        # Who may come in depends on Django's user too, if there is one. Elsewhere blocking code finds out when it asks.
+        if self._is_quiet(request, x, view) and not (self._bridged and x.protected):
             return None
-        refused: HttpResponse | None = x.side.run(self._open(request, x, rules))
+        refused: HttpResponse | None = x.side.run(self._open(request, x, self._rules_of(view, request, x)))
         return refused
 
     async def _ajudge(self, request: HttpRequest, view: View, args: object, kwargs: object) -> HttpResponse | None:
         x: Attached = request._session_lifetime  # type: ignore[attr-defined]  # KEY
-        try:
-            rules = self._plain.get(view) or rules_for(view, request, bridged=self._bridged)
-        except TypeError:  # a view without a hash
-            rules = rules_for(view, request, bridged=self._bridged)
-        if request.method != "OPTIONS" and x.side.engine.open_quietly(x, rules):
+        if self._is_quiet(request, x, view):
             if not self._bridged:
                 return None
             await auth.settle(request, x)
             if x.is_active:  # else Django no longer accepts this user
                 return None
-        return await self._open(request, x, rules)
+        return await self._open(request, x, self._rules_of(view, request, x))
+
+    def _is_quiet(self, request: HttpRequest, x: Attached, view: View) -> bool:
+        """Do what the engine's `open_quietly` does, for a view of which it is known whether it requires a session."""
+        try:
+            way = self._ways.get(view)
+        except TypeError:  # a view without a hash
+            return False
+        if way is None or x.authenticated or request.method == "OPTIONS" or not x.side.recogniser.quiet(x):
+            return False
+        x.rules, x.protected = way
+        x.judged = True
+        return True
+
+    def _rules_of(self, view: View, request: HttpRequest, x: Attached) -> RouteRules:
+        rules = rules_for(view, request, bridged=self._bridged)
+        if is_plain(view, bridged=self._bridged) and len(self._ways) < _WAYS:
+            protects = x.side.engine.protects_quietly(rules)
+            if protects is not None:
+                self._ways[view] = rules, protects
+        return rules
 
     async def _open(
         self, request: HttpRequest, x: Attached, rules: RouteRules | None, *, runs_view: bool = True
