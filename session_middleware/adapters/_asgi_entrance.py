@@ -59,7 +59,7 @@ class Entrance:
                 await gate.answer(x, scope, receive, send)
             else:
                 inner = gate.inner
-                await inner(scope, x.receive, x.send)
+                await inner(scope, x, x.send)
         except BaseException as fault:
             if not await gate.recover(x, fault):
                 raise
