@@ -65,7 +65,7 @@ class Gate:
             (vary,),
             (vary, ("Cache-Control", PRIVATE)),
         )  # of a quiet request, by whether it is protected (L18)
-        self._routes = Routes(app)
+        self._routes = Routes(app, engine.protects_quietly)
         self._bridge: FlaskLogin | None = None
         self._checked = False
         self._mutex = mutex()
@@ -131,10 +131,14 @@ class Gate:
         x: WSGIExchange = environ.get(KEY) or self.exchange(current)
         if environ.get("PATH_INFO", "").startswith(self._own_paths):
             return self._answer(x, current)
-        engine, rules = x.engine, self._routes.rules_for(current)
-        preprocess = self._preprocess
-        if environ["REQUEST_METHOD"] != "OPTIONS" and engine.open_quietly(x, rules):
-            return preprocess(*context)
+        engine, way, preprocess = x.engine, self._routes.way_of(current), self._preprocess
+        if way is not None and not x.authenticated and environ["REQUEST_METHOD"] != "OPTIONS":
+            recogniser = engine.recogniser
+            if recogniser.quiet(x):
+                x.rules, x.protected = way  # what the engine's `open_quietly` does
+                x.judged = True
+                return preprocess(*context)
+        rules = self._routes.rules_for(current)
         # Flask answers OPTIONS by itself unless a view asks for it; a 404 is nobody's view either.
         runs_view = current.url_rule is not None and not getattr(current.url_rule, "provide_automatic_options", False)
         refusal = run_sync(engine.open(x, rules, runs_view=runs_view))

@@ -43,19 +43,30 @@ class Lost:
 
 @dataclass(slots=True)
 class _Judged:
-    """The rules of one endpoint; those of a method, where it has its own, go before."""
+    """The rules of one endpoint; those of a method, where it has its own, go before.
+
+    Attributes:
+        way: the rules, and whether they require a session, where that is all there is to them.
+    """
 
     view: object
     rules: RouteRules
     by_method: dict[str, RouteRules] = field(default_factory=dict)
     lost: Lost | None = None
+    way: tuple[RouteRules, bool] | None = None
 
 
 class Routes:
-    """Finds the rules for a request from the view function that Flask will run."""
+    """Finds the rules for a request from the view function that Flask will run.
 
-    def __init__(self, app: Flask) -> None:
+    Args:
+        app: the app.
+        protects: says whether rules require a session; None where there is more to it than to recognise one.
+    """
+
+    def __init__(self, app: Flask, protects: Callable[[RouteRules], bool | None]) -> None:
         self._app = app
+        self._protects = protects
         self._judged: dict[str, _Judged] = {}
 
     def rules_for(self, request: Request) -> RouteRules:
@@ -67,13 +78,21 @@ class Routes:
         rule = request.url_rule
         if rule is None:
             return self._rules_of_redirect(request)
-        endpoint = rule.endpoint
-        judged = self._judged.get(endpoint)
-        if judged is None or judged.view is not self._app.view_functions.get(endpoint):
-            judged = self._of(endpoint)
+        judged = self._of(rule.endpoint)
         if judged.by_method:
             return judged.by_method.get(request.method, judged.rules)
         return judged.rules
+
+    def way_of(self, request: Request) -> tuple[RouteRules, bool] | None:
+        """Return `rules_for` and whether they require a session, where that is known and all there is to them."""
+        rule = request.url_rule
+        if rule is None:
+            return None
+        endpoint = rule.endpoint
+        judged = self._judged.get(endpoint)
+        if judged is None or judged.view is not self._app.view_functions.get(endpoint):
+            return None  # read first
+        return judged.way
 
     def check(self, prefix: str) -> list[Lost]:
         """Look at every route before the first request; return the markers that do not act.
@@ -101,7 +120,12 @@ class Routes:
         view = self._app.view_functions.get(endpoint)
         judged = self._judged.get(endpoint)
         if judged is None or judged.view is not view:  # a test may have put another view in its place
-            judged = self._judged[endpoint] = self._read(endpoint, view)
+            judged = self._read(endpoint, view)
+            if not judged.by_method:
+                protects = self._protects(judged.rules)
+                if protects is not None:
+                    judged.way = judged.rules, protects
+            self._judged[endpoint] = judged
         return judged
 
     def _read(self, endpoint: str, view: Any) -> _Judged:

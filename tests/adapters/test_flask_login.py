@@ -52,6 +52,19 @@ def test_the_session_ends_by_silence_and_by_age() -> None:
     assert who(client) == "None"
 
 
+@pytest.mark.parametrize("login_first", [True, False], ids=["login manager first", "we first"])
+def test_an_open_page_may_be_kept_by_caches(login_first: bool) -> None:
+    """A view without a marker is open to all here, and its answer not for one user alone, quiet request or not (L18)."""
+    wiki = Wiki(login_first=login_first)
+    wiki.app.get("/open")(lambda: "open")
+    client = wiki.client("alice")
+    wiki.clock.advance(seconds=1)
+    for _ in range(2):  # the first is recorded, nothing is due for the second
+        headers = client.get("/open", base_url=HTTPS).headers
+        assert headers["Vary"] == "Cookie"
+        assert "Cache-Control" not in headers
+
+
 def test_logout_ends_our_session_everywhere() -> None:
     """`logout_user` ends the record: a copy of all cookies is worth nothing afterwards."""
     wiki = Wiki()
