@@ -26,8 +26,8 @@ from session_middleware.adapters._flask_login import FlaskLogin, manager_of
 from session_middleware.adapters._flask_routes import Routes
 from session_middleware.adapters._wsgi_exchange import KEY, OVER, Environ, StartResponse, Write, WSGIExchange, new
 from session_middleware.adapters._wsgi_open import HeldParts, belongs_to_session, is_event_stream, polled
-from session_middleware.adapters._wsgi_response import ExcInfo, Headers, LateBody, LateStart, says_nothing
-from session_middleware.core.caching import PRIVATE, finished
+from session_middleware.adapters._wsgi_response import ExcInfo, Headers, LateBody, LateStart, says
+from session_middleware.core.caching import finished
 from session_middleware.core.exchange import RequestFacts, RouteRules
 from session_middleware.core.lifetime import Verdict
 from session_middleware.core.origin import is_preflight
@@ -60,11 +60,7 @@ class Gate:
         self.sessions = Sessions(engine)
         self._endpoints = Endpoints(engine)
         self._own_paths = self._endpoints.prefix.encode().decode("latin-1")  # as PEP 3333 writes a path
-        vary = ("Vary", engine.vary_on)
-        self.says = (
-            (vary,),
-            (vary, ("Cache-Control", PRIVATE)),
-        )  # of a quiet request, by whether it is protected (L18)
+        self._says = says(engine.vary_on)
         self._routes = Routes(app, engine.protects_quietly)
         self._bridge: FlaskLogin | None = None
         self._checked = False
@@ -86,6 +82,7 @@ class Gate:
             self.check()
         x = new(_Exchange)
         x.gate = self
+        x.says = self._says
         x.begin(self.engine, environ, start_response)
         try:
             inner = self._inner  # in a local variable first: see Entrance
@@ -168,6 +165,7 @@ class Gate:
                 self.check()
             made = x = new(_Exchange)
             made.gate = self
+            made.says = self._says
             made.begin(self.engine, current.environ, _no_server)
         return x
 
@@ -262,33 +260,22 @@ class _Exchange(LateStart):
 
     Attributes:
         gate: what it passes through.
-        is_whole: whether this was a quiet request, and Flask knew how long its answer is.
     """
 
     __slots__ = ("gate",)
 
     gate: Gate
-    is_whole = False
 
-    def start(self, status: str, headers: Headers, exc_info: ExcInfo | None = None, *, failed: bool = False) -> Write:
-        """Take the app's answer."""
-        if self.quiet and self.judged and exc_info is None and not self.started:
-            self.started = self.closed = True
-            names = dict(headers)
-            if says_nothing(names):
-                headers = [*headers, *self.gate.says[self.protected]]  # a new list: the old one may be the app's own
-            else:
-                headers = finished(headers, vary=self.engine.vary_on, protected=self.protected, cookies=())
-            self.headers = headers
-            self.is_whole = "Content-Length" in names
-            start = self.server_start
-            return start(status, headers)
+    def start_late(
+        self, status: str, headers: Headers, exc_info: ExcInfo | None = None, *, failed: bool = False
+    ) -> Write:
+        """Take an answer that no quiet request was given; one that no view gave is judged first."""
         if not self.judged:
             refusal = self.gate.judge_late(self)
             if refusal is not None:
                 self.replace(self.engine.render(self, refusal))
                 return _discard
-        return super().start(status, headers, exc_info, failed=failed or status.startswith("5"))
+        return super().start_late(status, headers, exc_info, failed=failed or status.startswith("5"))
 
     def send(self, status: str, headers: Headers, exc_info: ExcInfo | None) -> Write:
         engine = self.engine

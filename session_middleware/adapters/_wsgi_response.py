@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 
 from session_middleware.adapters._wsgi_exchange import Write, WSGIExchange
+from session_middleware.core.caching import PRIVATE, finished
 from session_middleware.runtime import run_sync
 
-__all__ = ["ExcInfo", "Headers", "LateBody", "LateStart", "says_nothing"]
+__all__ = ["ExcInfo", "Headers", "LateBody", "LateStart", "Says", "says"]
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 Headers = list[tuple[str, str]]
+Says = tuple[Sequence[tuple[str, str]], Sequence[tuple[str, str]]]
 
 #: Headers that frameworks and apps often send, as they write them; none of them says anything to caches (L18).
 _OF_OTHER_THINGS = frozenset(
@@ -34,17 +36,29 @@ _OF_OTHER_THINGS = frozenset(
 says_nothing: Callable[[Iterable[str]], bool] = _OF_OTHER_THINGS.issuperset
 
 
+def says(vary: str) -> Says:
+    """Return what L18 adds to an answer that says nothing of caches, by whether the route is protected."""
+    return (("Vary", vary),), (("Vary", vary), ("Cache-Control", PRIVATE))
+
+
 class LateStart(WSGIExchange):
     """One request with the start_response that its app is given; an answer with a login is held until its first chunk.
 
     Attributes:
+        says: what a quiet request adds to the headers of its answer, by whether the route is protected (L18).
+        is_whole: whether this was a quiet request, and its app knew how long its answer is.
         set_cookies: the Set-Cookie values that go out with the answer.
         headers: those of the answer that was given to the server.
         held: the answer that waits, status and headers.
         instead: the body that goes out in place of the app's, where its answer was replaced.
     """
 
-    # Found on the class: most requests change none of the last three.
+    __slots__ = ("says",)
+
+    says: Says
+
+    # Found on the class: most requests change few of them.
+    is_whole = False
     set_cookies: Sequence[str] = ()
     headers: Headers
     held: tuple[str, Headers] | None = None
@@ -55,13 +69,36 @@ class LateStart(WSGIExchange):
         """Finish the exchange if it is open, and give the answer to the server."""
         raise NotImplementedError
 
-    def start(self, status: str, headers: Headers, exc_info: ExcInfo | None = None, *, failed: bool = False) -> Write:
+    def start(self, status: str, headers: Headers, exc_info: ExcInfo | None = None) -> Write:
         """Take the app's answer.
 
         Args:
             status: as PEP 3333 has it.
             headers: as PEP 3333 has it.
             exc_info: as PEP 3333 has it: this answer takes back the one before.
+        """
+        if not self.quiet or not self.judged or exc_info is not None or self.started:
+            return self.start_late(status, headers, exc_info)
+        self.started = self.closed = True
+        names = dict(headers)
+        if says_nothing(names):
+            headers = [*headers, *self.says[self.protected]]  # a new list: the old one may be the app's own
+        else:
+            headers = finished(headers, vary=self.engine.vary_on, protected=self.protected, cookies=())
+        self.headers = headers
+        self.is_whole = "Content-Length" in names
+        start = self.server_start
+        return start(status, headers)
+
+    def start_late(
+        self, status: str, headers: Headers, exc_info: ExcInfo | None = None, *, failed: bool = False
+    ) -> Write:
+        """Take an answer as `start` does, to a request for which there may be something to do.
+
+        Args:
+            status: as PEP 3333 has it.
+            headers: as PEP 3333 has it.
+            exc_info: as PEP 3333 has it.
             failed: whether this is an error page, which no view gave that logged in.
         """
         if self.held is not None and exc_info is None:

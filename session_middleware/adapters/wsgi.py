@@ -24,7 +24,7 @@ from session_middleware.adapters._wsgi_exchange import (
     new,
 )
 from session_middleware.adapters._wsgi_open import HeldParts, belongs_to_session, is_event_stream, polled
-from session_middleware.adapters._wsgi_response import ExcInfo, Headers, LateBody, LateStart
+from session_middleware.adapters._wsgi_response import ExcInfo, Headers, LateBody, LateStart, says
 from session_middleware.adapters.attach import attach
 from session_middleware.authorities.base import Authority
 from session_middleware.core.caching import finished
@@ -80,6 +80,8 @@ class SessionLifetimeMiddleware:
             settings, store, runtime=ThreadRuntime(), authority=authority, clock=clock, on_event=on_event
         )
         self.endpoints = Endpoints(self.engine)
+        self._own_paths = self.endpoints.prefix.encode().decode("latin-1")  # as PEP 3333 writes a path
+        self._says = says(self.engine.vary_on)
         self.sessions = Sessions(self.engine)
         self._rules = rules_of(app)
         self._endpoint_of = endpoint_of
@@ -87,6 +89,7 @@ class SessionLifetimeMiddleware:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         engine = self.engine
         x = new(_Answered)
+        x.says = self._says
         x.begin(engine, environ, start_response)
         try:
             body = self._serve(x, environ)
@@ -100,7 +103,7 @@ class SessionLifetimeMiddleware:
 
     def _serve(self, x: _Answered, environ: Environ) -> Iterable[bytes]:
         engine = self.engine
-        if self.endpoints.owns(x.path):
+        if environ.get("PATH_INFO", "").startswith(self._own_paths):
             reply = run_sync(self.endpoints.answer(x, _body_reader(environ)))
             if not isinstance(reply, EventStream):
                 return _send(self, x, reply)
