@@ -1,4 +1,4 @@
-"""Real Redis servers for tests: one alone, a Cluster of three masters, a master with a replica and a Sentinel.
+"""Real Redis or Valkey servers for tests: one alone, a Cluster of three masters, a master with a replica and a Sentinel.
 
 Each is started when a test first asks for it, once per run, on free ports of the loopback, without touching the disk
 outside a temporary folder, and stopped at the end.
@@ -213,7 +213,11 @@ def url_of(kind: str) -> str:
 
 
 def _program() -> str:
-    program = shutil.which("redis-server") or shutil.which("valkey-server")
+    """Return the server to start: what SESSION_TESTS_REDIS_SERVER names (a path), or what is installed."""
+    named = os.environ.get("SESSION_TESTS_REDIS_SERVER")
+    program = shutil.which(named) if named else shutil.which("redis-server") or shutil.which("valkey-server")
+    if named and program is None:
+        pytest.fail(f"SESSION_TESTS_REDIS_SERVER={named} is no program")
     if program is None:
         if os.environ.get("SESSION_TESTS_REQUIRE_SERVERS") == "1":
             pytest.fail("redis-server is not installed, and SESSION_TESTS_REQUIRE_SERVERS=1 asks for it")
