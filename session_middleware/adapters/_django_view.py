@@ -7,6 +7,7 @@ from django.http import HttpRequest
 from session_middleware.adapters import _django_auth as auth
 from session_middleware.adapters._django_exchange import KEY, Attached
 from session_middleware.adapters._django_setup import current
+from session_middleware.adapters._wsgi_exchange import new
 from session_middleware.core.origin import safe_path
 from session_middleware.errors import SessionNotAttached
 from session_middleware.runtime import on_loop
@@ -48,7 +49,10 @@ def session_from(request: HttpRequest) -> Session:
     side = x.side
     if x.find_user is not None and not x.settled:
         side.run(auth.settle(request, x))
-    return Session(side.engine, x, side.run)
+    # What `Session(side.engine, x, side.run)` does, in half the time, as `async_session` does it.
+    session = new(Session)
+    session._engine, session._x, session._run = side.engine, x, side.run
+    return session
 
 
 def asession_from(request: HttpRequest) -> AsyncSession:
