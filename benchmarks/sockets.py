@@ -28,7 +28,7 @@ from benchmarks.table import markdown, write
 from session_middleware import Settings
 from session_middleware.adapters.asgi import SessionLifetimeMiddleware
 from session_middleware.engine import Engine
-from session_middleware.session import Sessions
+from session_middleware.sessions import Sessions
 from session_middleware.stores import store_from_url
 
 __all__ = ["Measured", "measure", "report"]

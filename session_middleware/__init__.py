@@ -27,7 +27,8 @@ if TYPE_CHECKING:
         StoreUnavailable,
     )
     from session_middleware.events import SessionEvent
-    from session_middleware.session import AsyncSession, AsyncSessions, Session, SessionInfo, Sessions
+    from session_middleware.session import AsyncSession, Session
+    from session_middleware.sessions import AsyncSessions, SessionInfo, Sessions
     from session_middleware.settings import Limits, Settings
 
 __all__ = [
@@ -75,7 +76,8 @@ _HOMES = {
         "StoreUnavailable",
     ),
     "events": ("SessionEvent",),
-    "session": ("AsyncSession", "AsyncSessions", "Session", "SessionInfo", "Sessions"),
+    "session": ("AsyncSession", "Session"),
+    "sessions": ("AsyncSessions", "SessionInfo", "Sessions"),
     "settings": ("Limits", "Settings"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

@@ -105,7 +105,6 @@ class Engine(Responding):
         self.default_policy = settings.default_policy or default_policy
         self.return_param = settings.return_param or return_param
         self._resolve_login = resolve_login
-        self._protects = self.protects_quietly(NO_RULES)
 
         raw_keys = [key for key in settings.secret_keys if isinstance(key, bytes)]  # all are, since Settings checked
         interval: Any = self.authority.verify_interval  # Any: the setting's is a float since Settings checked it
@@ -171,7 +170,7 @@ class Engine(Responding):
             x: the exchange; of a request that a view answers: no WebSocket, and no OPTIONS.
             rules: what the markers of the route say.
         """
-        protects = self._protects if rules is NO_RULES else self.protects_quietly(rules)
+        protects = self.protects_quietly(rules)
         if protects is None or x.authenticated or not self.quiet(x):
             return False
         x.rules = rules

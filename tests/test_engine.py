@@ -24,7 +24,8 @@ from session_middleware.errors import (
 )
 from session_middleware.events import SessionEvent
 from session_middleware.runtime import run_sync
-from session_middleware.session import AsyncSession, Session, Sessions
+from session_middleware.session import AsyncSession, Session
+from session_middleware.sessions import Sessions
 from session_middleware.settings import Limits, Settings
 from session_middleware.stores.memory import MemoryStore
 from session_middleware.testing.watched_store import WatchedStore

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from session_middleware.adapters._asgi_gate import Gate
     from session_middleware.engine import Engine
 
-__all__ = ["KEY", "OVER", "ASGIApp", "Connection", "Message", "Receive", "Scope", "Send"]
+__all__ = ["KEY", "NOT_OPEN", "OVER", "ASGIApp", "Connection", "Message", "Receive", "Scope", "Send"]
 
 Scope = MutableMapping[str, Any]  # Any: ASGI puts anything there
 Message = MutableMapping[str, Any]
@@ -74,8 +74,12 @@ class Connection(Exchange):
     _head: Message
     _wait: Interruptible
 
-    # An __init__ of our own would take as long as all that it has to do (measured).
-    __init__ = object.__init__  # see Entrance
+    # An `__init__` that does anything would take as long as all that it has to do (measured); see Entrance.
+    if TYPE_CHECKING:
+
+        def __init__(self) -> None: ...
+    else:
+        __init__ = object.__init__
 
     @property
     def facts(self) -> RequestFacts:  # type: ignore[override]  # nobody gives it others
@@ -238,6 +242,10 @@ class Connection(Exchange):
         """Answer with a reply of ours; nothing that the app sends goes out any more."""
         send, self.server_send, self.started = self.server_send, drop, True
         await self.gate.reply(self, reply, self.scope, None, send)
+
+
+#: A request that sends nothing yet, which nobody has to watch.
+NOT_OPEN: OpenConnection | None = None
 
 
 async def drop(message: Message) -> None:

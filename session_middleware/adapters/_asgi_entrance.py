@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from session_middleware.adapters._asgi_connection import KEY, OVER, Receive, Scope, Send
+from session_middleware.adapters._asgi_connection import KEY, NOT_OPEN, OVER, Receive, Scope, Send
 from session_middleware.adapters._asgi_gate import Gate
 from session_middleware.core.exchange import ANONYMOUS, NO_RULES
 from session_middleware.runtime import this_thread
@@ -51,7 +51,7 @@ class Entrance:
         x.verdict = ANONYMOUS
         x.rules = NO_RULES
         x.authenticated = x.judged = x.started = False
-        x.open = None
+        x.open = NOT_OPEN
         if gate.names_user and "user" not in scope and "auth" not in scope:
             scope["user"] = scope["auth"] = x
         try:

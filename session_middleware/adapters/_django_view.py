@@ -7,11 +7,11 @@ from django.http import HttpRequest
 from session_middleware.adapters import _django_auth as auth
 from session_middleware.adapters._django_exchange import KEY, Attached
 from session_middleware.adapters._django_setup import current
-from session_middleware.adapters._wsgi_exchange import new
 from session_middleware.core.origin import safe_path
 from session_middleware.errors import SessionNotAttached
 from session_middleware.runtime import on_loop
-from session_middleware.session import AsyncSession, AsyncSessions, Session, Sessions, async_session
+from session_middleware.session import AsyncSession, Session, async_session_of, session_of
+from session_middleware.sessions import AsyncSessions, Sessions
 
 __all__ = ["asession_from", "asessions", "safe_return_to", "session_from", "sessions"]
 
@@ -49,10 +49,7 @@ def session_from(request: HttpRequest) -> Session:
     side = x.side
     if x.find_user is not None and not x.settled:
         side.run(auth.settle(request, x))
-    # What `Session(side.engine, x, side.run)` does, in half the time, as `async_session` does it.
-    session = new(Session)
-    session._engine, session._x, session._run = side.engine, x, side.run
-    return session
+    return session_of(side.engine, x, side.run)
 
 
 def asession_from(request: HttpRequest) -> AsyncSession:
@@ -70,7 +67,7 @@ def asession_from(request: HttpRequest) -> AsyncSession:
         )
     engine = x.side.engine
     if x.find_user is None:
-        return async_session(engine, x)
+        return async_session_of(engine, x)
     session = _Bridged(engine, x)
     session._request = request
     return session

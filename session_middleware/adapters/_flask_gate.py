@@ -36,7 +36,7 @@ from session_middleware.endpoints import Endpoints
 from session_middleware.errors import SessionError, SettingsError, StoreUnavailable
 from session_middleware.event_stream import EventStream
 from session_middleware.runtime import mutex, run_sync
-from session_middleware.session import Sessions
+from session_middleware.sessions import Sessions
 
 if TYPE_CHECKING:
     from session_middleware.engine import Engine

@@ -141,7 +141,7 @@ async def _judged(handle: Handle, route: Any, x: Any, scope: Scope, receive: Rec
 def _remember_way(gate: Gate, route: Any, rules: RouteRules | None) -> None:  # Any: a BaseRoute
     """Remember the rules of a function that serves as an endpoint, if recognising a session is all there is to judge."""
     endpoint = getattr(route, "endpoint", None)
-    if type(endpoint) is FunctionType and rules is getattr(endpoint, RULES_ATTRIBUTE, NO_RULES):
+    if rules is not None and type(endpoint) is FunctionType and rules is getattr(endpoint, RULES_ATTRIBUTE, NO_RULES):
         protects = gate.engine.protects_quietly(rules)
         if protects is not None and len(gate.ways) < _WAYS:
             gate.ways[endpoint] = rules, protects

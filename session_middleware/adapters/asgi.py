@@ -26,7 +26,8 @@ from session_middleware.engine import Engine
 from session_middleware.errors import SessionNotAttached
 from session_middleware.events import Hook
 from session_middleware.runtime import LoopRuntime, run_on, this_loop
-from session_middleware.session import AsyncSession, AsyncSessions, Session
+from session_middleware.session import AsyncSession, Session
+from session_middleware.sessions import AsyncSessions
 from session_middleware.settings import Settings
 
 __all__ = [

@@ -31,7 +31,8 @@ from session_middleware.core.exchange import NO_RULES, RequestFacts, rules_of
 from session_middleware.errors import SettingsError
 from session_middleware.events import Hook
 from session_middleware.runtime import LoopRuntime, this_thread
-from session_middleware.session import AsyncSession, AsyncSessions, Session, async_session
+from session_middleware.session import AsyncSession, Session, async_session_of
+from session_middleware.sessions import AsyncSessions
 from session_middleware.settings import Settings
 
 __all__ = [
@@ -197,7 +198,7 @@ def session_from(request: Request) -> AsyncSession:
         raise not_attached()
     if x.thread != this_thread():  # asked here: the call would cost more than the answer
         refuse_in_thread(x)
-    return async_session(x.gate.engine, x)
+    return async_session_of(x.gate.engine, x)
 
 
 def sync_session_from(request: Request) -> Session:

@@ -36,7 +36,8 @@ from session_middleware.errors import SessionError, SessionNotAttached, StoreUna
 from session_middleware.event_stream import EventStream
 from session_middleware.events import Hook
 from session_middleware.runtime import ThreadRuntime, run_sync
-from session_middleware.session import Session, Sessions
+from session_middleware.session import Session
+from session_middleware.sessions import Sessions
 from session_middleware.settings import Settings
 
 __all__ = ["SessionLifetimeMiddleware", "WSGIFacts", "safe_return_to", "session_from"]

@@ -18,7 +18,7 @@ from session_middleware.core.tokens import key_of
 from session_middleware.engine import Engine
 from session_middleware.errors import SettingsError, StoreUnavailable
 from session_middleware.runtime import LoopRuntime
-from session_middleware.session import AsyncSessions, Sessions
+from session_middleware.sessions import AsyncSessions, Sessions
 from session_middleware.settings import EXTEND_MAX_MINUTES, Limits, Settings
 from session_middleware.stores import store_from_url, without_near_cache
 from session_middleware.stores.moving_environment import moving_as_configured

@@ -10,7 +10,7 @@ import pytest
 from session_middleware import SessionError, Settings, SettingsError
 from session_middleware.errors import StoreUnavailable
 from session_middleware.runtime import run_sync
-from session_middleware.session import AsyncSessions, Sessions
+from session_middleware.sessions import AsyncSessions, Sessions
 from session_middleware.testing.scenarios.expect import served
 from session_middleware.testing.stage import KEY, Stage
 

@@ -37,7 +37,7 @@ from session_middleware.authorities.calls import ProviderFault
 from session_middleware.authorities.routes import Serves
 from session_middleware.core.record import SessionRecord
 from session_middleware.runtime import ThreadRuntime, run_sync
-from session_middleware.session import Sessions
+from session_middleware.sessions import Sessions
 from session_middleware.stores.memory import MemoryStore
 from session_middleware.testing import AuthorityContract, FakeClock
 from session_middleware.testing.authority_contract import attach

@@ -12,7 +12,7 @@ from session_middleware.authorities.base import NOTHING_SHOWN, Attached, Shown
 from session_middleware.authorities.kratos import KratosAuthority
 from session_middleware.errors import SettingsError
 from session_middleware.runtime import ThreadRuntime, run_sync
-from session_middleware.session import Sessions
+from session_middleware.sessions import Sessions
 from session_middleware.testing.scenarios.expect import problem, served
 from session_middleware.testing.stage import KEY
 from session_middleware.testing.stand_ins.kratos import KratosCredential

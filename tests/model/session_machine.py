@@ -26,7 +26,7 @@ from model_world import (
     configs,
 )
 
-from session_middleware.session import Sessions
+from session_middleware.sessions import Sessions
 from session_middleware.stores.sqlite import SQLiteStore
 
 

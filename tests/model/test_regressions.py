@@ -10,7 +10,8 @@ from session_middleware.core.lifetime import Verdict
 from session_middleware.engine import Engine
 from session_middleware.errors import SessionError, StoreUnavailable
 from session_middleware.runtime import run_sync
-from session_middleware.session import Session, Sessions
+from session_middleware.session import Session
+from session_middleware.sessions import Sessions
 from session_middleware.settings import Limits
 from session_middleware.stores.memory import MemoryStore
 from session_middleware.testing.clock import FakeClock

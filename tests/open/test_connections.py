@@ -14,7 +14,7 @@ from session_middleware.core.lifetime import Touch
 from session_middleware.core.record import SessionRecord
 from session_middleware.engine import Engine
 from session_middleware.errors import StoreUnavailable
-from session_middleware.session import AsyncSessions
+from session_middleware.sessions import AsyncSessions
 from session_middleware.stores.memory import MemoryStore
 from session_middleware.stores.sqlite import SQLiteStore
 from session_middleware.watch import Watcher
