@@ -12,6 +12,8 @@ import pytest
 import session_middleware
 from benchmarks.contenders import GROUPS, make
 
+from .fresh_python import printed_by
+
 OURS = str(Path(session_middleware.__file__).parent)
 
 #: For each group of the benchmarks, the most that a signed-in request may take; a little more than it takes now.
@@ -52,15 +54,20 @@ def instructions(call: Any) -> int:  # Any: calls an app
     return read
 
 
-@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="each Python has instructions of its own; counted for 3.11")
-@pytest.mark.skipif(sys.gettrace() is not None, reason="somebody else traces")
-@pytest.mark.parametrize("group", MOST)
-def test_a_quiet_request_takes_few_instructions(group: str) -> None:
-    """Design §6: under a server each of ours costs several times what it costs in a loop, so their number is kept."""
+def of_a_request(group: str) -> float:
+    """Return how many instructions of ours are read for each of some requests."""
     (name,) = [name for name in GROUPS[group].others if name.endswith("ours-memory")]
     contender = make(group, name)
     contender.sign_in()
     contender.client.burst(contender.path, 20)
     ten = instructions(lambda: contender.client.burst(contender.path, 10))
     contender.client.close()
-    assert 0 < ten / 10 <= MOST[group]
+    return ten / 10
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="each Python has instructions of its own; counted for 3.11")
+@pytest.mark.parametrize("group", MOST)
+def test_a_quiet_request_takes_few_instructions(group: str) -> None:
+    """Design §6: under a server each of ours costs several times what it costs in a loop, so their number is kept."""
+    found = float(printed_by(f"from tests.test_instructions import of_a_request; print(of_a_request({group!r}))"))
+    assert MOST[group] * 0.9 < found <= MOST[group]
