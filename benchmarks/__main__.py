@@ -15,6 +15,7 @@ import platform
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import costs, million, near_cache, postgres, server
@@ -90,7 +91,7 @@ def frameworks(groups: Sequence[str], effort: Effort) -> tuple[dict[str, dict[st
                     left_out.append(Row(f"{group.title}: {group.others.get(name, name)}", f"{missing}", "", None))
             if group.bare in seen:
                 progress(f"{key}: measuring")
-                times[key] = measure(key, list(seen), effort)
+                times[key] = measure(key, list(seen), replace(effort, launches=max(effort.launches, group.launches)))
                 tables.append(group_table(group, times[key], seen, PEERS.get(key)))
                 if group.options == "asgi":
                     left_out.append(thread_hops(key, group, list(seen)))

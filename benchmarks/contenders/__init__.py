@@ -65,6 +65,7 @@ class Group:
         bare: what the others are compared with.
         others: name in the module -> name in the table.
         options: given to every one of them.
+        launches: how often processes are started at least: where two of the same differ by more than what is measured.
     """
 
     title: str
@@ -72,6 +73,7 @@ class Group:
     others: dict[str, str]
     bare: str = "bare"
     options: str = ""
+    launches: int = 1
 
 
 _STARLETTE = {
@@ -189,6 +191,7 @@ GROUPS: dict[str, Group] = {
         {"auth-ours-memory": "**ours**, bridge, MemoryStore", "auth-ours-sqlite": "**ours**, bridge, SQLiteStore"},
         bare="auth",
         options="asgi",
+        launches=10,
     ),
 }
 
