@@ -162,6 +162,7 @@ GROUPS: dict[str, Group] = {
             "db-save": "db (SQLite, WAL, NORMAL), saved every request",
         },
         options="wsgi",
+        launches=5,
     ),
     "djangoasgi": Group(
         "Django, ASGI",
