@@ -390,7 +390,7 @@ class Engine(Responding):
     async def revoke(self, x: Exchange) -> None:
         """End the session of this request: the authority, or a bridged login, says that its user is gone (L8)."""
         if x.record is not None:
-            x.verdict = Verdict.REVOKED
+            x.verdict, x.quiet = Verdict.REVOKED, False
             await self.end(x.record.key, "revoked", x.now, x.now, x.record)
             self.tell("session_ended", x, reason="authority")
             await self.clear_framework(x)

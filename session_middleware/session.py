@@ -87,7 +87,9 @@ class _View:
     def subject(self) -> str | None:
         """Who is signed in, as given to `login()`; None for nobody."""
         x = self._x
-        if x.quiet:  # what `_record` says, without the call: this is what nearly every view asks
+        if (
+            x.quiet and x.verdict is _ACTIVE
+        ):  # what `_record` says, without the call: this is what nearly every view asks
             return x.record.subject  # type: ignore[union-attr]
         record = self._record
         return None if record is None else record.subject

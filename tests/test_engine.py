@@ -28,6 +28,7 @@ from session_middleware.session import AsyncSession, Session
 from session_middleware.sessions import Sessions
 from session_middleware.settings import Limits, Settings
 from session_middleware.stores.memory import MemoryStore
+from session_middleware.testing.reference_record import reference_record
 from session_middleware.testing.watched_store import WatchedStore
 
 from .core.facts import Facts
@@ -158,6 +159,24 @@ def test_quiet_requests_open_without_a_coroutine() -> None:
         (Facts(), OPEN),
     ]:
         assert not plain.engine.open_quietly(plain.engine.begin(facts), rules)
+
+
+def test_a_recognised_request_whose_session_ends_has_no_subject() -> None:
+    """L8, L13: what was recognised may end while the request is served: a bridged user who is gone, a revocation."""
+    house = House()
+    house.login()
+    house.now += 1
+    house.request()
+    x = house.engine.begin(house.facts())
+    assert house.engine.open_quietly(x, OPEN)
+    session = Session(house.engine, x)
+    assert session.subject == "alice"
+    run_sync(house.engine.revoke(x))
+    assert (session.subject, session.is_active, x.quiet) == (None, False, False)
+    x = house.engine.begin(house.facts())
+    x.quiet, x.verdict = True, Verdict.REVOKED  # as an open connection is told (watch.py)
+    x.authenticated, x.record = True, reference_record(0)
+    assert Session(house.engine, x).subject is None
 
 
 def test_the_authorization_header_stands_for_the_cookie() -> None:
