@@ -47,6 +47,10 @@ __all__ = ["Gate", "current_request"]
 current_request: Callable[[], Request] = request._get_current_object  # type: ignore[attr-defined]  # not in the stubs
 
 
+#: What an exchange does not keep of the environ of a request that is over: what holds the environ, and with it the exchange.
+_NOT_KEPT: Environ = {KEY: None, "werkzeug.request": None}
+
+
 class Gate:
     """Takes the place of `app.wsgi_app`; one for each app.
 
@@ -91,13 +95,13 @@ class Gate:
             try:
                 return self._failed(x, environ, fault)
             finally:
-                x.environ = {**environ, KEY: None}
+                x.environ = {**environ, **_NOT_KEPT}
         # Environ and exchange must not hold each other any longer. What is sent in parts may still ask something of its
         # request, and so may who looks at a session for the first time now.
         if x.is_whole:
             x.environ = OVER
             return body
-        x.environ = {**environ, KEY: None}
+        x.environ = {**environ, **_NOT_KEPT}
         if not x.started:
             failed = partial(self._failed, x, environ)
             late = LateBody(body, x, failed, lambda: run_sync(self.engine.abandon(x)))
