@@ -157,6 +157,7 @@ def test_our_contender_is_quiet_while_it_is_measured(group: str) -> None:
     contender.client.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("group", "bare"), [("djangoasgi", "bare"), ("djangoauthasgi", "auth")])
 def test_django_under_asgi_hands_no_request_of_ours_to_a_thread(group: str, bare: str) -> None:
     """With our middleware, a request is handed to threads as often as without it, and the loop turns as often."""

@@ -16,6 +16,8 @@ import pytest
 
 from session_middleware.testing.browser import Answer, Browser
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).parent.parent.parent / "examples" / "django_project"
 
 

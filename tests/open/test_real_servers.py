@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 PATIENCE = 30.0
 
@@ -136,7 +136,6 @@ def test_a_logout_elsewhere_closes_a_socket(served: Served) -> None:
     assert served.heard("app heard 4401 signed_out")
 
 
-@pytest.mark.slow
 def test_silence_closes_a_socket(served: Served) -> None:
     """Three seconds of silence, on real clocks."""
     begun = time.monotonic()

@@ -27,7 +27,7 @@ from session_middleware.testing.watched_store import WatchedStore
 from tests.stores.postgres_server import new_schema
 from tests.stores.redis_server import a_prefix, url_of, wait_until
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 
 _made: list[Any] = []  # near caches of the test that runs
@@ -50,7 +50,7 @@ def _stopped() -> Iterator[None]:
         _made.pop().stop()
 
 
-KINDS = ["standalone", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("cluster", "sentinel"))]
+KINDS = ["standalone", "cluster", "sentinel"]
 
 
 class TestNearRedis(StoreContract):
@@ -71,7 +71,6 @@ class TestNearAsyncRedis(StoreContract):
         return lambda: opened(AsyncRedisStore.from_url(url, prefix=a_prefix()))
 
 
-@pytest.mark.slow
 class TestNearPostgres(StoreContract):
     histories = 8
 
@@ -80,7 +79,6 @@ class TestNearPostgres(StoreContract):
         return lambda: opened(PostgresStore.from_url(new_schema()))
 
 
-@pytest.mark.slow
 class TestNearAsyncPostgres(StoreContract):
     histories = 8
 

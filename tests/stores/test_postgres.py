@@ -33,6 +33,7 @@ class TestPostgresStore(StoreContract):
         return lambda: PostgresStore.from_url(new_schema())
 
 
+@pytest.mark.slow
 class TestPostgresStoreBehindAPooler(StoreContract):
     """Without prepared statements everything is as it was."""
 
