@@ -70,8 +70,7 @@ class Attached(Exchange):
 
     @property
     def cookies(self) -> str:
-        shown = self.shown
-        return shown if isinstance(shown, str) else shown.decode("latin-1")
+        return str(self.shown)  # Django has decoded it
 
     @property
     def mount(self) -> str:

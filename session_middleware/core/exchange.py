@@ -187,7 +187,6 @@ class Exchange:
     stale = False  # served from the session JWT alone while the store was down (L17)
     claim_changes: dict[str, Any] | None = None  # Any: JSON values
     data: dict[str, Any] | None = None  # the app's working copy, made when it asks
-    session: Any = None  # what the view holds, made when it asks
     clear_framework: Callable[[], Awaitable[None] | None] | None = None  # set by the adapter (L26)
 
     def __init__(self, facts: RequestFacts, now: float) -> None:

@@ -44,7 +44,7 @@ class Served:
                 except OSError:
                     if time.monotonic() > patience:
                         raise
-                    time.sleep(0.05)
+                    time.sleep(0.05)  # a real server's real start
 
     def close(self) -> None:
         for process in self.processes:
@@ -80,7 +80,7 @@ class Served:
         while time.monotonic() < patience:
             if text in self.logs[0].read_text():
                 return True
-            time.sleep(0.05)
+            time.sleep(0.05)  # another process writes it
         return False
 
 
