@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+import urllib.request
 from collections.abc import Sequence
 from typing import Any
 
@@ -70,6 +71,20 @@ class Person:
         tab.page.goto(self.origin + path)
         tab.settle()
         return tab
+
+    def leaves(self) -> None:
+        """Close the browser, and wait until nothing of it is under way to the server, where the next person's requests count.
+
+        Tabs close one after another, and each that is left takes over the stream of the one before: none gets through.
+        """
+        self.context.set_offline(True)
+        self.context.close()
+        with urllib.request.urlopen(self.origin + "/quiet") as answer:  # what was sent before it has arrived before it
+            answer.read()
+        end = time.monotonic() + PATIENCE
+        while self.town.streams:
+            assert time.monotonic() < end, f"{self.town.streams} streams are still open"
+            time.sleep(0.01)
 
     def passes(self, seconds: float, tabs: Sequence[Tab] = ()) -> None:
         """Let time pass, on the server and in every tab: as the tabs tick, so that what one asks in a second is answered in it."""

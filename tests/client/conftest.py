@@ -59,5 +59,6 @@ def person(chromium: Any, served: Any) -> Iterator[Any]:
     town.events = False
     context = chromium.new_context()
     context.set_default_timeout(10_000)
-    yield Person(context, town, origin)
-    context.close()
+    person = Person(context, town, origin)
+    yield person
+    person.leaves()
