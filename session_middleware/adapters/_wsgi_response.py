@@ -65,6 +65,8 @@ class LateStart(WSGIExchange):
     instead: Iterable[bytes] | None = None
     _server_write: Write  # once the answer that was held has started
 
+    written = (*WSGIExchange.written, "headers", "is_whole")
+
     def send(self, status: str, headers: Headers, exc_info: ExcInfo | None) -> Write:
         """Finish the exchange if it is open, and give the answer to the server."""
         raise NotImplementedError
