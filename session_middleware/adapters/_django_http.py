@@ -6,7 +6,7 @@ from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 from http.cookies import Morsel
 from types import FunctionType
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings as conf
 from django.http import HttpRequest, HttpResponse
@@ -17,7 +17,12 @@ from session_middleware.core.cookies import sent_beside
 from session_middleware.core.exchange import NO_RULES, RouteRules, rules_of
 from session_middleware.core.refusal import Reply
 
-__all__ = ["body_reader", "cookie", "finish", "is_plain", "response_of", "rules_for", "says"]
+__all__ = ["CACHE_PRIVATE", "body_reader", "cookie", "finish", "is_plain", "response_of", "rules_for"]
+
+
+#: What L18 adds to a response of a route that requires a session, in the form in which Django keeps headers: setting one the
+#: public way checks its encoding for about 3 us, and this is a constant of ours.
+CACHE_PRIVATE: Final = ("Cache-Control", PRIVATE)
 
 
 def body_reader(request: HttpRequest) -> Callable[[int], Any]:
@@ -149,16 +154,6 @@ def cookie(response: HttpResponseBase, line: str) -> None:
     response.cookies[morsel.key] = morsel
 
 
-def says(vary: str) -> tuple[dict[str, tuple[str, str]], dict[str, tuple[str, str]]]:
-    """Return what L18 adds to a response that says nothing of caches, by whether the route is protected.
-
-    In the form in which Django keeps headers: setting one the public way checks its encoding for about 3 us, and these are
-    constants of ours.
-    """
-    optional = {"vary": ("Vary", vary)}
-    return optional, {**optional, "cache-control": ("Cache-Control", PRIVATE)}
-
-
 def finish(response: HttpResponseBase, *, vary: str, protected: bool, cookies: Sequence[str] = ()) -> None:
     """Give a response its cookies and what L18 asks of its cache headers."""
     if not vary:
@@ -168,7 +163,7 @@ def finish(response: HttpResponseBase, *, vary: str, protected: bool, cookies: S
     if not cookies and "cache-control" not in store:
         standing = store.get("vary")
         if protected:
-            store["cache-control"] = ("Cache-Control", PRIVATE)
+            store["cache-control"] = CACHE_PRIVATE
         store["vary"] = ("Vary", vary if standing is None else merge_vary(standing[1], *vary.split(", ")))
         return
     cookies = sent_beside(cookies, response.cookies)

@@ -23,7 +23,6 @@ from django.shortcuts import resolve_url
 from django.utils.functional import Promise
 from django.utils.module_loading import import_string
 
-from session_middleware.adapters._django_http import says
 from session_middleware.adapters.attach import attach, default_store
 from session_middleware.authorities.base import Authority
 from session_middleware.core.exchange import RequestFacts
@@ -56,10 +55,10 @@ class Side:
         prefix: of the paths that are ours to answer.
         clock: the engine's.
         recogniser: the engine's.
-        says: what a quiet request adds to the headers of its response, by whether the route is protected (L18).
+        vary: the Vary header, in the form in which Django keeps headers.
     """
 
-    __slots__ = ("clock", "endpoints", "engine", "prefix", "recogniser", "run", "says", "watching")
+    __slots__ = ("clock", "endpoints", "engine", "prefix", "recogniser", "run", "vary", "watching")
 
     def __init__(self, engine: Engine, run: Callable[[Coroutine[Any, Any, Any]], Any]) -> None:
         self.engine = engine
@@ -69,7 +68,7 @@ class Side:
         self.prefix = self.endpoints.prefix
         self.clock = engine.clock
         self.recogniser = engine.recogniser
-        self.says = says(engine.vary_on)
+        self.vary = ("Vary", engine.vary_on)
 
 
 async def _awaited(waiting: Awaitable[T]) -> T:

@@ -32,7 +32,14 @@ from django.http.response import HttpResponseBase
 
 from session_middleware.adapters import _django_auth as auth
 from session_middleware.adapters._django_exchange import KEY, Attached, joined
-from session_middleware.adapters._django_http import body_reader, finish, is_plain, response_of, rules_for
+from session_middleware.adapters._django_http import (
+    CACHE_PRIVATE,
+    body_reader,
+    finish,
+    is_plain,
+    response_of,
+    rules_for,
+)
 from session_middleware.adapters._django_open import events, hold
 from session_middleware.adapters._django_setup import Side, current, positions
 from session_middleware.adapters._django_view import asession_from, asessions, safe_return_to, session_from, sessions
@@ -48,9 +55,6 @@ View = Callable[..., Any]  # Any: what a view answers
 
 #: How many views are known at most; only tests make ever new URLconfs.
 _WAYS: Final = 4096
-
-#: Makes an object of a class, without its `__init__`.
-new: Final = object.__new__
 
 
 class SessionLifetimeMiddleware:
@@ -101,7 +105,8 @@ class SessionLifetimeMiddleware:
         scope = None if request.__class__ is WSGIRequest else getattr(request, "scope", None)
         side = (self._side or self._setup.blocking) if scope is None else self._setup.looping
         x = self._attach(request, side, scope)
-        if x.path.startswith(side.prefix):
+        path, prefix = x.path, side.prefix
+        if prefix in path and path.startswith(prefix):  # `in` is an operator: asked first, it spares a call
             reply = side.run(side.endpoints.answer(x, body_reader(request)))
             ours: HttpResponseBase = side.run(self._replied(x, reply))
             return ours
@@ -115,7 +120,9 @@ class SessionLifetimeMiddleware:
             store = response.headers._store
             if "vary" not in store and "cache-control" not in store:
                 x.closed = True
-                store.update(side.says[x.protected])
+                store["vary"] = side.vary
+                if x.protected:
+                    store["cache-control"] = CACHE_PRIVATE
                 return response
         if x.judged and (x.quiet or (not x.unknown and side.engine.is_settled(x))):
             return self._leave(response, x, side)
@@ -125,7 +132,8 @@ class SessionLifetimeMiddleware:
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
         side = self._setup.looping
         x = self._attach(request, side, getattr(request, "scope", None))
-        if x.path.startswith(side.prefix):
+        path, prefix = x.path, side.prefix
+        if prefix in path and path.startswith(prefix):
             reply = await side.endpoints.answer(x, body_reader(request))
             return await self._replied(x, reply)
         try:
@@ -139,7 +147,7 @@ class SessionLifetimeMiddleware:
 
     def _attach(self, request: HttpRequest, side: Side, scope: dict[str, Any] | None) -> Attached:
         """Begin. What counts here, and until the view, is how many instructions the interpreter has to read (measured)."""
-        x = new(Attached)
+        x = Attached()
         x.side = side
         x.meta = meta = request.META
         x.method = request.method or "GET"
@@ -168,7 +176,9 @@ class SessionLifetimeMiddleware:
         if not x.quiet or "vary" in store or "cache-control" in store:
             finish(response, vary=side.engine.vary(x), protected=x.protected)
         else:
-            store.update(side.says[x.protected])
+            store["vary"] = side.vary
+            if x.protected:
+                store["cache-control"] = CACHE_PRIVATE
         if response.__class__ is not HttpResponse and response.streaming:
             hold(response, side.engine, x, side.watching, side.run)
         return response
@@ -199,7 +209,7 @@ class SessionLifetimeMiddleware:
             way = self._ways.get(view)
         except TypeError:  # a view without a hash
             return False
-        if way is None or x.authenticated or request.method == "OPTIONS" or not x.side.recogniser.quiet(x):
+        if way is None or x.authenticated or x.method == "OPTIONS" or not x.side.recogniser.quiet(x):
             return False
         x.rules, x.protected = way
         x.judged = True
