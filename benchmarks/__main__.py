@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:
         parser.error(f"there is no part {sorted(unknown)}")
 
-    effort = Effort(2, 4, 5_000) if chosen.quick else Effort()
+    effort = Effort(4, 2, 5_000) if chosen.quick else Effort()
     times, tables, rows = frameworks([part for part in parts if part in GROUPS], effort)
     rows += judge(times, {name: group.bare for name, group in GROUPS.items()})
     for name, part in PARTS.items():

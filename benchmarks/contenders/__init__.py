@@ -162,7 +162,7 @@ GROUPS: dict[str, Group] = {
             "db-save": "db (SQLite, WAL, NORMAL), saved every request",
         },
         options="wsgi",
-        launches=5,
+        launches=10,
     ),
     "djangoasgi": Group(
         "Django, ASGI",

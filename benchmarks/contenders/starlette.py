@@ -105,6 +105,29 @@ class _Minimum:
         await self.app(scope, receive, finished)
 
 
+class _Nothing:
+    """A middleware that hands everything on: what it costs to be one."""
+
+    def __init__(self, app: Any) -> None:  # Any: an ASGI app
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.app(scope, receive, send)
+
+
+def _nothing_at_all(detail: str, counting: bool) -> Made:
+    async def me(request: Request) -> Response:
+        return PlainTextResponse("alice")
+
+    async def login(request: Request) -> Response:
+        answer = PlainTextResponse("welcome")
+        for line in minimum.COOKIES:
+            answer.headers.append("set-cookie", line)
+        return answer
+
+    return (me, login), [Middleware(_Nothing)], _nothing
+
+
 def _minimum(detail: str, counting: bool) -> Made:
     client = ours.redis_client(asynchronous=True) if detail == "redis" else None
 
@@ -185,3 +208,4 @@ def _starsessions(detail: str, counting: bool) -> Made:
 
 MADE = {"bare": _bare, "ours": _ours, "minimum": _minimum, "session": _session, "starsessions": _starsessions}
 MADE["get"] = _get
+MADE["nothing"] = _nothing_at_all

@@ -26,7 +26,7 @@ from session_middleware.engine import Engine
 from session_middleware.errors import SessionNotAttached
 from session_middleware.events import Hook
 from session_middleware.runtime import LoopRuntime, run_on, this_loop
-from session_middleware.session import AsyncSession, Session
+from session_middleware.session import AsyncSession, Session, async_session_of
 from session_middleware.sessions import AsyncSessions
 from session_middleware.settings import Settings
 
@@ -112,7 +112,7 @@ def attached(scope: Scope) -> tuple[Engine, Connection]:
     """
     x: Connection | None = scope.get(KEY)
     if x is None:
-        raise not_attached()
+        raise not_attached() from None  # whoever asks may have looked in vain already
     return x.gate.engine, x
 
 
@@ -124,7 +124,7 @@ def session_from(scope: Scope) -> AsyncSession:
     """
     engine, x = attached(scope)
     refuse_in_thread(x)
-    return AsyncSession(engine, x)
+    return async_session_of(engine, x)
 
 
 def sync_session_from(scope: Scope) -> Session:

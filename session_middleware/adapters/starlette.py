@@ -23,7 +23,7 @@ from session_middleware.adapters._asgi_gate import Gate
 from session_middleware.adapters._asgi_thread import refuse_in_thread, session_in_thread
 from session_middleware.adapters._starlette_report import report
 from session_middleware.adapters._starlette_routes import gate_default, place_gates, router_behind
-from session_middleware.adapters.asgi import attached, not_attached
+from session_middleware.adapters.asgi import attached
 from session_middleware.adapters.attach import attach
 from session_middleware.authorities.base import Authority
 from session_middleware.client import ScriptTag, script_tag
@@ -31,7 +31,7 @@ from session_middleware.core.exchange import NO_RULES, RequestFacts, rules_of
 from session_middleware.errors import SettingsError
 from session_middleware.events import Hook
 from session_middleware.runtime import LoopRuntime, this_thread
-from session_middleware.session import AsyncSession, Session, async_session_of
+from session_middleware.session import AsyncSession, Session
 from session_middleware.sessions import AsyncSessions
 from session_middleware.settings import Settings
 
@@ -193,12 +193,17 @@ def session_from(request: Request) -> AsyncSession:
     Raises:
         SessionNotAttached: it did not pass through the middleware, or this is a `def` endpoint.
     """
-    x: Connection | None = getattr(request, "scope", request).get(KEY)
-    if x is None:
-        raise not_attached()
+    try:
+        x: Connection = request.scope[KEY]  # type: ignore[union-attr]  # nearly always a request
+    except (AttributeError, KeyError):
+        _, x = attached(_scope_of(request))
     if x.thread != this_thread():  # asked here: the call would cost more than the answer
         refuse_in_thread(x)
-    return async_session_of(x.gate.engine, x)
+    # What `async_session_of` does, without the call: it is this, of all that a view asks for, that most of them ask for.
+    session = AsyncSession()
+    session._engine = x.gate.engine
+    session._x = x
+    return session
 
 
 def sync_session_from(request: Request) -> Session:

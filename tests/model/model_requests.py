@@ -9,7 +9,7 @@ from model_verbs import Verbs
 from model_world import HEADERS, ROUTES, Pending
 
 from session_middleware.runtime import run_sync
-from session_middleware.session import Session
+from session_middleware.session import session_of
 
 
 class Requests(Verbs):
@@ -27,7 +27,7 @@ class Requests(Verbs):
             x,
             self.time,
             now,
-            Session(process.engine, x),
+            session_of(process.engine, x),
             token,
             jwt,
             kind,
