@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from session_middleware import provider_users
 from session_middleware.core.exchange import Exchange
@@ -38,16 +38,9 @@ class _View:
 
     __slots__ = ("_engine", "_x")
 
-    _engine: Engine
-    _x: Exchange
-
-    # `session_of` and `async_session_of` make them: nearly every view has one made, and an `__init__` that does anything
-    # would take as long as all that it has to do (measured).
-    if TYPE_CHECKING:
-
-        def __init__(self) -> None: ...
-    else:
-        __init__ = object.__init__
+    def __init__(self, engine: Engine, exchange: Exchange) -> None:
+        self._engine = engine
+        self._x = exchange
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._x.verdict.name}>"  # never a token (ASVS 16.2.5)
@@ -192,7 +185,9 @@ class Session(_View):
 
     __slots__ = ("_run",)
 
-    _run: Run[Any]
+    def __init__(self, engine: Engine, exchange: Exchange, run: Run[Any] = run_sync) -> None:
+        super().__init__(engine, exchange)
+        self._run = run
 
     def _open_now(self) -> None:
         self._run(self._engine.authenticate(self._x))
@@ -391,15 +386,12 @@ async def _end_others(engine: Engine, x: Exchange) -> int:
     return await provider_users.end_all(engine, record.subject, x.now, mine)
 
 
-def session_of(engine: Engine, x: Exchange, run: Run[Any] = run_sync) -> Session:
-    """Return the session of a request, for blocking code.
+_new = object.__new__
 
-    Args:
-        engine: the app's.
-        x: the request's exchange.
-        run: how blocking code runs one of the engine's coroutines.
-    """
-    session = Session()
+
+def session_of(engine: Engine, x: Exchange, run: Run[Any] = run_sync) -> Session:
+    """Return what `Session(engine, x, run)` does, in half the time: an `__init__` is a call from C (measured)."""
+    session = _new(Session)
     session._engine = engine
     session._x = x
     session._run = run
@@ -407,13 +399,8 @@ def session_of(engine: Engine, x: Exchange, run: Run[Any] = run_sync) -> Session
 
 
 def async_session_of(engine: Engine, x: Exchange) -> AsyncSession:
-    """Return the session of a request, for asynchronous code.
-
-    Args:
-        engine: the app's.
-        x: the request's exchange.
-    """
-    session = AsyncSession()
+    """Return what `AsyncSession(engine, x)` does, in half the time."""
+    session = _new(AsyncSession)
     session._engine = engine
     session._x = x
     return session

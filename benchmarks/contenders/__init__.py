@@ -92,6 +92,7 @@ GROUPS: dict[str, Group] = {
             **_STARLETTE,
             "ours-near-redis": "**ours**, Redis behind the near cache",
             "ours-redis": "**ours**, Redis",
+            "nothing": "a middleware that does nothing",
             "minimum": MINIMUM,
             "minimum-redis": MINIMUM_REDIS,
             "get-redis": "one GET of as many bytes, and nothing else",

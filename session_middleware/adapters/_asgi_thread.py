@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from session_middleware.errors import SessionNotAttached
 from session_middleware.runtime import this_thread
-from session_middleware.session import Session, session_of
+from session_middleware.session import Session
 
 if TYPE_CHECKING:
     from session_middleware.adapters._asgi_connection import Connection
@@ -61,7 +61,7 @@ def session_in_thread(engine: Engine, x: Connection, on_loop: OnLoop) -> Session
                 "your own, or after the loop has stopped. Call it in the endpoint, or await AsyncSession's."
             ) from None
 
-    return session_of(engine, x, run)
+    return Session(engine, x, run)
 
 
 def _refuse_in(thread: int, what: str) -> None:

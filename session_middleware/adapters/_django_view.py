@@ -68,8 +68,8 @@ def asession_from(request: HttpRequest) -> AsyncSession:
     engine = x.side.engine
     if x.find_user is None:
         return async_session_of(engine, x)
-    session = _Bridged()
-    session._engine, session._x, session._request = engine, x, request
+    session = _Bridged(engine, x)
+    session._request = request
     return session
 
 

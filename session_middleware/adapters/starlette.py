@@ -9,7 +9,7 @@ async def profile(request):
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 import anyio.from_thread
 from starlette.authentication import AuthCredentials, BaseUser
@@ -45,6 +45,9 @@ __all__ = [
 ]
 
 Request = HTTPConnection | Scope
+
+#: Makes an object of a class, without its `__init__`.
+new: Final = object.__new__
 
 
 class Visitor(Connection, BaseUser, AuthCredentials):
@@ -200,7 +203,7 @@ def session_from(request: Request) -> AsyncSession:
     if x.thread != this_thread():  # asked here: the call would cost more than the answer
         refuse_in_thread(x)
     # What `async_session_of` does, without the call: it is this, of all that a view asks for, that most of them ask for.
-    session = AsyncSession()
+    session = new(AsyncSession)
     session._engine = x.gate.engine
     session._x = x
     return session

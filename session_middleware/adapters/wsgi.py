@@ -36,7 +36,7 @@ from session_middleware.errors import SessionError, SessionNotAttached, StoreUna
 from session_middleware.event_stream import EventStream
 from session_middleware.events import Hook
 from session_middleware.runtime import ThreadRuntime, run_sync
-from session_middleware.session import Session, session_of
+from session_middleware.session import Session
 from session_middleware.sessions import Sessions
 from session_middleware.settings import Settings
 
@@ -218,7 +218,7 @@ def session_from(environ: Environ) -> Session:
         SessionNotAttached: the request did not pass through the middleware.
     """
     x = attached(environ)
-    return session_of(x.engine, x)
+    return Session(x.engine, x)
 
 
 def safe_return_to(environ: Environ, default: str = "/") -> str:

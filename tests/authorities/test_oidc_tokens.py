@@ -15,7 +15,7 @@ from session_middleware.core.record import SessionRecord
 from session_middleware.core.tokens import key_of
 from session_middleware.engine import Engine
 from session_middleware.runtime import ThreadRuntime
-from session_middleware.session import Session, session_of
+from session_middleware.session import Session
 from session_middleware.testing.browser import Browser
 from session_middleware.testing.scenarios.expect import served
 from session_middleware.testing.stage import KEY
@@ -53,12 +53,10 @@ def signed_in(town: Town) -> Person:
     return alice
 
 
-def session_for(engine: Engine, person: Person) -> Session:
+def session_of(engine: Engine, person: Person) -> Session:
     """Return what a view of this process has of a person's session."""
     cookies = person.app.jar.header_for(person.app.origin, "/")
-    return session_of(
-        engine, engine.begin(WSGIFacts({"REQUEST_METHOD": "GET", "PATH_INFO": "/", "HTTP_COOKIE": cookies}))
-    )
+    return Session(engine, engine.begin(WSGIFacts({"REQUEST_METHOD": "GET", "PATH_INFO": "/", "HTTP_COOKIE": cookies})))
 
 
 def record_of(town: Town, person: Person) -> SessionRecord:
@@ -73,16 +71,16 @@ def test_the_token_of_the_sign_in(town: Town) -> None:
     alice = signed_in(town)
     engine = worker(town)
     town.provider.calls.clear()
-    token = session_for(engine, alice).provider_token()
+    token = session_of(engine, alice).provider_token()
     assert token.startswith("access-")
-    assert session_for(engine, alice).provider_token() == token
+    assert session_of(engine, alice).provider_token() == token
     assert town.provider.calls == []
 
 
 def test_nothing_of_it_is_in_the_store(town: Town) -> None:
     """What the store holds, and what is printed, shows no token."""
     alice = signed_in(town)
-    token = session_for(worker(town), alice).provider_token()
+    token = session_of(worker(town), alice).provider_token()
     record = record_of(town, alice)
     assert record.sealed is not None
     (refresh,) = town.provider.world.refresh_tokens
@@ -96,9 +94,9 @@ def test_a_token_that_is_almost_over(town: Town) -> None:
     alice = signed_in(town)
     engine, seen = worker(town), set[str]()
     for _ in range(4):
-        seen.add(session_for(engine, alice).provider_token())
+        seen.add(session_of(engine, alice).provider_token())
         town.stage.clock.advance(539)
-        seen.add(session_for(engine, alice).provider_token())
+        seen.add(session_of(engine, alice).provider_token())
         town.stage.clock.advance(2)
     assert len(seen) == 4
     assert town.provider.calls.count("POST /token") == 4
@@ -111,11 +109,11 @@ def test_many_requests_in_two_processes(town: Town) -> None:
     town.stage.clock.advance(599)
     town.provider.calls.clear()
     with ThreadPoolExecutor(20) as pool:
-        found = set(pool.map(lambda n: session_for(workers[n % 2], alice).provider_token(), range(20)))
+        found = set(pool.map(lambda n: session_of(workers[n % 2], alice).provider_token(), range(20)))
     assert len(found) == 1
     assert town.provider.calls.count("POST /token") == 1
     town.stage.clock.advance(599)
-    assert session_for(workers[0], alice).provider_token() not in found
+    assert session_of(workers[0], alice).provider_token() not in found
 
 
 def test_a_provider_that_gives_none_any_more(town: Town) -> None:
@@ -124,11 +122,11 @@ def test_a_provider_that_gives_none_any_more(town: Town) -> None:
     town.provider.world.refresh_tokens.clear()
     town.stage.clock.advance(599)
     with pytest.raises(SessionError) as caught:
-        session_for(worker(town), alice).provider_token()
+        session_of(worker(town), alice).provider_token()
     assert caught.value.code == "provider_token"
     served(alice.app.fetch("/me"))
     served(alice.go_on(alice.app.navigate("/session/login?return_to=/me")))
-    assert session_for(worker(town), alice).provider_token().startswith("access-")
+    assert session_of(worker(town), alice).provider_token().startswith("access-")
 
 
 @pytest.mark.parametrize("fault", ["down", "slow", "429", "500", "garbage", "401"])
@@ -149,12 +147,12 @@ def test_a_provider_with_faults(town: Town, fault: str) -> None:
         status = int(fault)
         faults.set(Answer(status, b'{"error": "invalid_client"}', (("Retry-After", "1"),) if status == 429 else ()))
     with pytest.raises(StoreUnavailable):
-        session_for(engine, alice).provider_token()
+        session_of(engine, alice).provider_token()
     served(alice.app.fetch("/me"))
     faults.clear()
     engine.authority._provider.calls.timeout = 3.0  # type: ignore[attr-defined]  # a busy machine may need it
     town.stage.clock.advance(30)
-    assert session_for(engine, alice).provider_token().startswith("access-")
+    assert session_of(engine, alice).provider_token().startswith("access-")
 
 
 def test_keys_that_cannot_be_fetched_just_now(town: Town) -> None:
@@ -164,10 +162,10 @@ def test_keys_that_cannot_be_fetched_just_now(town: Town) -> None:
     town.provider.world.rotate_keys()
     town.provider.faults.set(hang_up=True, only="/jwks")
     town.stage.clock.advance(599)
-    one = session_for(engine, alice).provider_token()
+    one = session_of(engine, alice).provider_token()
     town.provider.faults.clear()
     town.stage.clock.advance(599)
-    assert session_for(engine, alice).provider_token() != one
+    assert session_of(engine, alice).provider_token() != one
 
 
 def test_another_users_token(town: Town) -> None:
@@ -176,7 +174,7 @@ def test_another_users_token(town: Town) -> None:
     town.provider.world.claims["alice"] = {"sub": "mallory"}
     town.stage.clock.advance(599)
     with pytest.raises(SessionError):
-        session_for(worker(town), alice).provider_token()
+        session_of(worker(town), alice).provider_token()
 
 
 def test_the_cap_of_the_session_is_that_of_its_beginning(town: Town) -> None:
@@ -186,7 +184,7 @@ def test_the_cap_of_the_session_is_that_of_its_beginning(town: Town) -> None:
     alice = signed_in(town)
     town.provider.world.claims["alice"] = {"session_expiry": ends + 86_400}
     town.stage.clock.advance(599)
-    session_for(worker(town), alice).provider_token()
+    session_of(worker(town), alice).provider_token()
     assert served(alice.app.fetch("/me"))["absolute_deadline"] == ends - 30
 
 
@@ -215,7 +213,7 @@ def test_a_login_over_a_session(town: Town) -> None:
     town.stage.clock.advance(400)
     served(alice.sign_in("/fresh"))
     assert "POST /revoke" not in town.provider.calls
-    assert session_for(worker(town), alice).provider_token().startswith("access-")
+    assert session_of(worker(town), alice).provider_token().startswith("access-")
 
 
 @pytest.mark.parametrize(
@@ -227,7 +225,7 @@ def test_an_answer_without_a_token(town: Town, answer: bytes) -> None:
     town.stage.clock.advance(599)
     town.provider.faults.set(Answer(200, answer), only="/token")
     with pytest.raises((SessionError, StoreUnavailable)):
-        session_for(worker(town), alice).provider_token()
+        session_of(worker(town), alice).provider_token()
     served(alice.app.fetch("/me"))
 
 
@@ -239,11 +237,11 @@ def test_a_life_that_is_not_said(town: Town, lives: object) -> None:
     town.stage.clock.advance(599)
     said = json.dumps({"access_token": "access-a", **({} if lives is None else {"expires_in": lives})})
     town.provider.faults.set(Answer(200, said.encode()), only="/token", times=1)
-    assert session_for(engine, alice).provider_token() == "access-a"
+    assert session_of(engine, alice).provider_token() == "access-a"
     town.stage.clock.advance(239)
-    assert session_for(engine, alice).provider_token() == "access-a"
+    assert session_of(engine, alice).provider_token() == "access-a"
     town.stage.clock.advance(2)
-    assert session_for(engine, alice).provider_token() != "access-a"
+    assert session_of(engine, alice).provider_token() != "access-a"
 
 
 def test_a_session_without_tokens(town: Town) -> None:
@@ -251,7 +249,7 @@ def test_a_session_without_tokens(town: Town) -> None:
     alice = town.person()
     served(alice.sign_in())
     with pytest.raises(SessionError, match="offline_access"):
-        session_for(worker(town), alice).provider_token()
+        session_of(worker(town), alice).provider_token()
 
 
 def test_what_is_sealed_opens_for_its_own_alone() -> None:
@@ -295,7 +293,7 @@ def test_at_a_real_provider(peer: Peer) -> None:
         seen = set()
         for _ in range(4):
             facts = WSGIFacts({"REQUEST_METHOD": "GET", "PATH_INFO": "/", "HTTP_COOKIE": cookies})
-            seen.add(session_of(engine, engine.begin(facts)).provider_token())
+            seen.add(Session(engine, engine.begin(facts)).provider_token())
             stage.clock.advance(31)  # its access tokens live for 90 s, and are refreshed 60 s before their end
         assert len(seen) == 4
     stage.close()

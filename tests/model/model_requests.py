@@ -9,7 +9,7 @@ from model_verbs import Verbs
 from model_world import HEADERS, ROUTES, Pending
 
 from session_middleware.runtime import run_sync
-from session_middleware.session import session_of
+from session_middleware.session import Session
 
 
 class Requests(Verbs):
@@ -27,7 +27,7 @@ class Requests(Verbs):
             x,
             self.time,
             now,
-            session_of(process.engine, x),
+            Session(process.engine, x),
             token,
             jwt,
             kind,

@@ -13,7 +13,7 @@ from session_middleware.core.lifetime import Verdict
 from session_middleware.engine import Engine
 from session_middleware.errors import StoreUnavailable
 from session_middleware.runtime import run_sync
-from session_middleware.session import Session, session_of
+from session_middleware.session import Session
 from session_middleware.sessions import Sessions
 from session_middleware.stores.memory import MemoryStore
 from session_middleware.testing.clock import FakeClock
@@ -96,7 +96,7 @@ def attempt(engine: Engine, browser: Browser, verb: Verb) -> Any:  # Any: the su
     if x.verdict is Verdict.UNAVAILABLE and verb is None:
         assert closed(engine, x) == {}, "a fault deletes no cookie (L17)"
         return None
-    session = session_of(engine, x)
+    session = Session(engine, x)
     logs_out = verb is LOGOUT
     try:
         if verb is not None:

@@ -16,7 +16,7 @@ from session_middleware.core.provider import ProviderSession
 from session_middleware.engine import Engine
 from session_middleware.errors import SessionError
 from session_middleware.runtime import run_sync
-from session_middleware.session import session_of
+from session_middleware.session import Session
 from session_middleware.settings import Settings
 from session_middleware.stores.memory import MemoryStore
 
@@ -110,7 +110,7 @@ class World:
             assert x.deadlines is not None
             session.seen = self.now
             assert x.deadlines.ends_at == session.deadline
-        view = session_of(engine, x)
+        view = Session(engine, x)
         if kind == "logout":
             view.logout()
             if session is not None and lives:

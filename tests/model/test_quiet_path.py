@@ -16,7 +16,7 @@ from session_middleware.core.exchange import Exchange, RouteRules
 from session_middleware.core.record import SessionRecord
 from session_middleware.engine import Engine
 from session_middleware.runtime import run_sync
-from session_middleware.session import session_of
+from session_middleware.session import Session
 from session_middleware.settings import Limits
 from session_middleware.stores.memory import MemoryStore
 
@@ -137,7 +137,7 @@ class Life:
         x, refusal = engine.begin(Facts(browser.cookies(), method, **headers)), None
         if not (shortly and engine.open_quietly(x, rules)):
             refusal = run_sync(engine.open(x, rules))
-        session = session_of(engine, x)
+        session = Session(engine, x)
         if refusal is not None:
             self.sent_away = [browser]
         if refusal is None and (verb == "login" or x.is_active):
@@ -289,7 +289,7 @@ def test_a_poll_within_the_touch_interval_asks_the_store_nothing() -> None:
     life = Life(Watched, {"by_subject": False})
     engine, browser = life.engines[0], life.browsers[0]
     x, _ = opened(engine, Facts("", "POST"), RouteRules(policy="optional"))
-    session_of(engine, x).login("alice")
+    Session(engine, x).login("alice")
     browser.take(closed(engine, x))
     life.time += 61
     browser.take(closed(engine, opened(engine, Facts(browser.cookies()), RouteRules())[0]))

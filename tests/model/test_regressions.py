@@ -10,7 +10,7 @@ from session_middleware.core.lifetime import Verdict
 from session_middleware.engine import Engine
 from session_middleware.errors import SessionError, StoreUnavailable
 from session_middleware.runtime import run_sync
-from session_middleware.session import Session, session_of
+from session_middleware.session import Session
 from session_middleware.sessions import Sessions
 from session_middleware.settings import Limits
 from session_middleware.stores.memory import MemoryStore
@@ -35,7 +35,7 @@ class Life:
     def begin(self, rules: RouteRules = RouteRules(), engine: Engine | None = None) -> Session:  # noqa: B008  # frozen
         engine = engine or self.engine
         x, _ = opened(engine, Facts(self.browser.cookies(), "POST"), rules)
-        return session_of(engine, x)
+        return Session(engine, x)
 
     def end(self, session: Session) -> dict[str, str | None]:
         lines = closed(session._engine, session._x)
