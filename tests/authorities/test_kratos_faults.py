@@ -14,6 +14,8 @@ from session_middleware.testing.stand_ins._kratos_faults import KratosFaults
 from session_middleware.testing.stand_ins.kratos import KratosCredential, KratosStandIn
 from tests.authorities.kratos_town import FEW, PATIENCE, Town, town
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(params=FEW)
 def place(request: pytest.FixtureRequest) -> Iterator[Town]:

@@ -14,6 +14,8 @@ from tests.authorities.oidc_people import MODES
 from tests.authorities.oidc_town import ORIGIN, Town, town_of
 from tests.authorities.token_forge import Forge
 
+pytestmark = pytest.mark.slow
+
 FAULTS: dict[str, Callable[[Faults], None]] = {
     "down": lambda faults: faults.set(hang_up=True),
     "slow": lambda faults: faults.set(Answer(503), seconds=3.0),

@@ -13,6 +13,8 @@ from session_middleware.testing.scenarios.expect import served, unavailable
 from session_middleware.testing.stand_ins.stytch import StytchStandIn
 from tests.authorities.stytch_shop import FEW, JWT_COOKIE, Shop, shop_of, show
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(params=FEW)
 def shop(request: pytest.FixtureRequest) -> Iterator[Shop]:

@@ -14,7 +14,7 @@ from session_middleware.testing import FakeClock
 from tests.stores.near_servers import NearPostgres, NearRedis, Process
 from tests.stores.redis_server import Wire, wait_until
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 LEASE = 1.0
 

@@ -16,7 +16,7 @@ from session_middleware.stores.postgres import AsyncPostgresStore, PostgresStore
 from session_middleware.testing.reference_record import reference_record
 from tests.stores.postgres_server import new_server, postgres_server
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 RECORD = reference_record(0)
 KEY = RECORD.key

@@ -24,6 +24,8 @@ from session_middleware.stores.redis import AsyncRedisStore, RedisStore
 from session_middleware.testing.reference_record import reference_record
 from tests.stores.redis_server import Server, Wire, a_prefix, replicates, standalone, url_of, wait_until
 
+pytestmark = pytest.mark.slow
+
 RECORD = reference_record(0)
 KEY = RECORD.key
 AT = RECORD.last_seen_at
