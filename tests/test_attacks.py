@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from session_middleware.core.refusal import Refusal
 from session_middleware.endpoints import Endpoints
 from session_middleware.engine import Engine
 from session_middleware.errors import StoreUnavailable
-from session_middleware.runtime import run_sync
+from session_middleware.runtime import on_loop, run_sync
 from session_middleware.stores.memory import MemoryStore
 from session_middleware.stores.sqlite import SQLiteStore
 from session_middleware.testing import FakeClock
@@ -359,3 +360,9 @@ def test_a_hostile_row_is_refused_and_hurts_nobody_else(tmp_path: Path, changes:
         assert house.verdict() is Verdict.UNAVAILABLE
         assert house.engine.reach.is_well
         assert other.verdict() is Verdict.ACTIVE
+
+
+def test_a_module_that_nobody_may_import_is_no_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None in sys.modules forbids an import: that is no trio that could be asked, in every blocking view."""
+    monkeypatch.setitem(sys.modules, "trio", None)
+    assert on_loop() is False

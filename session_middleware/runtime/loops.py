@@ -106,7 +106,8 @@ def on_loop() -> bool:
     """Say whether an event loop runs in this thread, so that blocking here would hold up everybody."""
     if _get_running_loop() is not None:  # the form that raises costs four times as much, in every blocking view
         return True
-    return "trio" in sys.modules and bool(sys.modules["trio"].lowlevel.in_trio_run())
+    trio = sys.modules.get("trio")  # None also where somebody forbids the import
+    return trio is not None and bool(trio.lowlevel.in_trio_run())
 
 
 def running_loop() -> object | None:
