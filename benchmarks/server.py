@@ -29,7 +29,6 @@ __all__ = ["load", "rows"]
 
 CONNECTIONS = 32
 
-
 #: How often the servers are started: two processes of the same app differ by as much as what is measured.
 LAUNCHES = 3
 
@@ -89,40 +88,25 @@ def _share(mine: Sequence[float], bare: Sequence[float]) -> Spread:
 def _rates(
     group: str, names: Sequence[str], rounds: int, seconds: float, connections: int, *kind: str, launches: int = 1
 ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Return requests a second, and microseconds of the server's CPU time a request, of each round."""
+    """Return requests a second, and microseconds of the server's CPU time a request, of each round of each launch."""
     rates: dict[str, list[float]] = {name: [] for name in names}
     spent: dict[str, list[float]] = {name: [] for name in names}
     order = random.Random(1)
     for _ in range(launches):
-        _launch(group, names, rounds, seconds, connections, kind, order, rates, spent)
+        with contextlib.ExitStack() as stack:
+            servers = {name: stack.enter_context(_served(group, name, *kind)) for name in names}
+            ports = {name: port for name, (port, _) in servers.items()}
+            requests = {name: _signed_in(port) for name, port in ports.items()}
+            stack.enter_context(on_core(1))
+            for name in names:
+                load(ports[name], requests[name], connections, seconds / 2)  # warm up
+            for _ in range(rounds):
+                for name in order.sample(list(names), len(names)):
+                    before = _cpu_seconds(servers[name][1])
+                    rate = load(ports[name], requests[name], connections, seconds)
+                    rates[name].append(rate)
+                    spent[name].append((_cpu_seconds(servers[name][1]) - before) / (rate * seconds) * 1e6)
     return rates, spent
-
-
-def _launch(
-    group: str,
-    names: Sequence[str],
-    rounds: int,
-    seconds: float,
-    connections: int,
-    kind: Sequence[str],
-    order: random.Random,
-    rates: dict[str, list[float]],
-    spent: dict[str, list[float]],
-) -> None:
-    """Start a server of each name once, and add what is measured to the others'."""
-    with contextlib.ExitStack() as stack:
-        servers = {name: stack.enter_context(_served(group, name, *kind)) for name in names}
-        ports = {name: port for name, (port, _) in servers.items()}
-        requests = {name: _signed_in(port) for name, port in ports.items()}
-        stack.enter_context(on_core(1))
-        for name in names:
-            load(ports[name], requests[name], connections, seconds / 2)  # warm up
-        for _ in range(rounds):
-            for name in order.sample(list(names), len(names)):
-                before = _cpu_seconds(servers[name][1])
-                rate = load(ports[name], requests[name], connections, seconds)
-                rates[name].append(rate)
-                spent[name].append((_cpu_seconds(servers[name][1]) - before) / (rate * seconds) * 1e6)
 
 
 def _cpu_seconds(pid: int) -> float:

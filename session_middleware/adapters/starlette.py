@@ -9,7 +9,7 @@ async def profile(request):
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any
 
 import anyio.from_thread
 from starlette.authentication import AuthCredentials, BaseUser
@@ -31,7 +31,7 @@ from session_middleware.core.exchange import NO_RULES, RequestFacts, rules_of
 from session_middleware.errors import SettingsError
 from session_middleware.events import Hook
 from session_middleware.runtime import LoopRuntime, this_thread
-from session_middleware.session import AsyncSession, Session
+from session_middleware.session import AsyncSession, Session, async_session_of
 from session_middleware.sessions import AsyncSessions
 from session_middleware.settings import Settings
 
@@ -45,9 +45,6 @@ __all__ = [
 ]
 
 Request = HTTPConnection | Scope
-
-#: Makes an object of a class, without its `__init__`.
-new: Final = object.__new__
 
 
 class Visitor(Connection, BaseUser, AuthCredentials):
@@ -202,11 +199,7 @@ def session_from(request: Request) -> AsyncSession:
         _, x = attached(_scope_of(request))
     if x.thread != this_thread():  # asked here: the call would cost more than the answer
         refuse_in_thread(x)
-    # What `async_session_of` does, without the call: it is this, of all that a view asks for, that most of them ask for.
-    session = new(AsyncSession)
-    session._engine = x.gate.engine
-    session._x = x
-    return session
+    return async_session_of(x.gate.engine, x)
 
 
 def sync_session_from(request: Request) -> Session:

@@ -140,8 +140,10 @@ def test_one_401_by_mistake_is_not_noticed(mode: str, admin: bool) -> None:
     """whoami is asked again at once, and its second answer stands."""
     with town(mode) as place:
         _, browser = signed_in(place, admin=admin)
+        before = place.kratos.count("/sessions/whoami")
         place.kratos.faults.deny_by_mistake()
         served_page(browser.fetch("/me"))
+        assert place.kratos.count("/sessions/whoami") == before + 2
 
 
 def test_a_first_request_survives_one_401(place: Town) -> None:

@@ -84,7 +84,7 @@ class Person:
         end = time.monotonic() + PATIENCE
         while self.town.streams:
             assert time.monotonic() < end, f"{self.town.streams} streams are still open"
-            time.sleep(0.01)
+            time.sleep(0.01)  # a real server notices in its own time that a connection is gone
 
     def passes(self, seconds: float, tabs: Sequence[Tab] = ()) -> None:
         """Let time pass, on the server and in every tab: as the tabs tick, so that what one asks in a second is answered in it."""
