@@ -15,6 +15,7 @@ from typing import Any
 from benchmarks.bars import Row, at_most
 from benchmarks.clients import ASGIClient
 from benchmarks.contenders import ours
+from benchmarks.contenders.alice import ALICE, SAID
 from benchmarks.rounds import Spread
 from session_middleware.core.exchange import NO_RULES
 from session_middleware.stores.memory import MemoryStore
@@ -44,7 +45,7 @@ def _app(store: Any, clock: Callable[[], float] | None = None) -> Any:
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["path"] == "/login":
-            await session_from(scope).login("alice")
+            await session_from(scope).login(ALICE, **SAID)
         body = (session_from(scope).subject or "").encode()
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
         await send({"type": "http.response.body", "body": body})

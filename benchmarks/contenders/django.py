@@ -20,6 +20,7 @@ from django.utils.decorators import sync_and_async_middleware
 
 from benchmarks.clients import ASGIClient, WSGIClient
 from benchmarks.contenders import SECRET, Contender, minimum, ours
+from benchmarks.contenders.alice import ALICE, KEPT, SAID
 
 __all__ = ["make"]
 
@@ -128,7 +129,7 @@ def _on(side: str, view: View) -> View:
 
 def _bare(side: str) -> tuple[View, View]:
     def me(request: HttpRequest) -> HttpResponse:
-        return HttpResponse("alice")
+        return HttpResponse(ALICE)
 
     return _on(side, me), _on(side, me)
 
@@ -138,7 +139,7 @@ def _peer(side: str) -> tuple[View, View]:
         return HttpResponse(request.session["user"])
 
     def login(request: HttpRequest) -> HttpResponse:
-        request.session["user"] = "alice"
+        request.session.update(KEPT)
         return HttpResponse("welcome")
 
     # In memory, a read needs no thread: what is measured is their middleware, at its best.
@@ -152,7 +153,7 @@ def _peer_awaited() -> tuple[View, View]:
         return HttpResponse(await request.session.aget("user"))
 
     async def login(request: HttpRequest) -> HttpResponse:
-        await request.session.aset("user", "alice")
+        await request.session.aupdate(KEPT)
         return HttpResponse("welcome")
 
     return me, login
@@ -172,7 +173,7 @@ def minimal(get_response: Any) -> Any:  # Any: what Django gives and takes
             known.is_signed_in(request.META.get("HTTP_COOKIE")) if client is None else not minimum.has_ended(held)
         )
         if is_signed_in:
-            request.minimum = minimum.ALICE
+            request.minimum = ALICE
 
     def finished(response: Any) -> Any:
         response.headers["Vary"] = "Cookie"
@@ -221,14 +222,14 @@ def _ours(side: str) -> tuple[View, View]:
         return HttpResponse(session_from(request).subject)
 
     def login(request: HttpRequest) -> HttpResponse:
-        session_from(request).login("alice")
+        session_from(request).login(ALICE, **SAID)
         return HttpResponse("welcome")
 
     async def ame(request: HttpRequest) -> HttpResponse:
         return HttpResponse(asession_from(request).subject)
 
     async def alogin(request: HttpRequest) -> HttpResponse:
-        await asession_from(request).login("alice")
+        await asession_from(request).login(ALICE, **SAID)
         return HttpResponse("welcome")
 
     return (me, login) if side == "wsgi" else (ame, alogin)

@@ -11,6 +11,7 @@ from flask import Flask, Response, request, session
 
 from benchmarks.clients import WSGIClient
 from benchmarks.contenders import SECRET, Contender, minimum, ours
+from benchmarks.contenders.alice import ALICE, KEPT, SAID
 
 __all__ = ["make"]
 
@@ -44,7 +45,7 @@ def _route(app: Flask, me: Callable[[], str], login: Callable[[], Any]) -> None:
 
 def _bare(app: Flask) -> None:
     def me() -> str:
-        return "alice"
+        return ALICE
 
     _route(app, me, me)
 
@@ -55,7 +56,7 @@ def _get(app: Flask) -> None:
 
     def me() -> str:
         client.get("minimum")
-        return "alice"
+        return ALICE
 
     def login() -> str:
         client.set("minimum", bytes(ours.RECORD_BYTES))
@@ -91,7 +92,7 @@ def _minimum(app: Flask, *, with_redis: bool) -> None:
         else:
             signed_in = not minimum.has_ended(client.get(minimum.KEY))
         if signed_in:
-            environ["minimum"] = minimum.ALICE
+            environ["minimum"] = ALICE
         return inner(environ, finished)
 
     app.wsgi_app = around  # type: ignore[method-assign]
@@ -105,7 +106,7 @@ def _ours(app: Flask, kind: str, counting: bool) -> Traffic:
         return session_from().subject or ""
 
     def login() -> str:
-        session_from().login("alice")
+        session_from().login(ALICE, **SAID)
         return "welcome"
 
     _route(app, me, login)
@@ -123,7 +124,7 @@ def _peer(app: Flask, *, permanent: bool) -> None:
         return user
 
     def login() -> str:
-        session["user"] = "alice"
+        session.update(KEPT)
         if permanent:
             session.permanent = True
         return "welcome"

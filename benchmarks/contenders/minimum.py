@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 import time
 
-__all__ = ["ALICE", "COOKIES", "KEY", "Known", "has_ended", "record"]
+__all__ = ["COOKIES", "KEY", "Known", "has_ended", "record"]
 
 #: What a login sets: as many cookies of ours as a browser sends us, as long as ours.
 COOKIES = tuple(
@@ -21,9 +21,6 @@ COOKIES = tuple(
 
 #: Under which key its record is in Redis.
 KEY = "minimum-record"
-
-#: Who is signed in.
-ALICE = "alice"
 
 _DEADLINE = struct.Struct("d")
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from benchmarks.clients import ASGIClient, WSGIClient
 from benchmarks.contenders import Contender, ours
+from benchmarks.contenders.alice import ALICE, SAID
 
 __all__ = ["make"]
 
@@ -23,11 +24,11 @@ def _asgi(store: Any) -> Any:
     from session_middleware.adapters.asgi import SessionLifetimeMiddleware, session_from
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        body = b"alice"
+        body = ALICE.encode()
         if store is not None:
             session = session_from(scope)
             if scope["path"] == "/login":
-                await session.login("alice")
+                await session.login(ALICE, **SAID)
             body = (session.subject or "").encode()
         headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -40,11 +41,11 @@ def _wsgi(store: Any) -> Any:
     from session_middleware.adapters.wsgi import SessionLifetimeMiddleware, session_from
 
     def app(environ: Any, start_response: Any) -> list[bytes]:
-        body = b"alice"
+        body = ALICE.encode()
         if store is not None:
             session = session_from(environ)
             if environ["PATH_INFO"] == "/login":
-                session.login("alice")
+                session.login(ALICE, **SAID)
             body = (session.subject or "").encode()
         start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
         return [body]

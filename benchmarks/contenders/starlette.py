@@ -15,6 +15,7 @@ from starlette.routing import Mount, Route, Router
 
 from benchmarks.clients import ASGIClient
 from benchmarks.contenders import SECRET, Contender, minimum, ours
+from benchmarks.contenders.alice import ALICE, KEPT, SAID
 
 __all__ = ["make"]
 
@@ -54,7 +55,7 @@ def _nothing() -> tuple[int, int]:
 
 def _bare(detail: str, counting: bool) -> Made:
     async def me(request: Request) -> Response:
-        return PlainTextResponse("alice")
+        return PlainTextResponse(ALICE)
 
     return (me, me), [], _nothing
 
@@ -66,7 +67,7 @@ def _ours(detail: str, counting: bool) -> Made:
         return PlainTextResponse(session_from(request).subject)
 
     async def login(request: Request) -> Response:
-        await session_from(request).login("alice")
+        await session_from(request).login(ALICE, **SAID)
         return PlainTextResponse("welcome")
 
     store = ours.store(detail, counting, asynchronous=True)
@@ -91,7 +92,7 @@ class _Minimum:
         else:
             signed_in = not minimum.has_ended(await self.client.get(minimum.KEY))
         if signed_in:
-            scope["minimum"] = minimum.ALICE
+            scope["minimum"] = ALICE
 
         def finished(message: Any) -> Any:
             if message["type"] == "http.response.start":
@@ -117,7 +118,7 @@ class _Nothing:
 
 def _nothing_at_all(detail: str, counting: bool) -> Made:
     async def me(request: Request) -> Response:
-        return PlainTextResponse("alice")
+        return PlainTextResponse(ALICE)
 
     async def login(request: Request) -> Response:
         answer = PlainTextResponse("welcome")
@@ -151,7 +152,7 @@ def _get(detail: str, counting: bool) -> Made:
 
     async def me(request: Request) -> Response:
         await client.get("minimum")
-        return PlainTextResponse("alice")
+        return PlainTextResponse(ALICE)
 
     async def login(request: Request) -> Response:
         await client.set("minimum", bytes(ours.RECORD_BYTES))
@@ -165,7 +166,7 @@ async def _peer_me(request: Request) -> Response:
 
 
 async def _peer_login(request: Request) -> Response:
-    request.session["user"] = "alice"
+    request.session.update(KEPT)
     return PlainTextResponse("welcome")
 
 
