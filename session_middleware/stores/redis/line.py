@@ -56,6 +56,11 @@ class Line:
         transport.set_protocol(line)
         return line
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no answer is awaited."""
+        return not self._sent
+
     def ask(self, asked: list[tuple[bytes, Any]]) -> None:
         """Send questions, in one write."""
         loop: Any = running_loop()

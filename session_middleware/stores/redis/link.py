@@ -115,10 +115,10 @@ class DirectLink:
 
     async def get(self, name: bytes) -> Answer:
         try:
-            if isinstance(self._reads, BlockingReads):
-                answer = self._reads.get(name)
+            if isinstance(self._reads, AwaitedReads):
+                answer = await self._reads.get(name)
             else:
-                (answer,) = await self._reads.get(name)
+                answer = self._reads.get(name)
         except FAULTS as problem:
             raise self._complaints.about(problem, tls=self._tls) from problem
         if answer is ASK_THE_CLIENT:
@@ -139,7 +139,7 @@ class DirectLink:
     async def values(self, keys: Sequence[bytes]) -> list[Answer]:
         if isinstance(self._reads, AwaitedReads) and keys:
             try:
-                answers = await self._reads.get(*keys)
+                answers = await self._reads.get_all(keys)
             except FAULTS as problem:
                 raise self._complaints.about(problem, tls=self._tls) from problem
             if ASK_THE_CLIENT not in answers:

@@ -1,11 +1,11 @@
-"""How records are read, which is nearly all that Redis is asked: awaited GETs share one connection and one write.
+"""How records are read, which is nearly all that Redis is asked: awaited GETs share one connection.
 
 redis-py finds the server, connects, speaks TLS and signs in; what it does for each command beyond that (a connection taken
 from the pool and given back, a retry, a span, a timer, two tasks' worth of waiting) costs several times what a GET does.
 Measured on loopback, one after the other and 32 at once: docs/dependencies.md.
 
-* Awaited: the transport of one of redis-py's connections is given to `Line`. Whoever asks in one turn of the event loop is in
-  one write, and answers come in the order of the questions.
+* Awaited: the transport of one of redis-py's connections is given to `Line`, and answers come in the order of the questions.
+  Where none is awaited, a question is sent at once; whoever else asks in the same turn of the event loop is in one write.
 * Blocking: some connections are kept out of the pool for reads; the command is sent and its answer read on one of them.
 
 What is not plain (an answer that is an error, a connection whose transport cannot be had) is asked again through the client,
@@ -101,7 +101,21 @@ class AwaitedReads:
         address: tuple[str, int] | None = getattr(self._pool, "master_address", None)
         return address
 
-    async def get(self, *names: bytes) -> list[Any]:  # Any: bytes, None or ASK_THE_CLIENT
+    async def get(self, name: bytes) -> Any:  # Any: bytes, None or ASK_THE_CLIENT
+        """Return what stands under a name.
+
+        Raises:
+            RedisError: the server cannot be reached, or does not answer in time.
+        """
+        if not self._can:
+            return ASK_THE_CLIENT
+        self._see_to_master()
+        try:
+            return await self._ask(name)[0]
+        except Lost:
+            return await self._ask(name)[0]
+
+    async def get_all(self, names: Sequence[bytes]) -> list[Any]:  # Any: as above
         """Return what stands under each name, in one trip.
 
         Raises:
@@ -109,26 +123,33 @@ class AwaitedReads:
         """
         if not self._can:
             return [ASK_THE_CLIENT] * len(names)
+        self._see_to_master()
+        try:
+            return await _all(self._ask(*names))
+        except Lost:
+            return await _all(self._ask(*names))
+
+    def _see_to_master(self) -> None:
+        """Use no line to a server that is the master no more."""
         line = self._line
         if line is not None and line.master != self.master:
             line.fail(Lost("Another master has been found."))
             self.lost(line)
-        try:
-            return await _all([self._ask(name) for name in names])
-        except Lost:
-            return await _all([self._ask(name) for name in names])
 
-    def _ask(self, name: bytes) -> Any:  # Any: a future of what `get` returns
+    def _ask(self, *names: bytes) -> list[Any]:  # Any: futures of what `get` returns
         loop: Any = running_loop()
-        future = loop.create_future()
-        self._asked.append((name, future))
+        futures = [loop.create_future() for _ in names]
+        self._asked.extend(zip(names, futures, strict=True))
         if self._line is None:
             if self._opening is None:
                 self._opening = loop.create_task(self._open())
         elif not self._is_due:
-            self._is_due = True
-            loop.call_soon(self._send)
-        return future
+            if self._line.is_idle:
+                self._send()
+            else:
+                self._is_due = True
+                loop.call_soon(self._send)
+        return futures
 
     def _send(self) -> None:
         self._is_due = False
