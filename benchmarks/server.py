@@ -63,6 +63,16 @@ def rows(quick: bool) -> list[Row]:
                 None if bar is None else share.median >= bar,
             )
         )
+    found.extend(
+        Row(
+            f"uvicorn, {CONNECTIONS} connections: Starlette with {name} / with the hand-written minimum",
+            f"{_share(rates[name], rates['minimum']).text(2)} x",
+            "",
+            None,
+        )
+        for name in ("ours-memory", "ours-near-redis")
+        if name in rates
+    )
     for name in names:
         # Whoever waits for whom on two cores decides requests a second; this does not depend on it.
         used = Spread.of(spent[name])

@@ -52,16 +52,19 @@ class _Breaker:
 
     Args:
         clock: the engine's.
+
+    Attributes:
+        faults: so many in a row; 0 once the store has answered.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._faults = 0
+        self.faults = 0
         self._alone_until = float("-inf")
 
     def pass_through(self) -> None:
         """Let a call pass, or raise `_LeftAlone`: of many, one tries again when the time is over."""
-        if self._faults >= FAULTS_IN_A_ROW:
+        if self.faults >= FAULTS_IN_A_ROW:
             now = self._clock()
             if now < self._alone_until <= now + LEFT_ALONE:  # else that time is over, or the clock was set back
                 raise _LeftAlone
@@ -69,13 +72,9 @@ class _Breaker:
 
     def fault(self) -> None:
         """Count a call that failed."""
-        self._faults += 1
-        if self._faults >= FAULTS_IN_A_ROW:
+        self.faults += 1
+        if self.faults >= FAULTS_IN_A_ROW:
             self._leave_alone(self._clock())
-
-    def answered(self) -> None:
-        """Begin to count anew."""
-        self._faults = 0
 
     def _leave_alone(self, now: float) -> None:
         # Not every process comes back at the same instant.
@@ -217,7 +216,9 @@ class Reach:
     async def _ask(self, method: str, *args: Any) -> Any:  # Any: the store's methods, by name
         """Call the store, unless it has just failed too often to be worth the wait."""
         reads = method in _READS
-        (self._reads if reads else self._writes).pass_through()
+        breaker = self._reads if reads else self._writes
+        if breaker.faults:
+            breaker.pass_through()
         try:
             answer = await getattr(self._call, method)(*args)
         except RecordUnreadable:
@@ -232,9 +233,9 @@ class Reach:
         return answer
 
     def _answered(self, reads: bool) -> None:
-        self._reads.answered()
+        self._reads.faults = 0
         if not reads:
-            self._writes.answered()
+            self._writes.faults = 0
 
     async def touch(self, record: SessionRecord, touch: Touch) -> SessionRecord | None:
         """Write a touch; where that fails keep it, and go on as if it were written. None: the session has ended."""

@@ -112,10 +112,7 @@ def on_loop() -> bool:
 
 def running_loop() -> object | None:
     """Return the asyncio loop that runs in this thread, for things that belong to one; None on trio or without a loop."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
+    return _get_running_loop()
 
 
 def this_loop() -> Any:  # Any: an asyncio loop, or a token of trio's, which has no types here
