@@ -348,6 +348,22 @@ def _loops() -> list[Any]:  # Any: what pytest.param returns
 
 
 @pytest.mark.parametrize("run", _loops())
+def test_nobody_hears_of_a_line_that_was_just_given_up(run: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever asks between its end and the word of it asks in vain, and then another line, unnoticed."""
+
+    async def main() -> None:
+        async with AsyncRedisStore.from_url(standalone().url, prefix=a_prefix(), lease=60) as store:
+            await store.create(RECORDS[0])
+            await store.load(RECORDS[0].key)  # the line is up
+            for _ in range(8):
+                reads_of(store)._line.fail(redis.exceptions.TimeoutError("silent"))
+                assert await store.load(RECORDS[0].key) == RECORDS[0]
+
+    run(main())
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("run", _loops())
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 def test_the_line_is_there_on_every_loop_and_in_tls(run: Any, tls: bool, tmp_path: Path) -> None:
     """Reads share a line, signed in, on the loops that apps run on, in TLS too, and after it was lost."""
