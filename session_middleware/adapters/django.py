@@ -116,14 +116,6 @@ class SessionLifetimeMiddleware:
         except BaseException:  # under DEBUG_PROPAGATE_EXCEPTIONS; else Django has made it a response
             side.run(side.engine.abandon(x))
             raise
-        if x.quiet and x.judged and response.__class__ is HttpResponse:  # what `_leave` does, without the call
-            store = response.headers._store
-            if "vary" not in store and "cache-control" not in store:
-                x.closed = True
-                store["vary"] = side.vary
-                if x.protected:
-                    store["cache-control"] = CACHE_PRIVATE
-                return response
         if x.judged and (x.quiet or (not x.unknown and side.engine.is_settled(x))):
             return self._leave(response, x, side)
         finished: HttpResponseBase = side.run(self._finish(request, x, response))
