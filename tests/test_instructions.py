@@ -24,7 +24,7 @@ MOST = {
     "fastapi": 575,
     "plainwsgi": 425,
     "flask": 400,
-    "django": 380,
+    "django": 390,
     "djangoasgi": 400,
     "djangoauth": 605,
     "djangoauthasgi": 590,
