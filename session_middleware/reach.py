@@ -43,10 +43,6 @@ FAULTS_IN_A_ROW = 5
 LEFT_ALONE = 1.0
 
 
-#: Methods that only read: where these answer, a store that refuses writes (full, read-only) is asked on.
-_READS = frozenset({"load", "reload", "list"})
-
-
 class _Breaker:
     """Counts faults in a row, and says when a store is left alone.
 
@@ -168,17 +164,24 @@ class Reach:
         Raises:
             StoreUnavailable: it raised.
         """
+        breaker = self._reads
         try:
-            answer = await self._ask(method, *args)
+            if breaker.faults:
+                breaker.pass_through()
+            answer = await getattr(self._call, method)(*args)
         except RecordUnreadable as fault:
+            breaker.faults = 0
             self._fault(method, fault)
             raise StoreUnavailable(str(fault)) from None
         except _LeftAlone:
             raise StoreUnavailable(_LEFT_ALONE) from None
         except Exception as fault:
+            breaker.fault()
+            self._writes.fault()  # what cannot be read cannot be written either; the other way round it can (L17)
             if self.down_since is None:
                 self.down_since = self._clock()
             raise self._fault(method, fault) from fault
+        breaker.faults = 0
         if self.down_since is not None:
             self._came_back(self.down_since)
         if (self.unended or self.unmarked) and self._clock() - self._retried_at >= RETRY_INTERVAL:
@@ -192,7 +195,7 @@ class Reach:
             StoreUnavailable: it raised.
         """
         try:
-            answer = await self._ask(method, *args)
+            answer = await self._write(method, *args)
         except _LeftAlone:
             raise StoreUnavailable(_LEFT_ALONE) from None
         except Exception as fault:
@@ -213,29 +216,19 @@ class Reach:
             for hear in self.hearers:
                 hear(key)
 
-    async def _ask(self, method: str, *args: Any) -> Any:  # Any: the store's methods, by name
-        """Call the store, unless it has just failed too often to be worth the wait."""
-        reads = method in _READS
-        breaker = self._reads if reads else self._writes
-        if breaker.faults:
-            breaker.pass_through()
+    async def _write(self, method: str, *args: Any) -> Any:  # Any: the store's methods, by name
+        """Call a method that writes, unless that has just failed too often to be worth the wait."""
+        self._writes.pass_through()
         try:
             answer = await getattr(self._call, method)(*args)
         except RecordUnreadable:
-            self._answered(reads)
+            self._reads.faults = self._writes.faults = 0
             raise
         except Exception:
             self._writes.fault()
-            if reads:  # what cannot be read cannot be written either; the other way round it can (L17)
-                self._reads.fault()
             raise
-        self._answered(reads)
+        self._reads.faults = self._writes.faults = 0
         return answer
-
-    def _answered(self, reads: bool) -> None:
-        self._reads.faults = 0
-        if not reads:
-            self._writes.faults = 0
 
     async def touch(self, record: SessionRecord, touch: Touch) -> SessionRecord | None:
         """Write a touch; where that fails keep it, and go on as if it were written. None: the session has ended."""
@@ -299,17 +292,17 @@ class Reach:
 
     async def _write_mark(self, mark: SessionRecord) -> None:
         touch = Touch(mark.last_seen_at, None, mark.keep_until)
-        if await self._ask("touch", mark.key, touch) is None:
+        if await self._write("touch", mark.key, touch) is None:
             try:
-                await self._ask("create", mark)
+                await self._write("create", mark)
             except Exception:
-                if await self._ask("touch", mark.key, touch) is None:  # else another process was first
+                if await self._write("touch", mark.key, touch) is None:  # else another process was first
                     raise
 
     async def _mark_unseen(self, key: bytes, at: float) -> None:
         """Mark the end of a session whose record nobody had read when it was ended: the store was down (L24)."""
         if key in self.unseen:
-            held: SessionRecord | None = await self._ask("load", key)
+            held: SessionRecord | None = await self._call.load(key)
             mark = None if held is None or held.ended_at is not None else mark_of(held, at)
             if mark is not None:
                 await self._write_mark(mark)

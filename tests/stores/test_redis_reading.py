@@ -231,7 +231,7 @@ def said(*parts: bytes) -> Any:
         client = redis.asyncio.Redis(port=speaker.port, socket_timeout=0.5, protocol=2, max_connections=8)
         reads = AwaitedReads(client)
         try:
-            return await reads.get(b"k")
+            return (await reads.get([b"k"]))[0]
         finally:
             await reads.close()
             await client.aclose()
@@ -326,7 +326,7 @@ def test_whoever_goes_away_during_a_fault_leaves_no_complaint(server: Server, ca
         async with AsyncRedisStore.from_url(server.url) as store:
             await store.load(RECORDS[0].key)
             reads = reads_of(store)
-            asking = asyncio.create_task(reads.get_all([b"one", b"two"]))
+            asking = asyncio.create_task(reads.get([b"one", b"two"]))
             await asyncio.sleep(0)
             asking.cancel()
             reads._line._transport.abort()

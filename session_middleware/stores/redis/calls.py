@@ -9,8 +9,6 @@ from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Final
 
-from redis.exceptions import ResponseError
-
 from session_middleware.core.lifetime import Touch, recorded_end
 from session_middleware.core.record import SessionRecord
 from session_middleware.errors import RecordUnreadable
@@ -99,7 +97,7 @@ class RedisCalls:
         link, name = self._link(), self._record_prefix + key
         now = time.monotonic()
         if self._epoch.is_known(now):
-            value = await self._got(link, name)
+            value = await link.get(name)
         else:
             value = await self._load_with_epoch(link, name, now)
         if value is None:
@@ -109,7 +107,8 @@ class RedisCalls:
         record = known[1] if known is not None and known[0] == value else self._read_and_know(key, value)
         return self._epoch.after(record)
 
-    def _read_and_know(self, key: bytes, value: Answer) -> SessionRecord:
+    def _read_and_know(self, key: bytes, answer: Answer) -> SessionRecord:
+        value = value_of(answer)
         record = read(key, value)
         if len(value) <= _KNOWN_SIZE:
             while len(self._known) >= _KNOWN:
@@ -241,11 +240,11 @@ class RedisCalls:
     async def _load_with_epoch(self, link: Link, name: bytes, now: float) -> Answer:
         if not link.one_place:
             await self._epoch.instant(link)
-            return await self._got(link, name)
+            return await link.get(name)
         self._epoch.asked(now)
         epoch, value = await link.values([self._epoch.key, name])
         self._epoch.answered(epoch, now)
-        return value_of(value)
+        return value
 
     async def walk(self, after: bytes | None, limit: int) -> tuple[Sequence[bytes], bytes | None]:
         # A prefix is any text; what would mean something in a pattern is taken literally.
@@ -324,12 +323,6 @@ class RedisCalls:
                 for command in forget:
                     await link.one(*command)
         return held
-
-    async def _got(self, link: Link, name: bytes) -> Answer:
-        try:
-            return await link.get(name)
-        except ResponseError as problem:
-            return value_of(problem)
 
 
 def _check_new(answer: Answer) -> None:

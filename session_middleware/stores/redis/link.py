@@ -23,7 +23,7 @@ from redis.exceptions import (
 
 from session_middleware.errors import StoreUnavailable
 from session_middleware.stores.redis.faults import FAULTS, Complaints
-from session_middleware.stores.redis.line import ASK_THE_CLIENT
+from session_middleware.stores.redis.line import ASK_THE_CLIENT, Lost
 from session_middleware.stores.redis.reading import AwaitedReads, BlockingReads
 
 __all__ = ["ClusterLink", "DirectLink", "Link", "link_to"]
@@ -49,7 +49,7 @@ class Link(Protocol):
         ...
 
     async def get(self, name: bytes) -> Answer:
-        """Return what stands under a key; raise if it is no text."""
+        """Return what stands under a key, an error as an answer."""
         ...
 
     async def together(self, key: bytes, commands: Sequence[Command]) -> list[Answer]:
@@ -90,6 +90,14 @@ async def _closed(closing: Awaitable[None]) -> None:
         await closing
 
 
+async def _or_error(asking: Awaitable[Answer]) -> Answer:
+    """Wait for an answer; an error that is one is returned."""
+    try:
+        return await asking
+    except ResponseError as problem:
+        return problem
+
+
 class DirectLink:
     """One server."""
 
@@ -114,15 +122,19 @@ class DirectLink:
             raise self._complaints.about(problem, tls=self._tls) from problem
 
     async def get(self, name: bytes) -> Answer:
+        reads = self._reads
         try:
-            if isinstance(self._reads, AwaitedReads):
-                answer = await self._reads.get(name)
+            if isinstance(reads, AwaitedReads):
+                try:
+                    answer = await reads.ask(name)[0]
+                except Lost:
+                    answer = await reads.ask(name)[0]
             else:
-                answer = self._reads.get(name)
+                answer = reads.get(name)
         except FAULTS as problem:
             raise self._complaints.about(problem, tls=self._tls) from problem
         if answer is ASK_THE_CLIENT:
-            return await self.one("GET", name)
+            return await _or_error(self.one("GET", name))
         self._complaints.are_over()
         return answer
 
@@ -139,7 +151,7 @@ class DirectLink:
     async def values(self, keys: Sequence[bytes]) -> list[Answer]:
         if isinstance(self._reads, AwaitedReads) and keys:
             try:
-                answers = await self._reads.get_all(keys)
+                answers = await self._reads.get(keys)
             except FAULTS as problem:
                 raise self._complaints.about(problem, tls=self._tls) from problem
             if ASK_THE_CLIENT not in answers:
@@ -201,7 +213,7 @@ class ClusterLink:
             raise self._complaints.about(problem) from problem
 
     async def get(self, name: bytes) -> Answer:
-        return await self.one("GET", name)
+        return await _or_error(self.one("GET", name))
 
     async def together(self, key: bytes, commands: Sequence[Command]) -> list[Answer]:
         try:

@@ -101,50 +101,41 @@ class AwaitedReads:
         address: tuple[str, int] | None = getattr(self._pool, "master_address", None)
         return address
 
-    async def get(self, name: bytes) -> Any:  # Any: bytes, None or ASK_THE_CLIENT
-        """Return what stands under a name.
-
-        Raises:
-            RedisError: the server cannot be reached, or does not answer in time.
-        """
-        if not self._can:
-            return ASK_THE_CLIENT
-        self._see_to_master()
-        try:
-            return await self._ask(name)[0]
-        except Lost:
-            return await self._ask(name)[0]
-
-    async def get_all(self, names: Sequence[bytes]) -> list[Any]:  # Any: as above
+    async def get(self, names: Sequence[bytes]) -> list[Any]:  # Any: bytes, None or ASK_THE_CLIENT
         """Return what stands under each name, in one trip.
 
         Raises:
             RedisError: the server cannot be reached, or does not answer in time.
         """
-        if not self._can:
-            return [ASK_THE_CLIENT] * len(names)
-        self._see_to_master()
         try:
-            return await _all(self._ask(*names))
+            return await _all(self.ask(*names))
         except Lost:
-            return await _all(self._ask(*names))
+            return await _all(self.ask(*names))
 
-    def _see_to_master(self) -> None:
-        """Use no line to a server that is the master no more."""
+    def ask(self, *names: bytes) -> list[Any]:  # Any: futures
+        """Ask what stands under each name, in one trip.
+
+        Returns:
+            what to await for each: it brings bytes, None or ASK_THE_CLIENT, or raises a `RedisError`; after `Lost` it may be
+            asked once more.
+        """
+        loop: Any = running_loop()
+        futures = [loop.create_future() for _ in names]
         line = self._line
+        if not self._can:
+            for future in futures:
+                future.set_result(ASK_THE_CLIENT)
+            return futures
         if line is not None and line.master != self.master:
             line.fail(Lost("Another master has been found."))
             self.lost(line)
-
-    def _ask(self, *names: bytes) -> list[Any]:  # Any: futures of what `get` returns
-        loop: Any = running_loop()
-        futures = [loop.create_future() for _ in names]
+            line = None
         self._asked.extend(zip(names, futures, strict=True))
-        if self._line is None:
+        if line is None:
             if self._opening is None:
                 self._opening = loop.create_task(self._open())
         elif not self._is_due:
-            if self._line.is_idle:
+            if line.is_idle:
                 self._send()
             else:
                 self._is_due = True
