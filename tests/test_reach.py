@@ -177,6 +177,25 @@ def test_writes_are_spared_too(reach: Reach, store: Failing, clock: FakeClock) -
     assert held.end_reason == "logout"
 
 
+def test_a_write_that_meets_garbage_is_answered(
+    store: Failing, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record that nobody can read is a fault of that record: the store is asked on, for reads and for writes."""
+    asked: list[bytes] = []
+
+    def touch(key: bytes, touch: object) -> None:
+        asked.append(key)
+        raise RecordUnreadable("garbage")
+
+    monkeypatch.setattr(store, "touch", touch)
+    reach = Reach(store, runtime=ThreadRuntime(), clock=clock, retention=86_400.0, announce=lambda name, detail: None)
+    for _ in range(2 * FAULTS_IN_A_ROW):
+        with pytest.raises(StoreUnavailable):
+            run_sync(reach.write("touch", KEY, None))
+    assert len(asked) == 2 * FAULTS_IN_A_ROW
+    assert ask(reach)
+
+
 # --- marks of what has ended at a provider (L24) -----------------------------------------------------------------------
 
 
