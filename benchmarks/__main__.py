@@ -135,8 +135,8 @@ def machine() -> str:
     return (
         f"Median (quartiles) of interleaved rounds on {cores} cores, {platform.python_implementation()} "
         f"{platform.python_version()}: microseconds that a signed-in request costs beyond the bare app; ratio to the "
-        "framework's own; per request: calls to the store, writes among them, Set-Cookie headers. Every session holds the "
-        "same: 110 characters of user agent, an address, a time, one factor, 100 bytes of claims."
+        "framework's own; per request: calls to the store, writes among them, Set-Cookie headers. All that the app signs in "
+        "itself keep the same of a user: a browser, an address, a time, one factor, 100 bytes of claims."
     )
 
 
