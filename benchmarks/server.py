@@ -41,6 +41,7 @@ UVICORN: dict[str, float | None] = {
     "ours-near-redis": 0.9,
     "ours-redis": 0.45,
     "nothing": None,  # a middleware that hands everything on
+    "headers": None,  # no middleware: an app that sends the two headers of L18, and requests with two cookies
     "minimum": None,
     "minimum-redis": None,
     "session-middleware": None,

@@ -179,6 +179,7 @@ GROUPS: dict[str, Group] = {
             "cache-redis": "cache (Redis)",
         },
         options="asgi",
+        launches=10,
     ),
     "djangoauth": Group(
         "Django, WSGI, above SessionMiddleware + AuthenticationMiddleware",

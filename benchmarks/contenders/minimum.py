@@ -11,13 +11,16 @@ from __future__ import annotations
 import struct
 import time
 
-__all__ = ["COOKIES", "KEY", "Known", "has_ended", "record"]
+__all__ = ["COOKIES", "KEY", "SAYS", "Known", "has_ended", "record"]
 
 #: What a login sets: as many cookies of ours as a browser sends us, as long as ours.
 COOKIES = tuple(
     f"{name}={'x' * length}; Path=/; Secure; HttpOnly; SameSite=Lax"
     for name, length in (("__Host-session", 81), ("__Host-session_jwt", 412))
 )
+
+#: What a response says to caches, as ASGI headers (L18).
+SAYS = ((b"vary", b"Cookie"), (b"cache-control", b"private, no-cache"))
 
 #: Under which key its record is in Redis.
 KEY = "minimum-record"

@@ -96,11 +96,7 @@ class _Minimum:
 
         def finished(message: Any) -> Any:
             if message["type"] == "http.response.start":
-                message["headers"] = [
-                    *message["headers"],
-                    (b"vary", b"Cookie"),
-                    (b"cache-control", b"private, no-cache"),
-                ]
+                message["headers"] = [*message["headers"], *minimum.SAYS]
             return send(message)
 
         await self.app(scope, receive, finished)
@@ -127,6 +123,18 @@ def _nothing_at_all(detail: str, counting: bool) -> Made:
         return answer
 
     return (me, login), [Middleware(_Nothing)], _nothing
+
+
+def _headers(detail: str, counting: bool) -> Made:
+    """An app that adds by itself what a response must say to caches (L18), and does nothing else: no middleware either."""
+
+    async def me(request: Request) -> Response:
+        answer = PlainTextResponse(ALICE)
+        answer.raw_headers += minimum.SAYS
+        return answer
+
+    (_, login), _, _ = _nothing_at_all(detail, counting)
+    return (me, login), [], _nothing
 
 
 def _minimum(detail: str, counting: bool) -> Made:
@@ -210,3 +218,4 @@ def _starsessions(detail: str, counting: bool) -> Made:
 MADE = {"bare": _bare, "ours": _ours, "minimum": _minimum, "session": _session, "starsessions": _starsessions}
 MADE["get"] = _get
 MADE["nothing"] = _nothing_at_all
+MADE["headers"] = _headers
