@@ -20,7 +20,7 @@ from session_middleware.core.credentials import NEVER, Credentials, Known
 from session_middleware.core.exchange import NO_RULES, Exchange, RequestFacts, RouteRules, is_activity
 from session_middleware.core.jwt import JwtKey, JwtKeys
 from session_middleware.core.lifetime import Verdict
-from session_middleware.core.origin import is_foreign, is_preflight, on_this_host
+from session_middleware.core.origin import is_foreign, is_ours, is_preflight, on_this_host
 from session_middleware.core.record import SessionRecord
 from session_middleware.core.refusal import Refusal
 from session_middleware.core.tokens import TokenKeys, derive
@@ -30,7 +30,7 @@ from session_middleware.issuer import Issuer
 from session_middleware.reach import Reach
 from session_middleware.recognising import Recogniser
 from session_middleware.responding import Responding
-from session_middleware.runtime import Runtime, ThreadRuntime
+from session_middleware.runtime import Runtime, ThreadRuntime, mutex
 from session_middleware.settings import DEFAULT_LOGIN_URL, Limits, Settings
 from session_middleware.stores.base import Caps, Recognises
 from session_middleware.vouching import Vouching
@@ -143,6 +143,7 @@ class Engine(Responding):
             issuer=self.issuer.name,
             audience=self.issuer.audience,
             clock_skew=settings.timing.clock_skew,
+            mutex=mutex(),
         )
         self.reach = Reach(
             store,
@@ -200,6 +201,8 @@ class Engine(Responding):
         x.judged = True
         policy = rules.policy or self.default_policy
         if policy == "exempt" or self.is_exempt(x.facts, runs_view=runs_view):
+            # A socket of another origin speaks for nobody (ASVS 4.4.2): what it shows is not read later on either.
+            x.authenticated = x.authenticated or self._is_foreign_socket(x)
             return None
         if not x.authenticated and not self.quiet(x):
             await self.authenticate(x)
@@ -209,7 +212,7 @@ class Engine(Responding):
         if x.verdict is _ACTIVE:
             # Refused before it is recorded: a refused request is no activity (L6). On an optional route too: a socket of
             # another origin would speak for the user there (ASVS 4.4.2).
-            if x.facts.websocket and is_foreign(x.facts, self.settings):
+            if self._is_foreign_socket(x):
                 return self.refusal(x, "signed_out")
             within = rules.fresh_within
             if within is not None and not (self.is_fresh(x, within) or await self.proves_anew(x, within)):
@@ -221,7 +224,7 @@ class Engine(Responding):
         if x.verdict is Verdict.UNAVAILABLE:
             outage = rules.on_unavailable or self.settings.on_unavailable
             if outage == "stale" and rules.fresh_within is None and self._stand_in(x):
-                return None
+                return self.refusal(x, "signed_out") if self._is_foreign_socket(x) else None
         if not x.protected or self._is_login_page(x.facts):
             return None
         return self.refusal(x, x.verdict.reason)
@@ -250,6 +253,9 @@ class Engine(Responding):
             return False
         here = facts.mount + facts.path
         return not page.netloc and bool(page.path) and not here.startswith("//") and page.path == on_this_host(here)
+
+    def _is_foreign_socket(self, x: Exchange) -> bool:
+        return x.facts.websocket and is_foreign(x.facts, self.settings)
 
     def quiet(self, x: Exchange) -> bool:
         """Recognise a request for which no rule would answer otherwise than last time; False means: ask them all."""
@@ -294,11 +300,19 @@ class Engine(Responding):
             return
         await self._judge(x, known, record, judgement)
 
+    def _authorization(self, x: Exchange) -> str | None:
+        """Return the Authorization header if it is ours (L19); the cookies of such a request count for nothing."""
+        authorization = x.facts.header("authorization") if self._header_transport else None
+        return authorization if authorization is not None and is_ours(authorization) else None
+
+    def keys_shown(self, x: Exchange) -> list[bytes]:
+        """Return the store keys of all tokens of ours that came as cookies, however many."""
+        return [] if self._authorization(x) is not None else self.credentials.keys_in(x.facts.cookies)
+
     def _shown(self, x: Exchange) -> Known | Verdict:
-        if self.settings.transport == "header":
-            authorization = x.facts.header("authorization")
-            if authorization is not None:
-                return self.credentials.read_header(authorization, x.now)
+        authorization = self._authorization(x)
+        if authorization is not None:
+            return self.credentials.read_header(authorization, x.now)
         header = x.facts.cookies
         return self.credentials.read(header, x.now, x.shown) if header else Verdict.ANONYMOUS
 
@@ -473,13 +487,20 @@ class Engine(Responding):
         return renewed
 
     def _stand_in(self, x: Exchange) -> bool:
-        """Let a still valid session JWT stand in for the record while the store is down (L17)."""
+        """Let a still valid session JWT stand in while the store or the authority is down (L17)."""
         known: Known | None = x.known
-        if known is None or known.jwt_claims is None or known.jwt_expires <= x.now:
+        if known is None or known.jwt_claims is None or x.presented is None or self.reach.has_ended(x.presented.key):
             return False
-        if known.record is None or x.presented is None or self.reach.has_ended(x.presented.key):
+        record, deadlines, configured = x.record, x.deadlines, x.configured
+        if record is None:  # else it has been read, and it is the authority that is down
+            record, deadlines, configured = known.record, known.deadlines, known.configured
+        if record is None or deadlines is None:
             return False  # a subject in a JWT may be pairwise, so only a session seen here before can be served
-        x.record, x.deadlines, x.configured, x.stale = known.record, known.deadlines, known.configured, True
+        # What stays open beyond this request is bounded by the JWT as well.
+        deadlines = lifetime.Deadlines(deadlines.inactivity, min(deadlines.absolute, known.jwt_expires))
+        if x.now >= deadlines.ends_at:
+            return False
+        x.record, x.deadlines, x.configured, x.stale = record, deadlines, configured, True
         return True
 
     def is_fresh(self, x: Exchange, within: float) -> bool:

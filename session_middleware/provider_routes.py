@@ -14,7 +14,7 @@ from session_middleware.authorities.base import Shown
 from session_middleware.authorities.routes import Begin, Done, End, Endpoint, Page, Problem, Redirect, State
 from session_middleware.core import state
 from session_middleware.core.exchange import Exchange
-from session_middleware.core.fields import Fields, body_fields, query_fields
+from session_middleware.core.fields import Fields, are_text, body_fields, query_fields
 from session_middleware.core.origin import safe_path
 from session_middleware.core.record import SessionRecord, handle_of
 from session_middleware.core.refusal import EMPTY, HARDENING, PAGE_HARDENING, Reply
@@ -85,7 +85,8 @@ class Asked:
         return self._held
 
     async def form(self) -> Fields | None:
-        return body_fields(await self.body(), self._x.facts.header("content-type"))
+        fields = body_fields(await self.body(), self._x.facts.header("content-type"))
+        return fields if fields is not None and are_text(fields) else None
 
     async def once(self, key: str, until: float) -> bool:
         engine = self._engine

@@ -28,6 +28,8 @@ class Verbs(Logins):
 
     if TYPE_CHECKING:
 
+        def keys_shown(self, x: Exchange) -> list[bytes]: ...
+
         async def extend_there(self, x: Exchange, minutes: float | None = None) -> None: ...
 
     async def logout(self, x: Exchange) -> None:
@@ -48,6 +50,21 @@ class Verbs(Logins):
             standing = x.record or x.known.record  # it may be the authority that is down, and the record read
         known = {record.key: record for record in (standing, x.created, x.outgoing) if record is not None}
         unseen = x.verdict is Verdict.UNAVAILABLE
+        if x.verdict is Verdict.TAMPERED:
+            # Whoever can plant a cookie beside ours must not be able to keep a session from ending (L13).
+            for key in self.keys_shown(x):
+                keys.append(key)
+                try:
+                    record = await self.reach.load(key, anew=True)
+                except StoreUnavailable:
+                    unseen = True
+                    continue
+                if record is not None and record.ended_at is None:
+                    known[key] = record
+                    detail = {"reason": "logout"}
+                    self.announce(
+                        "session_ended", x.now, record.public_id, record.subject, self.address(x.facts), detail
+                    )
         stored = [await self.end(key, "logout", x.now, x.now, known.get(key), x=x, unseen=unseen) for key in keys]
         if ended:
             self.tell("session_ended", x, reason="logout")

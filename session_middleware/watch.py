@@ -8,7 +8,7 @@ been written to. Nothing here is activity, and nothing is written: the end itsel
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -111,6 +111,8 @@ class Watch:
             self._deadlines.put(record.key, deadlines.ends_at)
             if not self._news.is_current(record):  # else an end between that read and now would go unheard
                 self.hear(record.key)
+        elif deadlines.ends_at < held.deadlines.ends_at:  # good for less than the others: a stale answer (L17)
+            self.hear(record.key)
         held.members[watcher] = x
         if beats:
             self._beats.put(watcher, self._monotonic() + BEAT)
@@ -171,10 +173,12 @@ class Watch:
         except StoreUnavailable:
             if self._engine.reach.has_ended(key):
                 self._end(key, held, Verdict.REVOKED)
-            elif now >= held.deadlines.ends_at:
-                self._end(key, held, Verdict.UNAVAILABLE)  # nobody is served beyond what is known
-            else:
-                self._deadlines.put(key, min(held.deadlines.ends_at, now + LEASE))
+                return
+            over = {watcher: x for watcher, x in held.members.items() if now >= _ends_at(x)}
+            if over:
+                self._end(key, held, Verdict.UNAVAILABLE, over)  # nobody is served beyond what is known
+            if held.members:
+                self._deadlines.put(key, min(now + LEASE, *map(_ends_at, held.members.values())))
             return
         if self._sessions.get(key) is not held:
             return  # the last connection has gone meanwhile
@@ -182,19 +186,25 @@ class Watch:
             self._end(key, held, judgement.verdict)
             return
         self._deadlines.put(key, judgement.deadlines.ends_at)
-        news = record is not held.record or judgement.deadlines != held.deadlines
-        if news and (record != held.record or judgement.deadlines != held.deadlines):
-            for watcher, x in list(held.members.items()):
+        for watcher, x in list(held.members.items()):
+            news = record is not x.record or judgement.deadlines != x.deadlines
+            if news and (record != x.record or judgement.deadlines != x.deadlines):
                 x.record, x.deadlines, x.now = record, judgement.deadlines, now
                 watcher.changed()
         held.record, held.deadlines = record, judgement.deadlines
 
-    def _end(self, key: bytes, held: _Session, verdict: Verdict) -> None:
-        self._forget(key)
+    def _end(
+        self, key: bytes, held: _Session, verdict: Verdict, some: Mapping[Watcher, Exchange] | None = None
+    ) -> None:
+        """End the connections of a session: all, or some."""
+        members = held.members if some is None else some
+        held.members = {watcher: x for watcher, x in held.members.items() if watcher not in members}
+        if not held.members:
+            self._forget(key)
         engine, record, until = self._engine, held.record, self._monotonic() + GRACE
-        detail = {"reason": verdict.reason or "", "connections": str(len(held.members))}
+        detail = {"reason": verdict.reason or "", "connections": str(len(members))}
         engine.announce("connection_closed", engine.clock(), record.public_id, record.subject, detail=detail)
-        for watcher, x in held.members.items():
+        for watcher, x in members.items():
             self._beats.drop(watcher)
             self._cuts.put(watcher, until)
             x.verdict = verdict
@@ -220,6 +230,11 @@ class Watch:
             if not self._news.is_current(held.record):
                 found.append(key)
         return found
+
+
+def _ends_at(x: Exchange) -> float:
+    assert x.deadlines is not None
+    return x.deadlines.ends_at
 
 
 class News:

@@ -15,12 +15,14 @@ from session_middleware import Limits, Settings
 from session_middleware.authorities.local import LocalAuthority
 from session_middleware.core.cookies import find
 from session_middleware.core.exchange import Exchange, RouteRules
+from session_middleware.core.fields import are_text, body_fields
 from session_middleware.core.lifetime import Verdict
 from session_middleware.core.refusal import Refusal
 from session_middleware.endpoints import Endpoints
 from session_middleware.engine import Engine
-from session_middleware.errors import StoreUnavailable
+from session_middleware.errors import SessionError, StoreUnavailable
 from session_middleware.runtime import on_loop, run_sync
+from session_middleware.session import AsyncSession
 from session_middleware.stores.memory import MemoryStore
 from session_middleware.stores.sqlite import SQLiteStore
 from session_middleware.testing import FakeClock
@@ -150,6 +152,157 @@ def test_a_stale_answer_still_serves_the_living() -> None:
     x, refusal = house.ask(STALE)
     assert refusal is None
     assert x.stale
+
+
+SOCKET = {"websocket": True, "scheme": "wss", "origin": "https://evil.example"}
+
+
+def test_an_outage_opens_no_socket_to_another_origin() -> None:
+    """ASVS 4.4.2: a stale answer is refused a foreign handshake as any other is, where a session is required and not."""
+    house = House()
+    house.login()
+    house.ask()
+    house.store.go_down()
+    for policy in ("required", "optional"):
+        rules = RouteRules(policy=policy, on_unavailable="stale")
+        assert house.ask(rules, origin="https://app.example", websocket=True, scheme="wss")[1] is None, "its own may"
+        refusal = house.ask(rules, **SOCKET)[1]
+        assert refusal is not None
+        assert refusal.reason == "signed_out"
+
+
+@pytest.mark.parametrize("settings", [{}, {"exempt_paths": ["/x"]}], ids=["marker", "exempt_paths"])
+def test_a_socket_of_another_origin_is_nobody_where_the_view_opens_the_session(settings: dict[str, Any]) -> None:
+    """ASVS 4.4.2: on an exempt route too, whatever the view asks for later."""
+    house = House(**settings)
+    house.login()
+    rules = REQUIRED if settings else RouteRules(policy="exempt")
+
+    async def opened(engine: Engine, x: Exchange) -> None:
+        await AsyncSession(engine, x).open()
+
+    async def extended(engine: Engine, x: Exchange) -> None:
+        await AsyncSession(engine, x).extend(10)
+
+    own = house.ask(rules, opened, websocket=True, scheme="wss", origin="https://app.example")[0]
+    assert own.verdict is Verdict.ACTIVE
+    assert house.ask(rules, opened, **SOCKET)[0].verdict is Verdict.ANONYMOUS
+    with pytest.raises(SessionError):
+        house.ask(rules, extended, **SOCKET)
+    cookies = house.cookies
+    house.ask(rules, lambda engine, x: engine.logout(x), **SOCKET)
+    house.cookies = cookies
+    assert house.verdict(path="/y") is Verdict.ACTIVE, "nor can it sign anybody out"
+
+
+def test_a_stale_answer_is_good_for_no_longer_than_its_jwt() -> None:
+    """L17: bounded by `jwt_lifetime`, also for what stays open after the request."""
+    house = House()
+    house.login()
+    house.ask()
+    expires = house.ask()[0].known.jwt_expires
+    house.store.go_down()
+    x, _ = house.ask(STALE)
+    assert x.stale
+    assert x.deadlines is not None
+    assert x.deadlines.ends_at == expires
+
+
+def test_a_stale_answer_says_what_the_store_has_just_said() -> None:
+    """L8, ASVS 8.3.2: where the authority alone is down, a right that was taken away elsewhere does not come back."""
+    down = False
+
+    def verify(record: Any) -> bool:
+        if down:
+            raise OSError
+        return True
+
+    house = House(authority=LocalAuthority(verify=verify))
+    other = House(store=house.store.store)
+    other.clock = house.clock
+
+    async def demoted(engine: Engine, x: Exchange) -> None:
+        engine.change_claims(x, {"role": "guest"})
+
+    house.ask(OPEN, lambda engine, x: engine.login(x, "alice", claims={"role": "admin"}), method="POST")
+    house.ask()
+    other.cookies = house.cookies
+    other.ask(REQUIRED, demoted)
+    down = True
+    x, refusal = house.ask(STALE)
+    assert refusal is None
+    assert x.stale
+    assert x.claims["role"] == "guest"
+
+
+def test_a_limit_that_was_cut_holds_during_an_outage() -> None:
+    """L2, L17: nobody is served beyond the deadline that was last known, however long the JWT has left."""
+    answer = [Limits(3_600, 86_400)]
+    house = House(limits=lambda subject, claims: answer[0])
+    house.login()
+    house.ask()
+    answer[0] = Limits(3_600, 100)
+    house.clock.advance(61)
+    before = house.cookies  # with a JWT from before the cut
+    house.ask()
+    house.store.go_down()
+    house.clock.advance(30)
+    assert house.ask(STALE, cookies=before)[1] is None
+    house.clock.advance(10)
+    assert house.ask(STALE, cookies=before)[1] is not None
+
+
+# --- planted cookies -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("front", [True, False])
+@pytest.mark.parametrize("planted", ["x", "v1.good.looking", "another"])
+def test_a_planted_cookie_keeps_no_session_from_ending(planted: str, front: bool) -> None:
+    """L13: logout ends what the browser's own token stands for, though another host has put a second cookie beside it."""
+    house = House(cookie_domain="example.org")
+    name = house.engine.settings.token_cookie
+    if planted == "another":
+        house.login("mallory")
+        planted = dict(pair.split("=", 1) for pair in house.cookies.split("; "))[name]
+        house.cookies = ""
+    house.login()
+    good = house.cookies
+    beside = f"{name}={planted}"
+    house.cookies = f"{beside}; {good}" if front else f"{good}; {beside}"
+    assert house.verdict() is Verdict.TAMPERED
+    house.ask(OPEN, lambda engine, x: engine.logout(x), method="POST")
+    assert house.events.count("session_ended") == (2 if planted.startswith("v1.") and len(planted) > 40 else 1)
+    house.cookies = good
+    assert house.verdict() is Verdict.REVOKED
+
+
+def test_a_logout_with_a_planted_cookie_while_the_store_is_down() -> None:
+    """L17: it says that it is not stored yet, and is stored once the store answers."""
+    house = House(cookie_domain="example.org")
+    house.login()
+    good = house.cookies
+    house.cookies = f"{house.engine.settings.token_cookie}=x; {good}"
+    house.store.go_down()
+    with pytest.raises(StoreUnavailable):
+        house.ask(OPEN, lambda engine, x: engine.logout(x), method="POST")
+    house.store.come_back()
+    house.clock.advance(10)
+    house.cookies = good
+    assert house.verdict() is Verdict.REVOKED
+
+
+def test_a_header_of_ours_is_taken_alone() -> None:
+    """L19: of a request with `Authorization: Session` no cookie counts; any other scheme is not ours and changes nothing."""
+    house = House(transport="header")
+    house.login()
+    token = dict(pair.split("=", 1) for pair in house.cookies.split("; "))[house.engine.settings.token_cookie]
+    assert house.verdict(authorization="Basic eA==") is Verdict.ACTIVE
+    assert house.verdict(authorization="Session x") is Verdict.TAMPERED
+    assert house.verdict(authorization=f"Session {token}") is Verdict.ACTIVE
+    cookies = house.cookies
+    house.ask(OPEN, lambda engine, x: engine.logout(x), method="POST", authorization="Session x")
+    house.cookies = cookies
+    assert house.verdict() is Verdict.ACTIVE, "nor is it ended by a header that is not its own"
 
 
 def test_two_engines_over_one_store_see_each_others_ends() -> None:
@@ -366,3 +519,15 @@ def test_a_module_that_nobody_may_import_is_no_event_loop(monkeypatch: pytest.Mo
     """None in sys.modules forbids an import: that is no trio that could be asked, in every blocking view."""
     monkeypatch.setitem(sys.modules, "trio", None)
     assert on_loop() is False
+
+
+# --- what an endpoint is sent --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("body", [b'{"code": "\\ud800"}', b'{"\\udfff": 1}', b'{"a": ["\\ud800"]}'])
+def test_half_a_character_is_no_text(body: bytes) -> None:
+    """ASVS 16.5.1, RFC 8259 §8.2: JSON whose text cannot be written down again is refused before anything is done with it."""
+    fields = body_fields(body, "application/json")
+    assert fields is not None
+    assert not are_text(fields)
+    assert are_text(body_fields(b'{"code": "\\ud83d\\ude00"}', "application/json") or {})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Final
 
 from session_middleware.core.cookies import find
@@ -21,11 +22,18 @@ from session_middleware.settings import Limits
 __all__ = ["Credentials", "Known"]
 
 #: How many Cookie headers are remembered; measured with reference records, 3 KiB each, and 6 KiB where the store does
-#: not keep the record in memory as well: 90 MiB at most. The older half goes when it is full.
+#: not keep the record in memory as well. The older half goes when it is full.
 REMEMBERED: Final = 16_384
+
+#: Bytes of all headers that are remembered, likewise. Both together are 120 MiB at most.
+KEPT: Final = 32 << 20
 
 #: A Cookie header longer than this is verified each time rather than kept.
 KEPT_HEADER: Final = 8_192
+
+#: How many headers of one session are remembered, the latest: a browser has some for cookies that belong to one path, and
+#: each holds what the store gave for it. Otherwise one user could have all of them, by a cookie that always changes.
+KEPT_OF_ONE: Final = 16
 
 
 #: (record, deadlines, configured, since, until): between these two instants, while the store holds this very record, the
@@ -83,6 +91,7 @@ class Credentials:
         issuer: str,
         audience: str,
         clock_skew: float,
+        mutex: AbstractContextManager[object],
     ) -> None:
         self._tokens = tokens
         self._jwts = jwts
@@ -92,6 +101,9 @@ class Credentials:
         self._audience = audience
         self._skew = clock_skew
         self.remembered: dict[str | bytes, Known] = {}
+        self._of_one: dict[bytes, list[str | bytes]] = {}  # the same headers, by session
+        self._bytes = 0  # of the same
+        self._mutex = mutex
 
     def read(self, cookies: str, now: float, shown: str | bytes | None = None) -> Known | Verdict:
         """Return what a Cookie header shows, or ANONYMOUS, or TAMPERED; no store is asked.
@@ -125,15 +137,17 @@ class Credentials:
             self._remember(shown, known)  # a JWT that does not verify now may do so later: a clock was behind
         return known
 
+    def keys_in(self, cookies: str) -> list[bytes]:
+        """Return the store keys of all tokens of ours in a Cookie header, also of one that is TAMPERED with."""
+        presented = (self._tokens.verify(value) for value in find(cookies, self._token_cookie))
+        return list(dict.fromkeys(each.key for each in presented if each is not None))
+
     def read_header(self, authorization: str, now: float) -> Known | Verdict:
-        """Return what `Authorization: Session <token>` shows (L19); any other scheme is not ours."""
-        scheme, _, token = authorization.partition(" ")
-        if scheme.lower() != "session":
-            return Verdict.ANONYMOUS
+        """Return what `Authorization: Session <token>` shows (L19)."""
         name = "authorization\0" + authorization  # no Cookie header contains NUL
         known = self.remembered.get(name)
         if known is None:
-            known = self._verified(token.strip(), None, now)
+            known = self._verified(authorization.partition(" ")[2].strip(), None, now)
             if known is None:
                 return Verdict.TAMPERED
             self._remember(name, known)
@@ -164,9 +178,26 @@ class Credentials:
     def _remember(self, name: str | bytes, known: Known) -> None:
         if len(name) > KEPT_HEADER:
             return
-        remembered = self.remembered
-        if len(remembered) >= REMEMBERED:
-            # Dicts keep insertion order: this drops the older half, without a write on each hit as an LRU needs.
-            for old in list(remembered)[: REMEMBERED // 2]:
-                remembered.pop(old, None)  # another thread may be at it, too
-        remembered[name] = known
+        remembered = self.remembered  # which the hot path reads, without the lock
+        with self._mutex:
+            if len(remembered) >= REMEMBERED or self._bytes >= KEPT:
+                # Dicts keep insertion order: this drops the older half, without a write on each hit as an LRU needs.
+                names = list(remembered)
+                for old in names[: (len(names) + 1) // 2]:
+                    self._forget(old)
+            key = known.presented.key
+            if name in remembered:  # another thread was first
+                return
+            if len(self._of_one.get(key, ())) >= KEPT_OF_ONE:
+                self._forget(self._of_one[key][0])
+            self._of_one.setdefault(key, []).append(name)
+            self._bytes += len(name)
+            remembered[name] = known
+
+    def _forget(self, name: str | bytes) -> None:
+        known = self.remembered.pop(name)
+        self._bytes -= len(name)
+        of_one = self._of_one[known.presented.key]
+        of_one.remove(name)
+        if not of_one:
+            del self._of_one[known.presented.key]

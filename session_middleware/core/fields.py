@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import parse_qs
 
-__all__ = ["Fields", "body_fields", "minutes_of", "query_fields", "text_of"]
+__all__ = ["Fields", "are_text", "body_fields", "minutes_of", "query_fields", "text_of"]
 
 #: Each field with its different values as they came; blank ones are left out, so that an empty list means "not given".
 Fields = Mapping[str, list[object]]
@@ -59,6 +59,15 @@ def text_of(fields: Fields, name: str) -> str | None:
     """Return a field that was given once and as text; None for a field given several times, or as something else."""
     values = fields.get(name, [])
     return values[0] if len(values) == 1 and isinstance(values[0], str) else None
+
+
+def are_text(fields: Fields) -> bool:
+    """Say whether fields can be written down again: half a surrogate pair cannot (RFC 8259 §8.2)."""
+    try:
+        json.dumps(fields, ensure_ascii=False).encode()
+    except ValueError:
+        return False
+    return True
 
 
 def minutes_of(fields: Fields) -> float | None:

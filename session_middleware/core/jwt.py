@@ -118,11 +118,19 @@ class JwtKeys:
             SettingsError: a claim is no JSON value, or they are too long together.
         """
         try:
-            signed = self._prefix + _segment(claims)
+            payload = _segment(claims)
         except (TypeError, ValueError, RecursionError):
             raise SettingsError(
                 "claims", sorted(map(str, claims)), "hold something that is not JSON.", "Use text, numbers and lists."
             ) from None
+        if parsed_segment(payload) is None:  # nobody may be given a JWT that `verify` refuses
+            raise SettingsError(
+                "claims",
+                sorted(map(str, claims)),
+                "hold an integer of over 64 bits.",
+                "Give it as text, or do not list it.",
+            )
+        signed = self._prefix + payload
         text = f"{signed}.{b64encode(self._sign(signed.encode('ascii')))}"
         if len(text) > JWT_LIMIT:
             raise SettingsError(

@@ -12,6 +12,7 @@ from session_middleware.settings import Settings
 __all__ = [
     "is_cross_site",
     "is_foreign",
+    "is_ours",
     "is_preflight",
     "may_change_state",
     "on_this_host",
@@ -49,7 +50,7 @@ def _same_host(origin: str, facts: RequestFacts, settings: Settings) -> bool:
 
 def may_change_state(facts: RequestFacts, settings: Settings) -> bool:
     """Say whether one of our own state-changing endpoints may act on this request (L20)."""
-    if settings.transport == "header" and (facts.header("authorization") or "").lower().startswith("session "):
+    if settings.transport == "header" and is_ours(facts.header("authorization") or ""):
         return True  # no browser sends this scheme on its own, as it does Basic
     origin = facts.header("origin")
     site = facts.header("sec-fetch-site")
@@ -58,6 +59,11 @@ def may_change_state(facts: RequestFacts, settings: Settings) -> bool:
     if origin is not None:
         return _same_host(origin, facts, settings)
     return settings.csrf_without_headers == "allow"
+
+
+def is_ours(authorization: str) -> bool:
+    """Say whether an Authorization header is of our scheme (L19); any other is no business of ours."""
+    return authorization.partition(" ")[0].lower() == "session"
 
 
 def is_cross_site(facts: RequestFacts, settings: Settings) -> bool:

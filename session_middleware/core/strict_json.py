@@ -20,8 +20,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _integer(text: str) -> int:
-    """Read an integer of at most 16 digits: more is exact in no other language and slow in this one."""
-    if len(text) > 17:
+    """Read an integer of at most 64 bits, as ids of users and messages are; longer ones are slow to read."""
+    if len(text) > 20:
         raise ValueError("an integer is too long")
     return int(text)
 

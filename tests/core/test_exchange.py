@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from threading import Lock
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from session_middleware.core.credentials import Credentials, Known
 from session_middleware.core.exchange import Exchange, RouteRules, changed, is_activity, rules_of
 from session_middleware.core.jwt import JwtKey, JwtKeys
 from session_middleware.core.lifetime import Verdict
+from session_middleware.core.origin import is_ours
 from session_middleware.core.tokens import TokenKeys, public_id_of
 from session_middleware.decorators import (
     fresh_login_required,
@@ -143,7 +145,9 @@ JWTS = JwtKeys([JwtKey.hs256(SECRET)])
 
 
 def reader() -> Credentials:
-    return Credentials(TOKENS, JWTS, token_cookie="s", jwt_cookie="s_jwt", issuer="i", audience="a", clock_skew=30)
+    return Credentials(
+        TOKENS, JWTS, token_cookie="s", jwt_cookie="s_jwt", issuer="i", audience="a", clock_skew=30, mutex=Lock()
+    )
 
 
 def jwt(sid: str, now: int = 1000) -> str:
@@ -188,9 +192,42 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(credentials_module, "REMEMBERED", 4)
     creds = reader()
     for number in range(9):
-        creds.read(f"s={TOKENS.sign(ID, number)}", 1.0)
+        creds.read(f"s={TOKENS.sign(bytes([number]) * 24, 0)}", 1.0)
     assert 2 <= len(creds.remembered) <= 4
-    assert f"s={TOKENS.sign(ID, 8)}" in creds.remembered
+    assert f"s={TOKENS.sign(bytes([8]) * 24, 0)}" in creds.remembered
+
+
+def test_memory_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long headers fill it sooner, and what has gone is counted no more."""
+    monkeypatch.setattr(credentials_module, "KEPT", 10_000)
+    creds = reader()
+    for number in range(60):
+        creds.read(f"s={TOKENS.sign(bytes([number]) * 24, 0)}; other={'x' * 2_000}", 1.0)
+        assert sum(map(len, creds.remembered)) < 13_000
+    assert 2 <= len(creds.remembered) <= 6
+
+
+def test_one_session_cannot_fill_the_memory() -> None:
+    """A cookie that changes with every request, by design or on purpose, takes the place of its own predecessors alone."""
+    creds = reader()
+    other = f"s={TOKENS.sign(b'o' * 24, 0)}"
+    creds.read(other, 1.0)
+    for number in range(3 * credentials_module.KEPT_OF_ONE):
+        creds.read(f"x={number}; s={TOKENS.sign(ID, 0)}", 1.0)
+    assert len(creds.remembered) == credentials_module.KEPT_OF_ONE + 1
+    assert other in creds.remembered
+    assert f"x={number}; s={TOKENS.sign(ID, 0)}" in creds.remembered
+
+
+def test_a_header_that_two_threads_read_at_once_is_remembered_once() -> None:
+    """Whoever comes second adds nothing to what is counted."""
+    creds = reader()
+    header = f"s={TOKENS.sign(ID, 0)}"
+    known = creds.read(header, 1.0)
+    assert isinstance(known, Known)
+    creds._remember(header, Known(known.presented, None, None))
+    assert creds.remembered == {header: known}
+    assert creds._bytes == len(header)
 
 
 def test_the_authorization_header() -> None:
@@ -199,5 +236,7 @@ def test_the_authorization_header() -> None:
     known = creds.read_header(f"Session {TOKENS.sign(ID, 0)}", 1.0)
     assert isinstance(known, Known)
     assert creds.read_header(f"Session {TOKENS.sign(ID, 0)}", 1.0) is known
-    assert creds.read_header("Bearer x", 1.0) is Verdict.ANONYMOUS
+    assert [is_ours(each) for each in ("Session x", "session", "Bearer x", "Basic eA==", "Sessions x", "")] == [
+        *(True, True, False, False, False, False)
+    ]
     assert creds.read_header("Session junk", 1.0) is Verdict.TAMPERED

@@ -23,7 +23,7 @@ from joserfc import jwk as joserfc_jwk
 
 from session_middleware.core.jwt import JWT_LIMIT, JwtKey, JwtKeys
 from session_middleware.core.tokens import TokenKeys, b64decode, b64encode
-from session_middleware.errors import InvalidToken
+from session_middleware.errors import InvalidToken, SettingsError
 
 NOW = 1_000_000.5
 ISSUER, AUDIENCE = "https://login.example", "https://app.example"
@@ -289,6 +289,19 @@ def test_ten_to_the_4000_is_refused() -> None:
         text = signed_raw(json.dumps(HEADER).encode(), raw_claims(**{name: "1" + "0" * 2_800}))
         assert len(text) <= JWT_LIMIT
         assert refused(text) == "jwt_claims"
+
+
+@pytest.mark.parametrize("number", [175928847299117063, 2**64 - 1, -(2**63), [1 << 62]], ids=str)
+def test_ids_of_64_bits_are_numbers(number: Any) -> None:
+    """Other people's systems count their users and messages so, and what is minted must verify."""
+    assert verified(HS256.mint({**CLAIMS, "id": number}))["id"] == number
+
+
+@pytest.mark.parametrize("number", [10**20, -(10**20), {"deep": [10**30]}], ids=str)
+def test_what_would_not_verify_is_not_minted(number: Any) -> None:
+    """A JWT that its own issuer refuses would be issued anew with every response (L9)."""
+    with pytest.raises(SettingsError, match="over 64 bits"):
+        HS256.mint({**CLAIMS, "id": number})
 
 
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "1e400", "[-1e400]", '{"a":NaN}'])

@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from session_middleware import Settings
+from session_middleware.core.lifetime import Deadlines
 from session_middleware.core.record import SessionRecord
 from session_middleware.engine import Engine
 from session_middleware.errors import SettingsError
@@ -274,6 +275,46 @@ def test_a_bell_of_a_loop_that_is_gone(loop: str) -> None:
 
     anyio.run(main, backend=loop)
     assert not bells[0].ring()
+
+
+def test_a_stale_answer_keeps_a_connection_open_as_long_as_its_jwt() -> None:
+    """L17: beside connections of the same session that were opened while the store answered, and hold their deadline."""
+
+    class Failing(MemoryStore):
+        down = False
+
+        def load(self, key: bytes) -> SessionRecord | None:
+            if self.down:
+                raise OSError("gone")
+            return super().load(key)
+
+    async def main() -> None:
+        place = Place(Failing())
+        x = await place.session()
+        before, stale, after = Teller(), Teller(), Teller()
+        place.watching.join(x, before)
+        await place.turn(1)
+        place.store.down = True
+        late = place.engine.begin(_Facts())
+        late.record, late.deadlines, late.stale = x.record, Deadlines(x.deadlines.inactivity, place.clock() + 100), True
+        place.watching.join(late, stale)
+        place.clock.advance(99)
+        await place.turn(1)
+        assert (before.told, stale.told) == ([], [])
+        place.clock.advance(1)
+        await place.turn(1)
+        assert (before.told, stale.told) == ([], ["UNAVAILABLE"])
+        late = place.engine.begin(_Facts())
+        late.record, late.deadlines, late.stale = x.record, Deadlines(x.deadlines.inactivity, place.clock() + 5), True
+        place.watching.join(late, after)
+        place.store.down = False
+        await place.turn(1)
+        assert after.told == ["changed"], "the store answers: it is known again how long the session lives"
+        place.clock.advance(50)
+        await place.turn(1)
+        assert (before.told, after.told) == ([], ["changed"])
+
+    anyio.run(main)
 
 
 def test_a_deadline_that_the_provider_may_move_closes_and_ends_nothing() -> None:
