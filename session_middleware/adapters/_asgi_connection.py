@@ -150,14 +150,15 @@ class Connection(Exchange):
             if instead is not None:
                 return instead
         self.started = self.closed = True
-        self._head = message
-        headers = message.get("headers", ())
+        # A new message with a new list: the app may send the same ones to the next client, or give an iterator.
+        headers = [*message.get("headers", ())]
         for name, _ in headers:
             if name in _CACHING:  # names are in lower case (ASGI, HTTP connection scope)
-                message["headers"] = _finished(headers, self.gate.engine, protected=self.protected)
+                headers = _finished(headers, self.gate.engine, protected=self.protected)
                 break
         else:
-            message["headers"] = [*headers, *self.gate.says[self.protected]]  # a new list: the old one is the app's own
+            headers += self.gate.says[self.protected]
+        self._head = message = {**message, "headers": headers}
         return send(message)
 
     def _unsettled(self, message: Message) -> Awaitable[None] | None:
@@ -231,11 +232,10 @@ class Connection(Exchange):
         if message["type"] == "websocket.accept":
             await self._accept(message)
             return
-        self._head = message
-        headers = message.get("headers", ())
+        headers = list(message.get("headers", ()))
         if self.authenticated:
             headers = _finished(headers, engine, protected=self.protected, cookies=cookies)
-        message["headers"] = headers
+        self._head = message = {**message, "headers": headers}  # new ones: the app's may be sent to others as well
         await self.server_send(message)
 
     async def instead(self, reply: Reply) -> None:

@@ -27,11 +27,11 @@ class Site:
         settings = Settings(secret_keys=["0f6a1b2c3d4e5f60718293a4b5c6d7e8f9"])
         self.app = SessionLifetimeMiddleware(session_optional(app), settings, self.store, clock=FakeClock())
 
-    def get(self) -> list[dict[str, Any]]:
+    def get(self, cookie: bytes = b"") -> list[dict[str, Any]]:
         """Return what the app sends in answer to a request, and raise what it raises."""
-        return asyncio.run(self.answered([]))
+        return asyncio.run(self.answered([], cookie))
 
-    async def answered(self, sent: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    async def answered(self, sent: list[dict[str, Any]], cookie: bytes = b"") -> list[dict[str, Any]]:
         """Make a request on this loop; the messages are put into `sent`."""
         scope: dict[str, Any] = {
             "type": "http",
@@ -42,7 +42,7 @@ class Site:
             "raw_path": b"/",
             "query_string": b"",
             "root_path": "",
-            "headers": [(b"host", b"app.example")],
+            "headers": [(b"host", b"app.example"), *([(b"cookie", cookie)] if cookie else [])],
         }
 
         async def receive() -> dict[str, Any]:
@@ -58,6 +58,56 @@ class Site:
         """Return the one record."""
         (record,) = self.store.rows.values()
         return record
+
+
+def cookies_of(sent: list[dict[str, Any]]) -> bytes:
+    """Return what a browser would send after an answer."""
+    lines = [value for name, value in sent[0]["headers"] if name == b"set-cookie"]
+    return b"; ".join(line.partition(b";")[0] for line in lines)
+
+
+@pytest.mark.parametrize("headers", [[], [(b"vary", b"Origin")]], ids=["plain", "vary"])
+def test_a_message_that_the_app_keeps_stays_its_own(headers: list[tuple[bytes, bytes]]) -> None:
+    """L9, L13, L18: what is added for one client is not in what the app sends the next one; it may send a constant."""
+    start = {"type": "http.response.start", "status": 200, "headers": headers}
+    before = {**start, "headers": list(headers)}
+    logs_in = True
+
+    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if logs_in:
+            await session_from(scope).login("alice")
+        await send(start)
+        await send({"type": "http.response.body", "body": b""})
+
+    site = Site(app)
+    cookie = cookies_of(site.get())
+    assert cookie
+    assert start == before
+    logs_in = False
+    for asked in (b"", cookie, cookie, cookie):  # nobody, recognised the long way, and quietly
+        site.get(asked)
+        assert start == before
+
+
+@pytest.mark.parametrize("signed_in", [False, True])
+@pytest.mark.parametrize("given", [iter, tuple, list])
+def test_headers_may_be_any_iterable(given: Callable[[Any], Any], signed_in: bool) -> None:
+    """ASGI: `headers` is an iterable, which may be there once only; Sanic sends a generator."""
+    own = [(b"x-app", b"1"), (b"set-cookie", b"theirs=1"), (b"vary", b"Origin")]
+
+    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if not scope["headers"][1:] and signed_in:
+            await session_from(scope).login("alice")
+        await send({"type": "http.response.start", "status": 200, "headers": given(own)})
+        await send({"type": "http.response.body", "body": b""})
+
+    site = Site(app)
+    answers = [site.get()]
+    answers += [site.get(cookies_of(answers[0]) if signed_in else b"") for _ in range(3)]
+    for answer in answers:
+        headers = list(answer[0]["headers"])
+        assert {own[0], own[1]} <= set(headers)
+        assert [value for name, value in headers if name == b"vary"] == [b"Origin, Cookie"]
 
 
 @pytest.mark.parametrize("starts", [False, True])
