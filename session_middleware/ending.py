@@ -40,7 +40,9 @@ class Ending(Telling):
                 continue
             record = self.reach.as_known(held)
             configured = self.limits_for(record.subject, record.claims, record.persistent, fallback=record.limits)
-            judgement = lifetime.judge(record, record.generation, now, configured, timing, self.reach.outage)
+            judgement = lifetime.judge(
+                record, record.generation, now, configured, timing, self.reach.outage_of(record.key)
+            )
             if judgement.verdict is Verdict.ACTIVE:
                 live.append(record)
         return sorted(live, key=lambda record: record.last_seen_at, reverse=True)

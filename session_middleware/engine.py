@@ -317,12 +317,10 @@ class Engine(Responding):
         return self.credentials.read(header, x.now, x.shown) if header else Verdict.ANONYMOUS
 
     def _judgement(self, x: Exchange, known: Known, record: SessionRecord | None) -> lifetime.Judgement:
-        x.configured = self.settings.default_limits
+        x.configured, outage = self.settings.default_limits, None
         if record is not None and record.ended_at is None:
-            x.configured = self._configured(record, known, x.now)
-        return lifetime.judge(
-            record, known.presented.generation, x.now, x.configured, self.settings.timing, self.reach.outage
-        )
+            x.configured, outage = self._configured(record, known, x.now), self.reach.outage_of(record.key)
+        return lifetime.judge(record, known.presented.generation, x.now, x.configured, self.settings.timing, outage)
 
     async def _judge(
         self, x: Exchange, known: Known, record: SessionRecord | None, judgement: lifetime.Judgement
@@ -422,8 +420,11 @@ class Engine(Responding):
                 return
             record = x.record
         if activity or x.rules.sets_cookies:  # our status and list write nothing at all
-            current = x.presented.generation == record.generation
-            touch = lifetime.touch(record, x.now, x.configured, timing, activity=activity, presented=current)
+            touch = self._touch_due(x, record, activity)
+            if touch is not None and self.reach.caches:
+                # Not every store tells of touches, and one that another process has written is as good (L5).
+                record = await self._read_anew(record)
+                touch = self._touch_due(x, record, activity)
             if touch is not None:
                 touched = await self.reach.touch(record, touch)
                 if touched is None:  # it ended between the read and this write (L13)
@@ -441,6 +442,19 @@ class Engine(Responding):
             x.record = record
             x.deadlines = lifetime.deadlines(record, x.configured, timing)
         self._remember_quiet(x, known)
+
+    def _touch_due(self, x: Exchange, record: SessionRecord, activity: bool) -> lifetime.Touch | None:
+        assert x.presented is not None
+        current = x.presented.generation == record.generation
+        return lifetime.touch(record, x.now, x.configured, self.settings.timing, activity=activity, presented=current)
+
+    async def _read_anew(self, record: SessionRecord) -> SessionRecord:
+        """Return a live record as the store has it now; as it is known where that cannot be said, or it has ended there."""
+        try:
+            held = await self.reach.load(record.key, anew=True)
+        except StoreUnavailable:
+            return record
+        return record if held is None or held.ended_at is not None else held  # dead wins at the write (L13)
 
     def _remember_quiet(self, x: Exchange, known: Known) -> None:
         """Work out until when the general path would find nothing to do for this Cookie header."""
@@ -489,12 +503,12 @@ class Engine(Responding):
     def _stand_in(self, x: Exchange) -> bool:
         """Let a still valid session JWT stand in while the store or the authority is down (L17)."""
         known: Known | None = x.known
-        if known is None or known.jwt_claims is None or x.presented is None or self.reach.has_ended(x.presented.key):
+        if known is None or known.jwt_claims is None or x.presented is None:
             return False
         record, deadlines, configured = x.record, x.deadlines, x.configured
         if record is None:  # else it has been read, and it is the authority that is down
             record, deadlines, configured = known.record, known.deadlines, known.configured
-        if record is None or deadlines is None:
+        if record is None or deadlines is None or self.reach.is_over(record):
             return False  # a subject in a JWT may be pairwise, so only a session seen here before can be served
         # What stays open beyond this request is bounded by the JWT as well.
         deadlines = lifetime.Deadlines(deadlines.inactivity, min(deadlines.absolute, known.jwt_expires))

@@ -55,11 +55,11 @@ class Later(Ending):
         return record, judgement
 
     def _judgement_of(self, record: SessionRecord | None, now: float) -> Judgement:
-        configured, generation = self.settings.default_limits, 0
+        configured, generation, outage = self.settings.default_limits, 0, None
         if record is not None:
             configured = self.limits_for(record.subject, record.claims, record.persistent, fallback=record.limits)
-            generation = record.generation
-        return lifetime.judge(record, generation, now, configured, self.settings.timing, self.reach.outage)
+            generation, outage = record.generation, self.reach.outage_of(record.key)
+        return lifetime.judge(record, generation, now, configured, self.settings.timing, outage)
 
     async def look_again(self, x: Exchange) -> bool:
         """Judge once more: what was judged when the request came may be hours old on a connection that stays open.
@@ -76,7 +76,7 @@ class Later(Ending):
         try:
             record, judgement = await self.look(x.record.key, x.now)
         except StoreUnavailable:
-            if self.reach.has_ended(x.record.key):
+            if self.reach.is_over(x.record):
                 x.verdict = Verdict.REVOKED
             elif x.deadlines is not None and x.now >= x.deadlines.ends_at:
                 x.verdict = Verdict.UNAVAILABLE  # nobody is served beyond what is known (L17)

@@ -141,7 +141,7 @@ class Logins(Later):
             # One whose deadline has passed unnoticed ends now, and so before what stands on the same provider session.
             configured = self.limits_for(record.subject, record.claims, record.persistent, fallback=record.limits)
             found = lifetime.judge(
-                record, record.generation, x.now, configured, self.settings.timing, self.reach.outage
+                record, record.generation, x.now, configured, self.settings.timing, self.reach.outage_of(record.key)
             )
             if found.verdict in (Verdict.INACTIVITY_TIMEOUT, Verdict.LIFETIME_EXCEEDED):
                 await self.end(record.key, found.verdict.value, found.deadlines.ends_at, x.now, record)

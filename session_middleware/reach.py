@@ -21,6 +21,11 @@ class _LeftAlone(Exception):
     """The store was not asked."""
 
 
+def _nothing_held(key: bytes) -> SessionRecord | None:
+    """Stand for the `held` of a store that is no cache."""
+    return None
+
+
 STORE_METHODS = (
     *("create", "create_capped", "load", "reload", "touch", "save", "renew", "end", "list"),
     *("end_before", "add_once", "prune"),
@@ -32,7 +37,10 @@ KEPT_TOUCHES = 10_000
 #: Ends of which this process remembers that it knows of them.
 KEPT_ENDS = 10_000
 
-#: Seconds between two attempts to write what is owed, while only reads happen.
+#: Writes that one request makes up for, which whoever made it waits for.
+CAUGHT_UP = 64
+
+#: Seconds between two attempts to write what is owed, while only reads happen and no write has succeeded.
 RETRY_INTERVAL = 1.0
 
 
@@ -99,22 +107,31 @@ class Reach:
     ) -> None:
         self._call = bind(store, STORE_METHODS, runtime)
         self.caches = hasattr(self._call, "reload")  # whether `load` may be behind what is written elsewhere
+        self._held: Callable[[bytes], SessionRecord | None] = getattr(store, "held", _nothing_held)
         self._clock = clock
         self._retention = retention
         self._announce = announce
         self.down_since: float | None = None  # when the store did not answer for the first time since it last did
-        self.outage: Outage | None = None  # the last one
+        self.outage: Outage | None = None  # the last one of the whole store
+        self._unread: dict[bytes, float] = {}  # records that could not be read, and since when
+        self._outages: dict[bytes, Outage] = {}  # the last one of those: a part of a store can be down by itself
         self.unsaved: dict[bytes, Touch] = {}  # touches the store has not got yet
         self.unended: dict[bytes, tuple[str, float, float]] = {}  # ends the store has not got yet: this process knows
         self.unmarked: dict[
             bytes, SessionRecord
         ] = {}  # marks of ends at a provider that the store has not got yet (L24)
+        self._owed: dict[str, dict[bytes, Any]] = {"mark": self.unmarked, "end": self.unended, "touch": self.unsaved}
         self.unseen: set[bytes] = set()  # keys in `unended` of which nobody knows on what provider session they stand
         #: Called with the key of a record that this process has written to, for its open connections.
         self.hearers: tuple[Callable[[bytes], None], ...] = ()
         self._retried_at = float("-inf")
+        self._is_stuck = False  # whether the last write failed
         self._reads, self._writes = _Breaker(clock), _Breaker(clock)
         self._over: dict[bytes, None] = {}  # keys of sessions that this process has ended or found ended
+        self._over_before = float("-inf")  # and of all that began earlier
+        #: Ends of records that cannot be read, so that no store can end them; written once they can be.
+        self._set_aside: dict[bytes, tuple[str, float, float]] = {}
+        self._is_catching_up = False
 
     @property
     def is_well(self) -> bool:
@@ -123,7 +140,20 @@ class Reach:
 
     def has_ended(self, key: bytes) -> bool:
         """Say whether this process knows that a session is over, also while the store cannot be asked (L13, L17)."""
-        return key in self._over or key in self.unended
+        return key in self._over or key in self.unended or key in self._set_aside
+
+    def is_over(self, record: SessionRecord) -> bool:
+        """Say the same of a record that was read earlier, of which an end by date is known as well."""
+        return self.has_ended(record.key) or record.authenticated_at < self._over_before
+
+    def outage_of(self, key: bytes) -> Outage | None:
+        """Return the last time during which a record could not be read, by itself or with all others (L17)."""
+        own, whole = self._outages.get(key), self.outage
+        if own is None or whole is None:
+            return own or whole
+        if own.until < whole.since or whole.until < own.since:
+            return own if own.until > whole.until else whole
+        return Outage(min(own.since, whole.since), max(own.until, whole.until))
 
     def _is_over(self, key: bytes) -> None:
         if len(self._over) >= KEPT_ENDS:
@@ -141,7 +171,12 @@ class Reach:
             StoreUnavailable: the store failed, or holds something unreadable under this key.
         """
         owed_end, owed = self.unended.get(key), self.unsaved.get(key)  # the read may write them after it has read
-        record: SessionRecord | None = await self.read("reload" if anew and self.caches else "load", key)
+        record: SessionRecord | None
+        if self.caches and not anew and (self.down_since is not None or self._reads.faults):
+            record = self._held(key)  # which says nothing of the store behind the cache
+            record = await self._asked("reload", key) if record is None else record
+        else:
+            record = await self._asked("reload" if anew and self.caches else "load", key)
         if record is None:
             return None
         if record.ended_at is not None:
@@ -152,6 +187,29 @@ class Reach:
             return record.ended(*owed_end)
         owed = self.unsaved.get(key, owed)
         return owed.applied(record) if owed is not None and record.ended_at is None else record
+
+    async def _asked(self, method: str, key: bytes) -> SessionRecord | None:
+        """Load a record, and take note of how long it could not be read."""
+        try:
+            record: SessionRecord | None = await self.read(method, key)
+        except StoreUnavailable:
+            if len(self._unread) >= KEPT_TOUCHES:
+                self._unread.pop(next(iter(self._unread)), None)
+            self._unread.setdefault(key, self._clock())
+            raise
+        if self._unread or self._set_aside:
+            self._has_been_read(key)
+        return record
+
+    def _has_been_read(self, key: bytes) -> None:
+        """Take note that a record that could not be read can be."""
+        since, owed_end = self._unread.pop(key, None), self._set_aside.pop(key, None)
+        if since is not None:
+            if len(self._outages) >= KEPT_TOUCHES:
+                self._outages.pop(next(iter(self._outages)), None)
+            self._outages[key] = Outage(since, self._clock())
+        if owed_end is not None:
+            self.unended[key] = owed_end
 
     def as_known(self, record: SessionRecord) -> SessionRecord:
         """Return a live record with the touch that the store has not got yet."""
@@ -184,7 +242,9 @@ class Reach:
         breaker.faults = 0
         if self.down_since is not None:
             self._came_back(self.down_since)
-        if (self.unended or self.unmarked) and self._clock() - self._retried_at >= RETRY_INTERVAL:
+        if (self.unended or self.unsaved or self.unmarked) and (
+            not self._is_stuck or self._clock() - self._retried_at >= RETRY_INTERVAL
+        ):
             await self.catch_up()
         return answer
 
@@ -200,6 +260,11 @@ class Reach:
             raise StoreUnavailable(_LEFT_ALONE) from None
         except Exception as fault:
             raise self._fault(method, fault) from fault
+        if method == "end_before":
+            self._over_before = max(self._over_before, args[0])
+        elif method == "create_capped":
+            for evicted in answer or ():
+                self._is_over(evicted.key)
         if self.hearers:
             self._tell(method, args)
         if self.unended or self.unsaved or self.unmarked:
@@ -226,6 +291,7 @@ class Reach:
             raise
         except Exception:
             self._writes.fault()
+            self._is_stuck = True
             raise
         self._reads.faults = self._writes.faults = 0
         return answer
@@ -309,28 +375,52 @@ class Reach:
             self.unseen.discard(key)
 
     async def catch_up(self) -> None:
-        """Write what the store has missed, marks and ends first. Each is forgotten only once written, so none is ever undone."""
-        self._retried_at = self._clock()
-        method = "mark"
+        """Write some of what the store has missed, marks and ends first; each is forgotten only once written.
+
+        Some, since a request of somebody else waits for it; and one request at a time. What cannot be written goes behind the
+        rest, so that it does not keep others from being written.
+        """
+        if self._is_catching_up:
+            return
+        self._is_catching_up, self._is_stuck, self._retried_at = True, False, self._clock()
+        left = CAUGHT_UP
         try:
-            for key, mark in list(self.unmarked.items()):
-                await self._write_mark(mark)
-                if self.unmarked.get(key) is mark:
-                    del self.unmarked[key]
-            method = "end"
-            for key, owed_end in list(self.unended.items()):
-                await self._mark_unseen(key, owed_end[1])
-                await self._call.end(key, *owed_end)
-                self.unended.pop(key, None)
-            method = "touch"
-            for key, owed_touch in list(self.unsaved.items()):
-                await self._call.touch(key, owed_touch)
-                if self.unsaved.get(key) is owed_touch:
-                    del self.unsaved[key]
+            for name, owed in self._owed.items():
+                for key, value in list(owed.items())[:left]:
+                    left -= 1
+                    if not await self._wrote(name, key, value):
+                        self._is_stuck = True
+                        return
+        finally:
+            self._is_catching_up = False
+
+    async def _wrote(self, name: str, key: bytes, value: Any) -> bool:  # Any: a mark, an end or a touch
+        """Write one thing that is owed; False: the store is not to be asked for more now."""
+        owed = self._owed[name]
+        try:
+            if name == "mark":
+                await self._write_mark(value)
+            elif name == "end":
+                await self._mark_unseen(key, value[1])
+                await self._call.end(key, *value)
+            else:
+                await self._call.touch(key, value)
         except _LeftAlone:
-            pass  # it is not asked now
+            return False
+        except RecordUnreadable as fault:
+            self._fault(name, fault)
+            if name == "mark":
+                return True  # it counts here as long as this process runs
+            if name == "end":
+                self._set_aside[key] = value
         except Exception as fault:
-            self._fault(method, fault)
+            self._fault(name, fault)
+            if owed.get(key) is value:
+                owed[key] = owed.pop(key)
+            return False
+        if owed.get(key) is value:  # else more is owed meanwhile
+            del owed[key]
+        return True
 
     def _came_back(self, since: float) -> None:
         now, self.down_since = self._clock(), None

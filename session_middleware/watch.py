@@ -171,7 +171,7 @@ class Watch:
         try:
             record, judgement = await self._engine.look(key, now)
         except StoreUnavailable:
-            if self._engine.reach.has_ended(key):
+            if self._engine.reach.is_over(held.record):
                 self._end(key, held, Verdict.REVOKED)
                 return
             over = {watcher: x for watcher, x in held.members.items() if now >= _ends_at(x)}

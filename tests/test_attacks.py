@@ -113,8 +113,9 @@ def test_a_cut_by_the_limits_function_acts_within_a_touch_interval(wait: int) ->
         lambda engine, x: engine.logout(x),
         lambda engine, x: engine.end_all("alice", x.now),
         lambda engine, x: engine.end_id(x.record.public_id, x.now),
+        lambda engine, x: engine.end_before(x.now, x.now),
     ],
-    ids=["logout", "end_all", "end_id"],
+    ids=["logout", "end_all", "end_id", "end_before"],
 )
 def test_an_outage_does_not_revive_what_this_process_ended(end: Work) -> None:
     """L13, ASVS 7.4.1: a stale answer is no way back into a session whose end was stored before the store went down."""
@@ -122,6 +123,7 @@ def test_an_outage_does_not_revive_what_this_process_ended(end: Work) -> None:
     house.login()
     house.ask()
     stolen = house.cookies
+    house.clock.advance(1)
     house.ask(OPEN, end)
     house.cookies = stolen
     house.store.go_down()

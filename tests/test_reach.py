@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from session_middleware.core.lifetime import Outage, Touch
 from session_middleware.core.provider import mark_of
 from session_middleware.core.record import SessionRecord
 from session_middleware.errors import RecordUnreadable, StoreUnavailable
-from session_middleware.reach import FAULTS_IN_A_ROW, LEFT_ALONE, Reach
+from session_middleware.reach import CAUGHT_UP, FAULTS_IN_A_ROW, LEFT_ALONE, RETRY_INTERVAL, Reach
 from session_middleware.runtime import LoopRuntime, ThreadRuntime, bind, run_sync
 from session_middleware.stores.memory import MemoryStore
 from session_middleware.testing import FakeClock
@@ -335,3 +336,302 @@ def test_open_connections_hear_of_writes_to_sessions_alone(reach: Reach, clock: 
     run_sync(reach.write("add_once", "a state", clock() + 60, clock()))
     run_sync(reach.write("prune", clock()))
     assert heard == [record.key, record.key, b""]
+
+
+# --- what is owed --------------------------------------------------------------------------------------------------------
+
+
+class Owing(MemoryStore):
+    """A store in which writes can fail: all of them, those to some records for good; and whose records can be unreadable."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = False
+        self.poison: dict[bytes, Exception] = {}
+        self.writes = 0
+
+    def _ask(self, key: bytes) -> None:
+        if self.down:
+            raise OSError("read-only")
+        self.writes += 1
+        if key in self.poison:
+            raise self.poison[key]
+
+    def touch(self, key: bytes, touch: Any) -> Any:
+        self._ask(key)
+        return super().touch(key, touch)
+
+    def end(self, key: bytes, reason: str, at: float, keep_until: float) -> bool:
+        self._ask(key)
+        return super().end(key, reason, at, keep_until)
+
+    def create(self, record: SessionRecord) -> None:
+        self._ask(record.key)
+        super().create(record)
+
+    def load(self, key: bytes) -> Any:
+        if isinstance(self.poison.get(key), RecordUnreadable):
+            raise self.poison[key]
+        return super().load(key)
+
+
+class Debtor:
+    """A process over such a store, and sessions in it."""
+
+    def __init__(self, clock: FakeClock, sessions: int) -> None:
+        self.clock, self.store, self.events = clock, Owing(), [""]
+        self.records = [self.record(number) for number in range(sessions)]
+        for record in self.records:
+            self.store.create(record)
+        self.reach = Reach(
+            self.store,
+            runtime=ThreadRuntime(),
+            clock=clock,
+            retention=86_400.0,
+            announce=lambda name, detail: self.events.append(detail.get("method", "")),
+        )
+
+    def record(self, number: int) -> SessionRecord:
+        """Return a record of a session that begins now."""
+        now = self.clock()
+        return reference_record(number).evolve(
+            authenticated_at=now, last_seen_at=now, inactivity_deadline=now + 3_600, keep_until=now + 90_000
+        )
+
+    def end(self, number: int) -> bool:
+        return run_sync(self.reach.end(self.records[number].key, "logout", self.clock(), self.clock()))
+
+    def is_ended(self, number: int) -> bool:
+        held = MemoryStore.load(self.store, self.records[number].key)
+        return held is not None and held.ended_at is not None
+
+    def write(self) -> None:
+        """Do a write of somebody else's, once the store can be asked again."""
+        self.clock.advance(LEFT_ALONE + 1)
+        run_sync(self.reach.write("create", self.record(int(self.clock()))))
+
+
+@pytest.mark.parametrize(
+    "fault", [RecordUnreadable("damaged"), OSError("refused for this one")], ids=["unreadable", "any"]
+)
+def test_an_end_that_cannot_be_written_keeps_no_other_from_being_written(clock: FakeClock, fault: Exception) -> None:
+    """L13, L17: one damaged record must not leave everybody else signed in."""
+    debtor = Debtor(clock, 3)
+    debtor.store.poison[debtor.records[0].key] = fault
+    debtor.store.down = True
+    assert not any([debtor.end(0), debtor.end(1), debtor.end(2)])
+    debtor.store.down = False
+    for _ in range(4):
+        debtor.write()
+    assert [debtor.is_ended(number) for number in range(3)] == [False, True, True]
+    assert all(debtor.reach.is_over(record) for record in debtor.records), "this process knows of all three"
+
+
+def test_an_end_of_a_record_that_cannot_be_read_is_written_once_it_can_be(clock: FakeClock) -> None:
+    """L13: it is not retried meanwhile, which would keep every request from being recognised quietly; nor forgotten."""
+    debtor = Debtor(clock, 1)
+    debtor.store.poison[debtor.records[0].key] = RecordUnreadable("of a later version")
+    assert not debtor.end(0)
+    debtor.write()
+    assert debtor.reach.is_well
+    writes = debtor.store.writes
+    debtor.write()
+    assert debtor.store.writes == writes + 1, "the other's own"
+    debtor.store.poison.clear()
+    record = run_sync(debtor.reach.load(debtor.records[0].key))
+    assert record is not None
+    assert record.end_reason == "logout"
+    debtor.write()
+    assert debtor.is_ended(0)
+
+
+def test_a_mark_that_cannot_be_written_keeps_no_end_from_being_written(clock: FakeClock) -> None:
+    """L24: it counts in this process; what is behind it is written."""
+    debtor = Debtor(clock, 2)
+    mark = mark_of(debtor.records[0].evolve(provider_session="p", authority="oidc"), clock())
+    assert mark is not None
+    debtor.store.poison[mark.key] = RecordUnreadable("damaged")
+    debtor.store.down = True
+    assert not debtor.end(1)
+    run_sync(debtor.reach.mark(mark))
+    debtor.store.down = False
+    debtor.write()
+    assert debtor.is_ended(1)
+    assert run_sync(debtor.reach.write("touch", debtor.records[0].key, Touch(clock(), None, clock() + 1))) is not None
+
+
+def test_a_touch_of_a_record_that_cannot_be_read_is_dropped(clock: FakeClock) -> None:
+    """L17: nobody waits for it any more."""
+    debtor = Debtor(clock, 2)
+    debtor.store.down = True
+    for record in debtor.records:
+        run_sync(debtor.reach.touch(record, Touch(clock(), None, clock() + 60)))
+    debtor.store.down = False
+    debtor.store.poison[debtor.records[0].key] = RecordUnreadable("damaged")
+    debtor.write()
+    assert not debtor.reach.unsaved
+
+
+def test_what_is_owed_is_written_in_pieces(clock: FakeClock) -> None:
+    """L17, no herd on return: whoever writes first does not pay for what thousands are owed, and nobody does it twice."""
+    sessions = 3 * CAUGHT_UP
+    debtor = Debtor(clock, sessions)
+    debtor.store.down = True
+    for record in debtor.records:
+        run_sync(debtor.reach.touch(record, Touch(clock(), None, clock() + 60)))
+    debtor.store.down, debtor.store.writes = False, 0
+    for piece in (1, 2, 3, 4):
+        debtor.write()
+        assert debtor.store.writes == min(piece * CAUGHT_UP, sessions) + piece
+    assert not debtor.reach.unsaved
+
+
+def test_reads_catch_up_as_well_once_writes_work(clock: FakeClock) -> None:
+    """L17: what other processes do not know of yet does not wait for somebody else's write; while writes fail, once a second."""
+    debtor = Debtor(clock, 2 * CAUGHT_UP + 1)
+    debtor.store.down = True
+    for record in debtor.records:
+        run_sync(debtor.reach.touch(record, Touch(clock(), None, clock() + 60)))
+    tried = len(debtor.events)
+    for _ in range(10):
+        run_sync(debtor.reach.load(debtor.records[0].key))
+    assert len(debtor.events) == tried + 1
+    clock.advance(RETRY_INTERVAL)
+    run_sync(debtor.reach.load(debtor.records[0].key))
+    assert len(debtor.events) == tried + 2
+    debtor.store.down = False
+    clock.advance(RETRY_INTERVAL)
+    for left in (CAUGHT_UP + 1, 1, 0):
+        run_sync(debtor.reach.load(debtor.records[0].key))
+        assert len(debtor.reach.unsaved) == left
+
+
+def test_while_one_request_catches_up_the_others_go_on(clock: FakeClock) -> None:
+    """L17: twenty logins at once write what is owed once, not twenty times."""
+    debtor = Debtor(clock, FAULTS_IN_A_ROW - 1)
+    debtor.store.down = True
+    for record in debtor.records:
+        run_sync(debtor.reach.touch(record, Touch(clock(), None, clock() + 60)))
+    debtor.store.down, debtor.store.writes = False, 0
+    clock.advance(LEFT_ALONE + 1)
+
+    class Slowly:
+        def __getattr__(self, name: str) -> Any:
+            async def call(*args: Any) -> Any:
+                await asyncio.sleep(0)
+                return getattr(debtor.store, name)(*args)
+
+            return call
+
+    debtor.reach._call = Slowly()
+
+    async def main() -> None:
+        await asyncio.gather(*(debtor.reach.write("create", reference_record(100 + number)) for number in range(20)))
+
+    asyncio.run(main())
+    assert debtor.store.writes == 20 + FAULTS_IN_A_ROW - 1
+    assert not debtor.reach.unsaved
+
+
+# --- what the process knows to be over -----------------------------------------------------------------------------------
+
+
+def test_what_this_process_has_ended_by_date_or_evicted_is_over_for_it(clock: FakeClock) -> None:
+    """L13, L17: also while the store cannot be asked."""
+    debtor = Debtor(clock, 2)
+    old, other = debtor.records
+    assert not debtor.reach.is_over(old)
+    run_sync(debtor.reach.write("end_before", old.authenticated_at, clock()))
+    assert not debtor.reach.is_over(old)
+    run_sync(debtor.reach.write("end_before", old.authenticated_at + 1, clock()))
+    run_sync(debtor.reach.write("end_before", old.authenticated_at - 1, clock()))
+    assert debtor.reach.is_over(old)
+    later = other.evolve(authenticated_at=old.authenticated_at + 2)
+    assert not debtor.reach.is_over(later)
+    new = later.evolve(authenticated_at=clock() + 5, key=b"n" * 32, handles=("h",))
+    held = later.evolve(key=b"o" * 32, handles=("h",))
+    run_sync(debtor.reach.write("create", held))
+    run_sync(debtor.reach.write("create_capped", new, "h", 1, True, clock(), clock() + 60))
+    assert debtor.reach.is_over(held)
+    assert not debtor.reach.is_over(new)
+
+
+# --- a part of a store, and a cache before it ----------------------------------------------------------------------------
+
+
+def test_a_record_that_could_not_be_read_has_an_outage_of_its_own(
+    store: Failing, clock: FakeClock, reach: Reach
+) -> None:
+    """L17: one silent master of a Cluster logs nobody out, though the others answer all the time."""
+    began = clock()
+    store.fault = OSError("this master is silent")
+    assert not ask(reach)
+    store.fault = None
+    clock.advance(100)
+    assert run_sync(reach.load(b"another")) is None, "which is not there, and another master says so"
+    clock.advance(100)
+    assert ask(reach)
+    assert reach.outage_of(KEY) == Outage(began, began + 200)
+    assert reach.outage_of(b"another") == Outage(began, began + 100)
+    clock.advance(1_000)
+    reach.outage = Outage(clock() - 10, clock())
+    assert reach.outage_of(KEY) == reach.outage, "the later one, where they do not touch"
+    reach._outages[KEY] = Outage(clock() + 1, clock() + 2)
+    assert reach.outage_of(KEY) == Outage(clock() + 1, clock() + 2)
+    reach.outage = None
+    assert reach.outage_of(KEY) == Outage(clock() + 1, clock() + 2)
+
+
+def test_what_is_kept_of_such_records_is_bounded(store: Failing, reach: Reach, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An outage of a day with many visitors fills no memory."""
+    monkeypatch.setattr("session_middleware.reach.KEPT_TOUCHES", 3)
+    monkeypatch.setattr("session_middleware.reach.FAULTS_IN_A_ROW", 1_000)
+    keys = [bytes([number]) * 32 for number in range(9)]
+    store.fault = OSError("down")
+    for key in keys:
+        with pytest.raises(StoreUnavailable):
+            run_sync(reach.load(key))
+    store.fault = None
+    assert len(reach._unread) == 3
+    for _ in range(2):
+        for key in keys:
+            reach._unread[key] = 0.0
+            run_sync(reach.load(key))
+    assert len(reach._outages) == 3
+
+
+def test_a_hit_of_a_cache_says_nothing_of_the_store_behind_it(clock: FakeClock, events: list[str]) -> None:
+    """L17: whoever the near cache still knows is served, and the outage goes on until the store itself answers."""
+
+    class Cached(Failing):
+        def __init__(self) -> None:
+            super().__init__()
+            self.known: dict[bytes, SessionRecord] = {}
+
+        def held(self, key: bytes) -> SessionRecord | None:
+            return self.known.get(key)
+
+        def reload(self, key: bytes) -> Any:
+            return super().load(key)
+
+        def load(self, key: bytes) -> Any:
+            return self.known.get(key) or self.reload(key)
+
+    store = Cached()
+    hit = reference_record(1)
+    store.known[hit.key] = hit
+    reach = Reach(
+        store, runtime=ThreadRuntime(), clock=clock, retention=1.0, announce=lambda name, detail: events.append(name)
+    )
+    began = clock()
+    let_down(reach, store)
+    asked = store.asked
+    for _ in range(3):
+        assert run_sync(reach.load(hit.key)) is hit
+    assert (store.asked, reach.down_since) == (asked, began)
+    assert "store_recovered" not in events
+    store.fault = None
+    clock.advance(LEFT_ALONE + 1)
+    assert not ask(reach), "it is not there; but the store has said so"
+    assert reach.down_since is None
+    assert reach.outage == Outage(began, clock())

@@ -200,6 +200,22 @@ def test_silence_is_judged_by_what_was_done_elsewhere(two: Two, clock: FakeClock
     one.ends(jar, Verdict.INACTIVITY_TIMEOUT)
 
 
+def test_processes_that_both_hold_a_record_touch_it_once_an_interval(two: Two, clock: FakeClock) -> None:
+    """L5: also where a touch is told to nobody (PostgreSQL): whoever comes second finds it written."""
+    one, other = two
+    jar = one.login()
+    for _ in range(3):
+        for process in (one, other):
+            process.settled(jar)
+        for process in (one, other):
+            process.counted.forget_calls()
+        clock.advance(61)
+        for _ in range(2):
+            for process in (other, one):
+                assert process.verdict(jar) is Verdict.ACTIVE
+        assert one.counted.writes + other.counted.writes == 1
+
+
 def test_a_thousand_requests_cost_one_write_and_no_trip(two: Two, clock: FakeClock) -> None:
     """Within one touch interval both processes together write once, and ask nobody once they hold the record."""
     one, other = two

@@ -47,6 +47,11 @@ class Entries:
         """Say whether a load would return exactly this record; see `Recognises`."""
         return self._entries.get(record.key) is record and self._monotonic() < self._open_until
 
+    def held(self, key: bytes) -> SessionRecord | None:
+        """Return what `load` would return without asking the store; None if it would ask."""
+        record = self._entries.get(key)
+        return record if record is not None and self._monotonic() < self._open_until else None
+
     def _found(self, key: bytes) -> SessionRecord | None:
         """Return the record that is held, if that may be believed."""
         record = self._entries.get(key)
