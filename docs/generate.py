@@ -19,6 +19,8 @@ activity; *renew* gives the same session a new token; *rotate* mints a new sessi
 deadline on request; *end* terminates. `*_timeout` is silence, `*_lifetime` a hard age, `*_interval` how often we act,
 `*_at` an instant.
 
+What the rules say of device-bound sessions (DBSC; L3, L6, L9, L19, L20) is for a later version; this one has none.
+
 | rule | what holds |
 |---|---|
 """
