@@ -31,6 +31,7 @@ MAY = {
     "vouching": {"core", "authorities", "runtime"},
     "adopting": {"core", "authorities", "verbs"},
     "responding": {"core", "adopting"},
+    "recording": {"core", "responding"},
     "event_stream": {"core", "watch"},
     "watch": {"engine", "core", "runtime", "stores"},
     "engine": {
@@ -43,7 +44,7 @@ MAY = {
         "recognising",
         "issuer",
         "vouching",
-        "responding",
+        "recording",
     },
     "session": {"engine", "core", "runtime", "provider_tokens", "provider_users"},
     "sessions": {"engine", "core", "runtime", "provider_users"},
