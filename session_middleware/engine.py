@@ -158,8 +158,6 @@ class Engine(Recording):
         holds = store.holds if isinstance(store, Recognises) and by_cookies else None
         self.recogniser = Recogniser(self.credentials.remembered, holds, self.reach)
 
-    # --- a request ---------------------------------------------------------------------------------------------
-
     def begin(self, facts: RequestFacts) -> Exchange:
         """Start an exchange; nothing is read yet but the clock."""
         return Exchange(facts, self.clock())
@@ -429,12 +427,6 @@ class Engine(Recording):
         if x.verdict is not Verdict.ACTIVE or x.record is None:
             return False
         return lifetime.is_fresh(x.record, within, x.now, self.settings.timing)
-
-    # --- a response --------------------------------------------------------------------------------------------
-
-    # --- sessions as such, in and outside requests --------------------------------------------------------------
-
-    # --- small things ------------------------------------------------------------------------------------------
 
     def _configured(self, record: SessionRecord, known: Known, now: float) -> Limits:
         """Return the configured limits for a record; `limits=` is asked at most once per touch interval here (L2)."""

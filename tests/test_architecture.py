@@ -20,7 +20,7 @@ MAY = {
     "decorators": {"core"},
     "stores": {"stores", "core", "runtime"},
     "authorities": {"authorities", "core", "runtime"},
-    "reach": {"core", "runtime"},
+    "reach": {"reach", "core", "runtime"},
     "recognising": {"core", "reach"},
     "issuer": {"core", "runtime"},
     "telling": {"core", "authorities", "events"},

@@ -11,7 +11,6 @@ import pytest
 import trio
 
 from session_middleware import issuer as issuer_module
-from session_middleware import reach as reach_module
 from session_middleware.core.jwt import JwtKey, JwtKeys
 from session_middleware.core.lifetime import Outage, Touch
 from session_middleware.core.record import SessionRecord
@@ -20,6 +19,7 @@ from session_middleware.errors import RecordUnreadable, SettingsError, StoreUnav
 from session_middleware.events import LEVELS, SessionEvent, announce
 from session_middleware.issuer import Issuer
 from session_middleware.reach import Reach
+from session_middleware.reach import calls as reach_module
 from session_middleware.runtime import LoopRuntime, PerThread, ThreadRuntime, bind, run_sync
 from session_middleware.settings import Limits, Settings
 from session_middleware.stores.memory import MemoryStore

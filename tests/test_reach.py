@@ -576,7 +576,7 @@ def test_a_record_that_could_not_be_read_has_an_outage_of_its_own(
     clock.advance(1_000)
     reach.outage = Outage(clock() - 10, clock())
     assert reach.outage_of(KEY) == reach.outage, "the later one, where they do not touch"
-    reach._outages[KEY] = Outage(clock() + 1, clock() + 2)
+    reach._outages._over[KEY] = Outage(clock() + 1, clock() + 2)
     assert reach.outage_of(KEY) == Outage(clock() + 1, clock() + 2)
     reach.outage = None
     assert reach.outage_of(KEY) == Outage(clock() + 1, clock() + 2)
@@ -584,20 +584,20 @@ def test_a_record_that_could_not_be_read_has_an_outage_of_its_own(
 
 def test_what_is_kept_of_such_records_is_bounded(store: Failing, reach: Reach, monkeypatch: pytest.MonkeyPatch) -> None:
     """An outage of a day with many visitors fills no memory."""
-    monkeypatch.setattr("session_middleware.reach.KEPT_TOUCHES", 3)
-    monkeypatch.setattr("session_middleware.reach.FAULTS_IN_A_ROW", 1_000)
+    monkeypatch.setattr("session_middleware.reach.outages.KEPT", 3)
+    monkeypatch.setattr("session_middleware.reach.breaker.FAULTS_IN_A_ROW", 1_000)
     keys = [bytes([number]) * 32 for number in range(9)]
     store.fault = OSError("down")
     for key in keys:
         with pytest.raises(StoreUnavailable):
             run_sync(reach.load(key))
     store.fault = None
-    assert len(reach._unread) == 3
+    assert len(reach._outages._since) == 3
     for _ in range(2):
         for key in keys:
-            reach._unread[key] = 0.0
+            reach._outages._since[key] = 0.0
             run_sync(reach.load(key))
-    assert len(reach._outages) == 3
+    assert len(reach._outages._over) == 3
 
 
 def test_a_hit_of_a_cache_says_nothing_of_the_store_behind_it(clock: FakeClock, events: list[str]) -> None:

@@ -1,8 +1,7 @@
-"""The store as one process reaches it: every call, its faults, and the writes it still owes (L17)."""
+"""The calls of one process to its store, and what it could not tell it."""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from typing import Any
 
@@ -10,15 +9,13 @@ from session_middleware.core.lifetime import Outage, Touch
 from session_middleware.core.provider import mark_of
 from session_middleware.core.record import SessionRecord
 from session_middleware.errors import RecordUnreadable, StoreUnavailable
+from session_middleware.reach.breaker import Breaker, LeftAlone
+from session_middleware.reach.outages import Outages
 from session_middleware.runtime import Runtime, bind
 
 __all__ = ["Reach"]
 
 _LEFT_ALONE = "The session store has failed several times in a row and is left alone for a moment."
-
-
-class _LeftAlone(Exception):
-    """The store was not asked."""
 
 
 def _nothing_held(key: bytes) -> SessionRecord | None:
@@ -42,47 +39,6 @@ CAUGHT_UP = 64
 
 #: Seconds between two attempts to write what is owed, while only reads happen and no write has succeeded.
 RETRY_INTERVAL = 1.0
-
-
-#: Faults in a row after which the store is left alone for a moment, so that nobody waits for its timeout in vain.
-FAULTS_IN_A_ROW = 5
-
-#: Seconds for which it is left alone at most; then one call tries whether it is back, and the others wait for that.
-LEFT_ALONE = 1.0
-
-
-class _Breaker:
-    """Counts faults in a row, and says when a store is left alone.
-
-    Args:
-        clock: the engine's.
-
-    Attributes:
-        faults: so many in a row; 0 once the store has answered.
-    """
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self.faults = 0
-        self._alone_until = float("-inf")
-
-    def pass_through(self) -> None:
-        """Let a call pass, or raise `_LeftAlone`: of many, one tries again when the time is over."""
-        if self.faults >= FAULTS_IN_A_ROW:
-            now = self._clock()
-            if now < self._alone_until <= now + LEFT_ALONE:  # else that time is over, or the clock was set back
-                raise _LeftAlone
-            self._leave_alone(now)
-
-    def fault(self) -> None:
-        """Count a call that failed."""
-        self.faults += 1
-        if self.faults >= FAULTS_IN_A_ROW:
-            self._leave_alone(self._clock())
-
-    def _leave_alone(self, now: float) -> None:
-        # Not every process comes back at the same instant.
-        self._alone_until = now + LEFT_ALONE * random.uniform(0.5, 1.0)  # noqa: S311  # spreads load, keeps no secret
 
 
 class Reach:
@@ -113,8 +69,7 @@ class Reach:
         self._announce = announce
         self.down_since: float | None = None  # when the store did not answer for the first time since it last did
         self.outage: Outage | None = None  # the last one of the whole store
-        self._unread: dict[bytes, float] = {}  # records that could not be read, and since when
-        self._outages: dict[bytes, Outage] = {}  # the last one of those: a part of a store can be down by itself
+        self._outages = Outages(clock)  # of single records
         self.unsaved: dict[bytes, Touch] = {}  # touches the store has not got yet
         self.unended: dict[bytes, tuple[str, float, float]] = {}  # ends the store has not got yet: this process knows
         self.unmarked: dict[
@@ -126,7 +81,7 @@ class Reach:
         self.hearers: tuple[Callable[[bytes], None], ...] = ()
         self._retried_at = float("-inf")
         self._is_stuck = False  # whether the last write failed
-        self._reads, self._writes = _Breaker(clock), _Breaker(clock)
+        self._reads, self._writes = Breaker(clock), Breaker(clock)
         self._over: dict[bytes, None] = {}  # keys of sessions that this process has ended or found ended
         self._over_before = float("-inf")  # and of all that began earlier
         #: Ends of records that cannot be read, so that no store can end them; written once they can be.
@@ -148,12 +103,7 @@ class Reach:
 
     def outage_of(self, key: bytes) -> Outage | None:
         """Return the last time during which a record could not be read, by itself or with all others (L17)."""
-        own, whole = self._outages.get(key), self.outage
-        if own is None or whole is None:
-            return own or whole
-        if own.until < whole.since or whole.until < own.since:
-            return own if own.until > whole.until else whole
-        return Outage(min(own.since, whole.since), max(own.until, whole.until))
+        return self._outages.of(key, self.outage)
 
     def _is_over(self, key: bytes) -> None:
         if len(self._over) >= KEPT_ENDS:
@@ -193,23 +143,14 @@ class Reach:
         try:
             record: SessionRecord | None = await self.read(method, key)
         except StoreUnavailable:
-            if len(self._unread) >= KEPT_TOUCHES:
-                self._unread.pop(next(iter(self._unread)), None)
-            self._unread.setdefault(key, self._clock())
+            self._outages.failed(key)
             raise
-        if self._unread or self._set_aside:
-            self._has_been_read(key)
+        self._outages.has_been_read(key)
+        if self._set_aside:
+            owed_end = self._set_aside.pop(key, None)
+            if owed_end is not None:
+                self.unended[key] = owed_end
         return record
-
-    def _has_been_read(self, key: bytes) -> None:
-        """Take note that a record that could not be read can be."""
-        since, owed_end = self._unread.pop(key, None), self._set_aside.pop(key, None)
-        if since is not None:
-            if len(self._outages) >= KEPT_TOUCHES:
-                self._outages.pop(next(iter(self._outages)), None)
-            self._outages[key] = Outage(since, self._clock())
-        if owed_end is not None:
-            self.unended[key] = owed_end
 
     def as_known(self, record: SessionRecord) -> SessionRecord:
         """Return a live record with the touch that the store has not got yet."""
@@ -231,7 +172,7 @@ class Reach:
             breaker.faults = 0
             self._fault(method, fault)
             raise StoreUnavailable(str(fault)) from None
-        except _LeftAlone:
+        except LeftAlone:
             raise StoreUnavailable(_LEFT_ALONE) from None
         except Exception as fault:
             breaker.fault()
@@ -256,7 +197,7 @@ class Reach:
         """
         try:
             answer = await self._write(method, *args)
-        except _LeftAlone:
+        except LeftAlone:
             raise StoreUnavailable(_LEFT_ALONE) from None
         except Exception as fault:
             raise self._fault(method, fault) from fault
@@ -405,7 +346,7 @@ class Reach:
                 await self._call.end(key, *value)
             else:
                 await self._call.touch(key, value)
-        except _LeftAlone:
+        except LeftAlone:
             return False
         except RecordUnreadable as fault:
             self._fault(name, fault)

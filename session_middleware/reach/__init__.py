@@ -1,0 +1,6 @@
+"""The store as one process reaches it: every call, its faults, and the writes it still owes (L17)."""
+
+from session_middleware.reach.breaker import FAULTS_IN_A_ROW, LEFT_ALONE
+from session_middleware.reach.calls import CAUGHT_UP, RETRY_INTERVAL, Reach
+
+__all__ = ["CAUGHT_UP", "FAULTS_IN_A_ROW", "LEFT_ALONE", "RETRY_INTERVAL", "Reach"]
