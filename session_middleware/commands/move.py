@@ -37,7 +37,7 @@ def run(source: str, target: str) -> int:
         StoreUnavailable: a store failed; the command may be given again.
     """
     if source.startswith("sqlite:///") and not Path(unquote(source.removeprefix("sqlite:///"))).is_file():
-        raise SettingsError("FROM", source, "is not there.", "Give the file that the app writes to.")
+        raise SettingsError("FROM", masked(source), "is not there.", "Give the file that the app writes to.")
     if source == target:
         raise SettingsError("TO", masked(target), "is the same as FROM.", "Name the store that the sessions go to.")
     store = MovingStore(_opened("FROM", source), _opened("TO", target), create_in_new=True)

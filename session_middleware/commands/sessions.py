@@ -20,7 +20,7 @@ from session_middleware.errors import SettingsError, StoreUnavailable
 from session_middleware.runtime import LoopRuntime
 from session_middleware.sessions import AsyncSessions, Sessions
 from session_middleware.settings import EXTEND_MAX_MINUTES, Limits, Settings
-from session_middleware.stores import store_from_url, without_near_cache
+from session_middleware.stores import masked, store_from_url, without_near_cache
 from session_middleware.stores.moving_environment import moving_as_configured
 
 __all__ = ["run"]
@@ -107,7 +107,7 @@ def _existing_store(url: str) -> object:
         raise SettingsError("--store", url, "lives inside the app's process.", "Name the store the app writes to.")
     path = Path(unquote(url.removeprefix("sqlite:///")))
     if url.startswith("sqlite:///") and not path.is_file():
-        raise SettingsError("--store", url, "is not there.", "Give the file that the app writes to.")
+        raise SettingsError("--store", masked(url), "is not there.", "Give the file that the app writes to.")
     store = store_from_url(without_near_cache(url)[0])  # one command reads nothing twice
     check = getattr(store, "check", None)
     if check is not None:  # a server's: else a mistake in the URL would read as "the store failed on load"
@@ -124,7 +124,7 @@ def _create_schema(url: str) -> int:
     if not url.startswith(("postgresql://", "postgres://")):
         raise SettingsError(
             "--store",
-            f"{url.partition(':')[0]}:...",
+            masked(url),
             "needs no tables made.",
             "Only a postgresql:// store does; the others are ready.",
         )

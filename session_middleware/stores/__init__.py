@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
 from session_middleware.errors import SettingsError
+from session_middleware.stores.showing import masked
 
 if TYPE_CHECKING:
     from session_middleware.stores.base import AsyncStore, Store
@@ -50,9 +52,7 @@ def store_from_url(url: str, *, asynchronous: bool = False) -> Store | AsyncStor
     scheme, separator, _ = url.partition("://")
     kind = _SAME.get(scheme, scheme)
     if not separator or kind not in _FORMS:
-        near = difflib.get_close_matches(scheme.partition(":")[0].lower(), [*_FORMS, *_SAME], n=1, cutoff=0.5)
-        hint = f"Did you mean {_form(near[0])}?" if near else f"There are: {'; '.join(_FORMS.values())}."
-        raise _unusable(url, "no store of this version has such a URL.", hint)
+        raise _unusable(url, "no store of this version has such a URL.", _hint(url))
     if kind == "memory":
         return _memory(url)
     if kind == "sqlite":
@@ -65,12 +65,12 @@ def store_from_url(url: str, *, asynchronous: bool = False) -> Store | AsyncStor
     from session_middleware.stores.nearcache import near_cache
 
     no_lease = _unusable(whole, "near_cache is no number of seconds from 0.1 to 60.", "Write near_cache=2")
+    if not re.fullmatch(r"\d{1,9}(\.\d{0,9})?|\.\d{1,9}", lease):
+        raise no_lease
     try:
         return near_cache(store, lease=float(lease))
     except SettingsError as problem:
         raise no_lease if problem.field == "lease" else problem from None
-    except ValueError:  # the text may be anything
-        raise no_lease from None
 
 
 def refuse_control_characters(url: str) -> None:
@@ -114,11 +114,29 @@ def _far(url: str, kind: str, asynchronous: bool) -> Store | AsyncStore:
         except ImportError as missing:
             raise _not_installed(url, missing, "postgres") from None
         return AsyncPostgresStore.from_url(url) if asynchronous else PostgresStore.from_url(url)
+    _refuse_stray_signs(url, kind)
     try:
         from session_middleware.stores.redis import AsyncRedisStore, RedisStore
     except ImportError as missing:
         raise _not_installed(url, missing, "redis") from None
     return AsyncRedisStore.from_url(url) if asynchronous else RedisStore.from_url(url)
+
+
+def _refuse_stray_signs(url: str, kind: str) -> None:
+    """See that no password is taken for a host, a master or an option, whose names errors say."""
+    address, _, query = url.partition("://")[2].partition("?")
+    servers, _, path = address.partition("/")
+    if re.search(r"[=;\s]", servers.rpartition("@")[2]):
+        tls = _form("rediss" + kind.removeprefix("redis")).replace("://", "://user:password@")
+        raise _unusable(
+            url, "has options behind the host, as other products write them.", f"Write {tls}; without TLS redis..."
+        )
+    if "@" in path or any("@" in option.partition("=")[0] or "=" not in option for option in query.split("&") if query):
+        raise _unusable(
+            url,
+            "has something behind the host that is no path and no name=value.",
+            "In a password / is written %2F, ? %3F.",
+        )
 
 
 def _memory(url: str) -> Store:
@@ -142,6 +160,17 @@ def _sqlite(url: str) -> Store:
     return SQLiteStore(name)
 
 
+def _hint(url: str) -> str:
+    """Return what to write instead of what is no URL of ours."""
+    if re.search(r"(?i)(?:^|[\s;:/])(?:host|hostaddr|dbname|user|username|password|server|service)\s*=", url):
+        return f"A key=value form is no URL; for PostgreSQL write {_FORMS['postgresql']}."
+    if re.search(r"(?i),\s*(?:password|ssl|user)\s*=", url):
+        return "Options behind commas are no URL; for Redis write rediss://user:password@host:6380/0."
+    name = re.match(r"[a-z+]*", url.lower())
+    near = difflib.get_close_matches(name[0] if name else "", [*_FORMS, *_SAME], n=1, cutoff=0.5)
+    return f"Did you mean {_form(near[0])}?" if near else f"There are: {'; '.join(_FORMS.values())}."
+
+
 def _form(scheme: str) -> str:
     """Return how a URL of this scheme is written."""
     kind = _SAME.get(scheme, scheme)
@@ -156,15 +185,3 @@ def _not_installed(url: str, missing: ImportError, extra: str) -> SettingsError:
 
 def _unusable(url: str, problem: str, fix: str) -> SettingsError:
     return SettingsError("SESSION_STORE_URL", masked(url), problem, fix)
-
-
-def masked(url: str) -> str:
-    """Return a URL without what may be a password: all before the last "@", and all after the first "?" behind that."""
-    scheme, colon, rest = url.partition(":")
-    user, at, address = rest.rpartition("@")  # first: a password may contain a "?" that nobody wrote as %3F
-    address, question, _ = address.partition("?")
-    if not colon and "@" in url:  # no URL at all; then nothing of it is known to be harmless
-        return "***"
-    if at:
-        address = f"{'//' if user.startswith('//') else ''}***@{address}"
-    return f"{scheme}{colon}{address}{question and '?***'}"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, urlencode
 
 from psycopg import Error, conninfo
 
 from session_middleware.errors import SettingsError
+from session_middleware.stores.postgres.schema import checked_schema
+from session_middleware.stores.showing import HIDDEN
 
 __all__ = ["Address", "options_of"]
 
@@ -16,6 +19,8 @@ _FORM: Final = (
     "Write postgresql://user:password@host:5432/database; in a password @ is written %40, / %2F, ? %3F, % %25."
 )
 _SECRET: Final = ("password", "sslpassword", "oauth_client_secret")
+#: Names of hosts and databases that are certainly nothing else; what follows a "#" or a ";" may be a password.
+_HARMLESS: Final = re.compile(r"[\w.,:/%~ -]*")
 _YES: Final = {"on": True, "true": True, "1": True, "off": False, "false": False, "0": False}
 
 
@@ -27,65 +32,93 @@ class Address:
         connect_timeout: whole seconds for each of its hosts, unless it says otherwise itself.
 
     Raises:
-        SettingsError: libpq cannot read it, or it is not what was meant: a password with a bare @ or / in it.
+        SettingsError: libpq cannot read it, or it is not what was meant: a password with a bare @ or / in it, or options
+            as other products write them.
     """
 
     def __init__(self, text: str, connect_timeout: int) -> None:
-        try:
-            parts: dict[str, Any] = conninfo.conninfo_to_dict(text)
-        except Error:  # its words may quote a piece of the password
-            raise self._unreadable("is no address that libpq can read.") from None
-        if any("@" in str(parts.get(name, "")) for name in ("host", "hostaddr", "dbname")):
-            raise self._unreadable("has an @ where a host or a database is named.")
+        parts = _read(text)
+        if parts is None:
+            raise self._unreadable("is no address that libpq can read.")
+        named = [str(parts[name]) for name in ("host", "hostaddr", "dbname") if parts.get(name)]
+        if any(re.search("[@=]", name) for name in named):
+            raise self._unreadable("has an @ or a = where a host or a database is named.")
         if not all(re.fullmatch(r"\d{0,5}", port) for port in str(parts.get("port", "")).split(",")):
             raise self._unreadable("has a port that is no number.")
         parts.setdefault("connect_timeout", connect_timeout)
         parts.setdefault("application_name", "session_middleware")
         self.conninfo = conninfo.make_conninfo("", **parts)
         self._secrets = [str(parts[name]) for name in _SECRET if parts.get(name)]
+        self._secrets += [name for name in named if not _HARMLESS.fullmatch(name)]
         host, port = parts.get("host") or parts.get("hostaddr") or "local socket", parts.get("port")
-        self.shown = f"postgresql://{host}{f':{port}' if port else ''}/{parts.get('dbname', '')}"
+        shown = f"{host}{f':{port}' if port else ''}/{parts.get('dbname', '')}"
+        self.shown = f"postgresql://{self.without_secrets(shown)}"
 
     @staticmethod
     def _unreadable(problem: str) -> SettingsError:
-        return SettingsError("SESSION_STORE_URL", "postgresql://***", problem, _FORM)
+        return SettingsError("SESSION_STORE_URL", f"postgresql://{HIDDEN}", problem, _FORM)
 
     def without_secrets(self, text: str) -> str:
         """Return a text of libpq's with every secret of this address taken out."""
         for secret in self._secrets:
-            text = text.replace(secret, "***")
+            text = text.replace(secret, HIDDEN)
         lines = (line.strip() for line in text.splitlines())
         return " ".join(line for line in lines if line and not line.startswith("Is the server running"))
+
+
+def _read(text: str) -> dict[str, Any] | None:  # Any: texts and numbers
+    """Return what libpq reads; None: nothing. Its own words are dropped, since they may quote a piece of the password."""
+    try:
+        return conninfo.conninfo_to_dict(text)
+    except Error:
+        return None
 
 
 def options_of(url: str) -> tuple[str, dict[str, Any]]:  # Any: arguments of PostgresStore
     """Split a URL into what libpq reads and the options of the store that stand in its query.
 
     Raises:
-        SettingsError: there is a line break in it, or an option has a value that makes no sense.
+        SettingsError: there is a line break in it, or an option has a value that makes no sense. The value is not shown:
+            it may be a piece of a password in which somebody wrote a bare / and ?.
     """
     from session_middleware.stores import refuse_control_characters  # it imports us where a URL is of PostgreSQL
 
     refuse_control_characters(url)
-    address, mark, query = url.rpartition("?")  # the last, since libpq takes one in a password as it is
+    address, query = _split(url)
     ours: dict[str, Any] = {}
     theirs = []
-    for name, value in parse_qsl(query if mark else "", keep_blank_values=True):
-        if name == "schema":
-            ours[name] = value
-        elif name in ("prepare", "announces"):
-            if value.lower() not in _YES:
-                raise SettingsError(f"SESSION_STORE_URL {name}", value, "is neither on nor off.", f"Write {name}=off.")
-            ours[name] = _YES[value.lower()]
-        elif name in ("connections", "timeout"):
-            try:
-                ours[name] = int(value) if name == "connections" else float(value)
-            except ValueError:
-                raise SettingsError(
-                    f"SESSION_STORE_URL {name}", value, "is no number.", f"Write {name}=2, for example."
-                ) from None
-        else:
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name not in _OPTIONS:
             theirs.append((name, value))
+            continue
+        meant, problem, fix = _OPTIONS[name]
+        try:
+            ours[name] = meant(value)
+        except (ValueError, KeyError):
+            ours[name] = None
+        if ours[name] is None:  # said here, so that no exception behind ours quotes it
+            raise SettingsError(f"SESSION_STORE_URL {name}", HIDDEN, problem, fix)
     if not ours:
         return url, ours
     return address + ("?" + urlencode(theirs, quote_via=quote) if theirs else ""), ours
+
+
+def _split(url: str) -> tuple[str, str]:
+    """Return a URL without its query, and that; found as libpq finds it, which takes a ? in a password as it is."""
+    account = _ACCOUNT.match(url)
+    if account is None:  # key=value
+        return url, ""
+    address, _, query = url[account.end() :].partition("?")
+    return account[0] + address, query
+
+
+_ACCOUNT: Final = re.compile(r"postgres(?:ql)?://(?:[^@/]*@)?")
+
+#: Our options in a URL: what is meant by a value, and what to say where nothing is.
+_OPTIONS: Final[dict[str, tuple[Callable[[str], Any], str, str]]] = {  # Any: arguments of PostgresStore
+    "schema": (checked_schema, "cannot be the name of our schema.", "Take small letters, digits and _, 63 at most."),
+    "prepare": (lambda value: _YES[value.lower()], "is neither on nor off.", "Write prepare=off."),
+    "announces": (lambda value: _YES[value.lower()], "is neither on nor off.", "Write announces=off."),
+    "connections": (int, "is no number.", "Write connections=2, for example."),
+    "timeout": (float, "is no number.", "Write timeout=2, for example."),
+}
