@@ -43,9 +43,10 @@ class PostgresServer:
     Args:
         programs: the folder of initdb and postgres.
         more: lines of its own for postgresql.conf.
+        primary: the server whose standby it is; by default it is nobody's.
     """
 
-    def __init__(self, programs: Path, more: str = "") -> None:
+    def __init__(self, programs: Path, more: str = "", primary: PostgresServer | None = None) -> None:
         self._programs = programs
         self.folder = Path(tempfile.mkdtemp(prefix="pg"))
         self._before, self._options = _unprivileged()
@@ -53,11 +54,15 @@ class PostgresServer:
             os.chown(self.folder, self._options["user"], self._options["group"])
         self._process: subprocess.Popen[bytes] | None = None
         data = self.folder / "data"
-        self._run("initdb", "-D", str(data), "-U", "sessions", "-A", "trust", "-N", "-E", "UTF8", "--no-locale")
+        if primary is None:
+            self._run("initdb", "-D", str(data), "-U", "sessions", "-A", "trust", "-N", "-E", "UTF8", "--no-locale")
+        else:
+            self._run("pg_basebackup", "-d", primary.url(), "-D", str(data), "-R", "-X", "stream", "-c", "fast", "-N")
         with (data / "postgresql.conf").open("a") as settings:
             settings.write(_SETTINGS.format(folder=self.folder) + more)
-        access = data / "pg_hba.conf"
-        access.write_text(_HBA + access.read_text())
+        if primary is None:
+            access = data / "pg_hba.conf"
+            access.write_text(_HBA + access.read_text())
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -109,6 +114,10 @@ class PostgresServer:
                 time.sleep(0.02)
             else:
                 return
+
+    def standby(self) -> PostgresServer:
+        """Start another server that follows this one and answers reads."""
+        return PostgresServer(self._programs, primary=self)
 
     def give(self, file: Path, name: str) -> None:
         """Copy a file into its data folder, as its own and for its eyes only."""

@@ -155,7 +155,7 @@ def test_the_server_gives_up_what_takes_too_long(url, sql):
 
 
 def test_a_read_only_server_is_a_fault_that_names_the_setting(url):
-    """A replica serves reads; a write says how to find the server that takes it."""
+    """A primary that is read-only serves reads; a write says how to find the server that takes it."""
     with PostgresStore.from_url(url) as store:
         store.create(RECORD)
     with PostgresStore.from_url(url + "&options=-c%20default_transaction_read_only%3Don") as store:

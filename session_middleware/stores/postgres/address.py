@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from typing import Any, Final
@@ -29,7 +30,8 @@ class Address:
 
     Args:
         text: a URL or libpq's own `key=value` form.
-        connect_timeout: whole seconds for each of its hosts, unless it says otherwise itself.
+        connect_timeout: whole seconds for each of its hosts, unless it says otherwise itself. Of several hosts the one
+            that takes writes is taken, unless it says otherwise itself (`target_session_attrs`).
 
     Raises:
         SettingsError: libpq cannot read it, or it is not what was meant: a password with a bare @ or / in it, or options
@@ -46,6 +48,10 @@ class Address:
         if not all(re.fullmatch(r"\d{0,5}", port) for port in str(parts.get("port", "")).split(",")):
             raise self._unreadable("has a port that is no number.")
         parts.setdefault("connect_timeout", connect_timeout)
+        where = parts.get("host") or parts.get("hostaddr") or os.environ.get("PGHOST") or os.environ.get("PGHOSTADDR")
+        if where and "," in where and "PGTARGETSESSIONATTRS" not in os.environ:
+            # Else the first that answers is taken, and whoever starts while the primary restarts stays with a standby.
+            parts.setdefault("target_session_attrs", "read-write")
         parts.setdefault("application_name", "session_middleware")
         self.conninfo = conninfo.make_conninfo("", **parts)
         self._secrets = [str(parts[name]) for name in _SECRET if parts.get(name)]

@@ -43,7 +43,8 @@ class PostgresStore:
     touch of such a row raises `RecordUnreadable` and leaves its body as it is, but has moved its times.
 
     Args:
-        conninfo: a URL or key=value string as libpq reads it.
+        conninfo: a URL or key=value string as libpq reads it; of several hosts the one that takes writes is taken. A
+            standby is refused, also where `target_session_attrs` asks for one: it may not have heard yet of a logout.
         schema: the PostgreSQL schema of our tables; two apps in one database take two.
         connections: open at most, in each process; for `AsyncPostgresStore` on each event loop.
         timeout: seconds to wait for a free connection, and again for the answer; the server gives up after as long. To
@@ -108,10 +109,10 @@ class PostgresStore:
         self.close()
 
     def check(self) -> None:
-        """See that the server can be reached and has our tables.
+        """See that the server can be reached, is no standby and has our tables.
 
         Raises:
-            StoreUnavailable: there is no connection.
+            StoreUnavailable: there is no connection, or only one to a standby.
             SettingsError: the tables are missing, or not for us.
         """
         run_sync(self._calls.check())

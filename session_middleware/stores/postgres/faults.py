@@ -12,7 +12,7 @@ from session_middleware.errors import RecordUnreadable, SettingsError, StoreUnav
 from session_middleware.stores.postgres.address import Address
 from session_middleware.stores.postgres.statements import UNREADABLE
 
-__all__ = ["fault_of", "unreachable"]
+__all__ = ["fault_of", "follows_another", "unreachable"]
 
 #: What libpq says when it cannot connect, and the way out; by the words, since libpq tells no code.
 _HINTS: Final = (
@@ -24,6 +24,7 @@ _HINTS: Final = (
     ("no encryption", "The server takes encrypted connections only: write sslmode=require, or better verify-full."),
     ("pg_hba.conf", "Let this user and address in: a line in the server's pg_hba.conf."),
     ("does not exist", "Make it (createdb, createuser), or name another in SESSION_STORE_URL."),
+    ("read-only", "No server of those named takes writes: check that the primary runs, and that it is named."),
     ("connection slots", "Raise max_connections, or lower `connections`: each process opens so many."),
 )
 _HINT: Final = "Check that the server runs, and host and port in SESSION_STORE_URL."
@@ -34,6 +35,14 @@ def unreachable(address: Address, problem: psycopg.Error) -> StoreUnavailable:
     text = address.without_secrets(str(problem)).rstrip(".")
     hint = next((hint for word, hint in _HINTS if word in text), _HINT)
     return StoreUnavailable(f"No connection to {address.shown}: {text}. {hint}")
+
+
+def follows_another(address: Address) -> StoreUnavailable:
+    """Return what to say of a standby."""
+    return StoreUnavailable(
+        f"{address.shown} is a standby, which may not have heard yet of a logout. Name the primary, or all servers and "
+        "target_session_attrs=read-write."
+    )
 
 
 def fault_of(result: PGresult, address: Address, schema: str) -> Exception:
@@ -63,7 +72,7 @@ def fault_of(result: PGresult, address: Address, schema: str) -> Exception:
         return KeyError("a session with this key exists; ids are random, so this is a fault")
     if isinstance(problem, errors.ReadOnlySqlTransaction):
         return StoreUnavailable(
-            f"{address.shown} is a read-only replica. Name all servers and target_session_attrs=read-write."
+            f"{address.shown} takes no writes. Name all servers and target_session_attrs=read-write."
         )
     if isinstance(problem, (errors.InvalidSqlStatementName, errors.DuplicatePreparedStatement)):
         return SettingsError(

@@ -17,8 +17,8 @@ from psycopg.pq.abc import PGconn, PGresult
 from session_middleware.errors import SettingsError, StoreUnavailable
 from session_middleware.runtime import mutex
 from session_middleware.stores.postgres.address import Address
-from session_middleware.stores.postgres.faults import fault_of, unreachable
-from session_middleware.stores.postgres.rows import Parameters, version_in
+from session_middleware.stores.postgres.faults import fault_of, follows_another, unreachable
+from session_middleware.stores.postgres.rows import Parameters, is_standby, version_in
 from session_middleware.stores.postgres.schema import SCHEMA_VERSION
 from session_middleware.stores.postgres.statements import Statement, Statements
 from session_middleware.stores.postgres.waits import BlockingConnection, LoopConnection, TooLong, Waits
@@ -185,7 +185,7 @@ class Links:
         """Open a connection that is nobody's yet.
 
         Raises:
-            StoreUnavailable: the server cannot be reached.
+            StoreUnavailable: the server cannot be reached, or is a standby.
             SettingsError: it does not have our tables.
         """
         try:
@@ -200,12 +200,14 @@ class Links:
         return link
 
     async def _look_at(self, link: Link) -> None:
-        """Set the server's own timeout, which ends what we no longer wait for, and see that our tables are there."""
+        """Set the server's own timeout, which ends what we no longer wait for; see that it is no standby and has our tables."""
         if self._prepare:
             limit = str(max(1, round(self._timeout * 1000))).encode()
             result = await self._sent(link, self._statements.about, (limit,))
         else:  # behind a pooler a setting would stay for others
             result = await self._sent(link, self._statements.about_only, ())
+        if is_standby(result):  # it lags, and takes no end (L13)
+            raise follows_another(self._address)
         version = version_in(result)
         if version != SCHEMA_VERSION:
             raise SettingsError(

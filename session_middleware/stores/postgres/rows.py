@@ -22,6 +22,7 @@ __all__ = [
     "creating",
     "ending",
     "instants",
+    "is_standby",
     "listed",
     "listing",
     "locking",
@@ -259,6 +260,11 @@ def walked(rows: Rows, limit: int) -> tuple[list[bytes], bytes | None]:
 def counted(rows: Rows) -> tuple[int, int]:
     """Return the two numbers that `prune` answers."""
     return _big(rows.get_value(0, 0)), _big(rows.get_value(0, 1))
+
+
+def is_standby(rows: Rows) -> bool:
+    """Say whether `about` was answered by a server that follows another."""
+    return rows.get_value(0, 1) == b"\x01"
 
 
 def version_in(rows: Rows) -> int | None:

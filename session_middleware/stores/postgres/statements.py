@@ -123,11 +123,11 @@ class Statements:
         self.walk = Statement(f"SELECT s.key FROM {sessions} s WHERE s.key > $1 ORDER BY s.key LIMIT $2::int8")
         # A stricter isolation would turn a lost race into a fault.
         self.about = Statement(
-            "SELECT max(version), set_config('default_transaction_isolation', 'read committed', false), "
+            "SELECT max(version), pg_is_in_recovery(), set_config('default_transaction_isolation', 'read committed', false), "
             "set_config('statement_timeout', encode($1, 'escape'), false), "
             f"set_config('plan_cache_mode', 'force_generic_plan', false) FROM \"{schema}\".about"
         )
-        self.about_only = Statement(f'SELECT max(version) FROM "{schema}".about')
+        self.about_only = Statement(f'SELECT max(version), pg_is_in_recovery() FROM "{schema}".about')
         self.begin = Statement("BEGIN ISOLATION LEVEL READ COMMITTED")
         self.lock = Statement("SELECT pg_advisory_xact_lock($1)")
         self.commit = Statement("COMMIT")
