@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 import time
@@ -248,6 +249,41 @@ def test_a_connection_that_is_refused_says_what_to_do(user, more, says, caplog):
         assert says in entry.getMessage()
         assert "geheim" not in caplog.text
         assert "geheim" not in repr(store)
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A server that takes four connections, one of them of a superuser's, one of the role and one to the database."""
+    server = new_server("max_connections = 4\nsuperuser_reserved_connections = 1\n")
+    with psycopg.connect(server.url(), autocommit=True) as admin:
+        for command in (
+            "CREATE ROLE one LOGIN CONNECTION LIMIT 1",
+            "CREATE ROLE many LOGIN",
+            "CREATE DATABASE narrow CONNECTION LIMIT 1",
+        ):
+            admin.execute(command.encode())
+    yield server
+    server.remove()
+
+
+@pytest.mark.parametrize(
+    ("user", "database", "taken", "says"),
+    [
+        ("one", "postgres", 1, "too many connections for role"),
+        ("many", "narrow", 1, "too many connections for database"),
+        ("many", "postgres", 3, "remaining connection slots"),
+        ("sessions", "postgres", 4, "too many clients already"),
+    ],
+)
+def test_too_many_connections_are_a_fault_that_names_the_number(small, user, database, taken, says):
+    """Where the role, the database or the server has no connection left, the error says which number to change."""
+    url = small.url(user, database)
+    with contextlib.ExitStack() as held, PostgresStore.from_url(url) as store:
+        for _ in range(taken):
+            held.enter_context(psycopg.connect(url))
+        with pytest.raises(StoreUnavailable, match=f"{says}.*ower `connections`") as caught:
+            store.load(KEY)
+    assert "Check that the server runs" not in str(caught.value)
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------

@@ -14,8 +14,17 @@ from session_middleware.stores.postgres.statements import UNREADABLE
 
 __all__ = ["fault_of", "follows_another", "unreachable"]
 
-#: What libpq says when it cannot connect, and the way out; by the words, since libpq tells no code.
+_TOO_MANY: Final = (
+    "Lower `connections` (?connections=5: each process opens so many), or raise the limit: max_connections of the server, "
+    "CONNECTION LIMIT of the role or the database."
+)
+
+#: What libpq says when it cannot connect, and the way out; by the words, since libpq tells no code. Of 53300 there are
+#: several, and PgBouncer's own.
 _HINTS: Final = (
+    ("too many", _TOO_MANY),
+    ("connection slots", _TOO_MANY),
+    ("no more connections allowed", _TOO_MANY),
     ("password", "Check the user and the password in SESSION_STORE_URL."),
     ("does not support SSL", "Give the server a certificate, or write sslmode=prefer if the network is yours alone."),
     ("does not match host name", "Connect by a name that the server's certificate has."),
@@ -25,7 +34,6 @@ _HINTS: Final = (
     ("pg_hba.conf", "Let this user and address in: a line in the server's pg_hba.conf."),
     ("does not exist", "Make it (createdb, createuser), or name another in SESSION_STORE_URL."),
     ("read-only", "No server of those named takes writes: check that the primary runs, and that it is named."),
-    ("connection slots", "Raise max_connections, or lower `connections`: each process opens so many."),
 )
 _HINT: Final = "Check that the server runs, and host and port in SESSION_STORE_URL."
 
