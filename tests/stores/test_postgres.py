@@ -253,9 +253,11 @@ def test_a_logout_whose_request_goes_away_is_stored(url, sql):
     asyncio.run(main())
 
 
-def test_a_database_that_isolates_more_does_not_make_races_faults(url):
-    """Where the database defaults to serializable, one of many renewals still wins and the others find out politely."""
-    isolated = url + "&options=-c%20default_transaction_isolation%3Dserializable"
+@pytest.mark.parametrize("level", ["serializable", "repeatable%5C%20read"])
+@pytest.mark.parametrize("pooler", ["", "&prepare=off"])
+def test_a_database_that_isolates_more_does_not_make_races_faults(url, level, pooler):
+    """Where the database isolates more by default, one of many renewals still wins and the others find out politely."""
+    isolated = f"{url}&options=-c%20default_transaction_isolation%3D{level}{pooler}"
     with PostgresStore.from_url(isolated) as store, ThreadPoolExecutor(16) as pool:
         store.create(RECORD)
         for n in range(10):
@@ -265,3 +267,39 @@ def test_a_database_that_isolates_more_does_not_make_races_faults(url):
         at = RECORD.created_at
         answers = list(pool.map(lambda record: store.create_capped(record, "h", 3, False, at, 9e9), new))
         assert len([answer for answer in answers if answer is not None]) == 3
+        for n in range(10):
+            later = RECORD.last_seen_at + n + 1
+            touches = pool.map(lambda m, at=later: store.touch(KEY, Touch(at + m / 100, None, 9e9)), range(16))
+            assert None not in list(touches)
+            won = pool.map(lambda _, n=n: store.add_once(f"jti {n}", 2e9, 1e9), range(16))
+            assert sum(won) == 1
+        assert store.load(KEY).last_seen_at == later + 0.15
+        assert sum(pool.map(lambda _: store.end(KEY, "logout", 1e9, 9e9), range(16))) == 1
+
+
+def test_a_lost_race_behind_a_pooler_costs_no_round_trip_afterwards(url, sql, monkeypatch):
+    """Once a stricter isolation has shown, calls say their own within the same round trip."""
+    isolated = f"{url}&prepare=off&options=-c%20default_transaction_isolation%3Dserializable"
+    with PostgresStore.from_url(isolated) as store:
+        store.create(RECORD)
+        with ThreadPoolExecutor(1) as pool:
+            sql("BEGIN")
+            sql("UPDATE sessions SET revision = 1")
+            late = pool.submit(store.touch, KEY, Touch(RECORD.last_seen_at + 1, None, 9e9))
+            waiters = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            while not sql(waiters).fetchone()[0]:  # the server sets no event
+                pass
+            sql("COMMIT")
+            assert late.result().revision == 1
+        waits = store._calls.links._waits
+        counted = []
+        answered = waits.answered
+
+        async def counting(*arguments):
+            counted.append(arguments)
+            return await answered(*arguments)
+
+        monkeypatch.setattr(waits, "answered", counting)
+        assert store.load(KEY).last_seen_at == RECORD.last_seen_at + 1
+        assert store.end(KEY, "logout", 1e9, 9e9)
+        assert len(counted) == 2

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 import psycopg
-from psycopg import generators
+from psycopg import errors, generators
 from psycopg.abc import PQGen
 from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGconn, PGresult
@@ -76,6 +76,7 @@ class Links:
         self._schema = schema
         self._timeout = timeout
         self._prepare = prepare
+        self._begins = False  # whether a statement is sent with its own BEGIN and COMMIT
         self._idle: list[Link] = []
         self._pid = os.getpid()
         self._fork_noticed = mutex()
@@ -110,10 +111,16 @@ class Links:
         try:
             while True:
                 link = await self._link()
+                begins = self._begins
                 try:
                     result = await self.run(link, statement, parameters)
                 except BaseException as problem:
                     self.finish(link)
+                    if isinstance(problem, errors.SerializationFailure) and not (self._prepare or begins):
+                        # The database isolates more by default, and behind a pooler nobody has told this session
+                        # otherwise. Nothing of the statement has happened, so it is said again, and so from now on.
+                        self._begins = True
+                        continue
                     if not (again and link.used and isinstance(problem, psycopg.OperationalError)):
                         raise
                     again = False
@@ -222,6 +229,9 @@ class Links:
     async def run(self, link: Link, statement: Statement, parameters: Parameters) -> PGresult:
         """Run one statement on a connection; the first time it is also prepared there."""
         if not self._prepare:
+            if self._begins:
+                say = self._statements
+                return (await self.run_all(link, (say.begin, ()), (statement, parameters), (say.commit, ())))[1]
             return await self._sent(link, statement, parameters)
         pgconn = link.pgconn
         if statement.name not in link.prepared:
