@@ -100,9 +100,18 @@ def test_a_damaged_pulse_is_unreadable(store, sql):
         store.load(KEY)
 
 
-@pytest.mark.parametrize("column", ["handles = ARRAY['\\xff'::bytea]", "end_reason = '\\xff'"])
+HANDLES = [
+    "handles || '\\xff'::bytea",
+    "handles || NULL::bytea",
+    "NULL::bytea || handles",
+    "ARRAY[handles, handles]",
+    "ARRAY[ARRAY[handles[1]], ARRAY[''::bytea]]",
+]
+
+
+@pytest.mark.parametrize("column", [*(f"handles = {handles}" for handles in HANDLES), "end_reason = '\\xff'"])
 def test_a_damaged_text_is_unreadable(store, sql, column):
-    """Handles and reasons that are no text raise RecordUnreadable."""
+    """Handles and reasons that are no text raise RecordUnreadable, and handles that are no list of texts."""
     store.create(RECORD)
     sql(f"UPDATE sessions SET {column}")
     with pytest.raises(RecordUnreadable):
@@ -116,6 +125,20 @@ def test_a_damaged_row_hides_no_other_from_a_list_and_is_pruned(store, sql):
     sql("UPDATE sessions SET body = 'x' WHERE key = %s", (KEY,))
     assert [record.key for record in store.list("h", 0.0)] == [reference_record(1).key]
     assert store.prune(9e9) == 2
+
+
+@pytest.mark.parametrize("handles", HANDLES)
+def test_damaged_handles_hide_no_other_from_a_list_and_let_the_user_in(store, sql, handles):
+    """A row whose handles are damaged is left out of the user's list; it keeps nobody from signing in or ending."""
+    for n in range(2):
+        store.create(reference_record(n).evolve(handles=("h",)))
+    sql(f"UPDATE sessions SET handles = {handles} WHERE key = %s", (KEY,))
+    assert [record.key for record in store.list("h", 0.0)] == [reference_record(1).key]
+    new = reference_record(2).evolve(handles=("h",))
+    evicted = store.create_capped(new, "h", 1, True, RECORD.created_at, 9e9)
+    assert [record.key for record in evicted] == [reference_record(1).key]
+    assert store.load(new.key) == new
+    assert store.end(KEY, "logout", 1e9, 9e9)
 
 
 @pytest.mark.parametrize("text", ["\x00", "\ud800", "é\x00\udfff\"'\\", "", "{a,b}"])

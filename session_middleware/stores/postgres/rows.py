@@ -44,6 +44,7 @@ _int4 = struct.Struct("!i")
 _int8 = struct.Struct("!q")
 _array = struct.Struct("!iiiii")  # dimensions, whether one is NULL, type, number, first index
 _BYTEA_OID: Final = 17
+_DIMENSIONS: Final = (_int4.pack(1), _int4.pack(0))  # of a list, and of an empty one
 
 #: Records a process remembers having parsed: a few megabytes.
 _KNOWN: Final = 2000
@@ -296,13 +297,22 @@ def _text_in(value: bytes) -> str:
     try:
         return value.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
-        raise RecordUnreadable("A text beside a session's body is damaged; the row is left as it is.") from None
+        raise _damaged() from None
 
 
 def _handles_in(value: bytes | None) -> tuple[str, ...]:
+    if value is None or value[:4] not in _DIMENSIONS:
+        raise _damaged()
     handles, at = [], _array.size
-    while value is not None and at < len(value):
-        end = at + 4 + _int4.unpack_from(value, at)[0]
+    while at < len(value):
+        size = _int4.unpack_from(value, at)[0]
+        if size < 0:  # NULL
+            raise _damaged()
+        end = at + 4 + size
         handles.append(_text_in(value[at + 4 : end]))
         at = end
     return tuple(handles)
+
+
+def _damaged() -> RecordUnreadable:
+    return RecordUnreadable("A text beside a session's body is damaged; the row is left as it is.")
