@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
 
 from session_middleware.__main__ import main
 from session_middleware.errors import SettingsError, StoreUnavailable
+from session_middleware.runtime import run_sync
 from session_middleware.stores.postgres import AsyncPostgresStore, PostgresStore, create_schema, schema_sql
 from session_middleware.testing.reference_record import reference_record
 from tests.stores.postgres_server import new_server, postgres_server
@@ -117,6 +121,30 @@ def test_a_server_that_falls_silent_holds_up_nobody_for_long(server, own_url):
         assert store.load(KEY) == RECORD
 
 
+def test_one_silent_connection_is_the_last_that_is_tried(server, own_url):
+    """Where connections fall silent and the server still takes new ones, one call fails and not one for each of them."""
+    with PostgresStore.from_url(own_url + "?timeout=1") as store, ThreadPoolExecutor(3) as pool:
+        store.create(RECORD)
+        together = threading.Barrier(3)
+
+        async def lend():
+            async with store._calls.links.lent() as link:
+                together.wait()
+                return link.pgconn.backend_pid
+
+        silent = list(pool.map(lambda _: run_sync(lend()), range(3)))
+        assert len(set(silent)) == len(store._calls.links._idle) == 3
+        for pid in silent:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(StoreUnavailable, match=r"did not answer within 1 s"):
+                store.load(KEY)
+            assert store.load(KEY) == RECORD
+        finally:
+            for pid in silent:
+                os.kill(pid, signal.SIGCONT)
+
+
 def test_a_server_that_falls_silent_leaves_the_loop_free(server, own_url):
     """The same on a loop, whose other tasks go on."""
 
@@ -187,6 +215,16 @@ def test_an_address_that_makes_no_sense_is_refused_without_the_password(address)
         with pytest.raises(SettingsError, match="Write postgresql://") as caught:
             form.from_url(address)
         assert not [piece for piece in ("s3", "cret", "et@", "543x") if piece in str(caught.value)]
+
+
+@pytest.mark.parametrize(
+    ("query", "due"), [("", "2"), ("timeout=0.5", "2"), ("timeout=5", "5"), ("timeout=5&connect_timeout=9", "9")]
+)
+def test_to_connect_takes_no_longer_than_was_said(query, due):
+    """A host that never answers is given up after two seconds, or `timeout` if that is more, or what the URL says."""
+    for form in (PostgresStore, AsyncPostgresStore):
+        address = form.from_url(f"postgresql://db.example/app?{query}")._calls.address
+        assert psycopg.conninfo.conninfo_to_dict(address.conninfo)["connect_timeout"] == due
 
 
 def test_a_question_mark_in_a_password_is_no_query():

@@ -175,6 +175,20 @@ def test_rubbish_that_somebody_locks_does_not_hold_up_a_sweep(store, sql):
     assert store.prune(9e9) == 1
 
 
+@pytest.mark.parametrize("sweep", [lambda store: store.add_once("new", 9e9, 1e9), lambda store: store.prune(1e9) == 0])
+def test_a_used_value_that_somebody_locks_holds_up_nobody(url, sql, sweep):
+    """What `add_once` and pruning forget besides is passed over where it is locked."""
+    with PostgresStore.from_url(url + "&timeout=2") as store:
+        assert store.add_once("old", 5.0, 1.0)
+        sql("BEGIN")
+        sql("SELECT FROM once FOR UPDATE")
+        assert sweep(store)
+        assert sql("SELECT count(*) FROM once WHERE until = 5").fetchone() == (1,)
+        sql("COMMIT")
+        sweep(store)
+        assert sql("SELECT count(*) FROM once WHERE until = 5").fetchone() == (0,)
+
+
 def test_a_large_record_comes_back(store):
     """A record of several pages is kept, though PostgreSQL puts it elsewhere."""
     record = RECORD.evolve(data={"noise": "".join(map(chr, range(0x4E00, 0x4E00 + 9000)))})
