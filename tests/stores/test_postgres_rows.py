@@ -141,6 +141,17 @@ def test_damaged_handles_hide_no_other_from_a_list_and_let_the_user_in(store, sq
     assert store.end(KEY, "logout", 1e9, 9e9)
 
 
+@pytest.mark.parametrize("evict", [True, False])
+def test_a_session_that_cannot_be_ended_keeps_nobody_from_signing_in(store, sql, evict):
+    """A row that is read but was sealed by nobody we know counts as damaged where a login has to make room."""
+    store.create(RECORD.evolve(handles=("h",)))
+    sql("UPDATE sessions SET seal = ''")
+    new = reference_record(2).evolve(handles=("h",))
+    assert store.create_capped(new, "h", 1, evict, RECORD.created_at, 9e9) == []
+    assert store.load(new.key) == new
+    assert store.load(KEY).ended_at is None
+
+
 @pytest.mark.parametrize("text", ["\x00", "\ud800", "é\x00\udfff\"'\\", "", "{a,b}"])
 def test_any_text_is_a_handle_a_reason_and_a_value_to_add_once(store, text):
     """NUL, half a surrogate pair and what means something in SQL come back as they went in, and are found."""

@@ -64,10 +64,13 @@ class Statements:
             f"SELECT {_FIELDS}, e.at FROM {sessions} s "
             f"LEFT JOIN {epoch} e ON e.instant > s.authenticated_at AND s.ended_at IS NULL WHERE s.key = $1"
         )
-        self.list = Statement(
+        listing = (
             f"SELECT {_FIELDS}, s.key FROM {sessions} s WHERE s.handles @> ARRAY[$1::bytea] "
             f"AND s.ended_at IS NULL AND {after_epoch} AND s.keep_until > $2::float8"
         )
+        self.list = Statement(listing)
+        # What a login may have to end (`create_capped`): a row whose end would fail keeps nobody from signing in.
+        self.rivals = Statement(f"{listing} AND {_SEALED}")
         self.create = Statement(
             f"WITH {_sweep(sessions, SWEEP_PER_CREATE, '$17', '$18')} "
             f"INSERT INTO {sessions} AS s (key, seal, kept, body, handles, authenticated_at, last_seen_at, "
@@ -165,9 +168,11 @@ def _seal(content: str, version: int = BODY_VERSION) -> str:
     return f"substr(sha256('\\x{version:02x}'::bytea || {content}), 1, 4)"
 
 
+#: Whether a row is as one of our versions wrote it. Readers accept this version of bodies and the one before.
+_SEALED: Final = f"s.seal IN ({_seal('s.kept || s.body')}, {_seal('s.kept || s.body', BODY_VERSION - 1)})"
+
 # The cast fails for a row whose seal is not ours, and with it the statement; in PostgreSQL there is no shorter way to
-# tell "not alive" from "not readable" in one statement. Readers accept this version of bodies and the one before.
+# tell "not alive" from "not readable" in one statement.
 _SOUND: Final = (
-    f"CASE WHEN s.seal IN ({_seal('s.kept || s.body')}, {_seal('s.kept || s.body', BODY_VERSION - 1)}) "
-    f"THEN true ELSE ('{UNREADABLE}' || encode(substr(s.key, 1, 4), 'hex'))::boolean END"
+    f"CASE WHEN {_SEALED} THEN true ELSE ('{UNREADABLE}' || encode(substr(s.key, 1, 4), 'hex'))::boolean END"
 )
