@@ -13,7 +13,14 @@ from session_middleware.core.origin import is_cross_site
 from session_middleware.core.provider import ProviderSession, provider_handle
 from session_middleware.core.record import NEVER, SessionRecord, handle_of
 from session_middleware.core.tokens import ID_BYTES, key_of, public_id_of
-from session_middleware.core.values import as_json_values, data_changes
+from session_middleware.core.values import (
+    as_json_values,
+    checked_factors,
+    checked_mapping,
+    checked_subject,
+    checked_text,
+    data_changes,
+)
 from session_middleware.errors import ResponseAlreadyStarted, SessionError, SettingsError
 from session_middleware.later import Later
 from session_middleware.settings import Limits
@@ -76,14 +83,16 @@ class Logins(Later):
         where nobody can say that the user has just proved who they are.
         """
         self.check_login(x, vouched=vouched)
-        if not isinstance(subject, str) or not subject:
-            raise SettingsError(
-                "subject", subject, "is not a user id.", "Give a non-empty str, for example str(user.id)."
-            )
+        checked_subject(subject)
+        all_claims, all_data = checked_mapping("claims", claims), checked_mapping("data", data)
+        proofs = checked_factors(factors)
+        checked_text("stamp", stamp, "Give a str, for example a digest of the password hash, or None.")
+        checked_text("actor", actor, "Give a str, for example str(support.id), or None.")
+        _check_kinds(persistent, limits, provider)
         await self.authenticate(x)
         standing = x.record if x.verdict is Verdict.ACTIVE else None
         same = standing is not None and standing.subject == subject
-        all_claims, all_data, created_at = dict(claims or {}), dict(data or {}), x.now
+        created_at = x.now
         if same:
             assert standing is not None
             created_at = standing.created_at
@@ -108,7 +117,7 @@ class Logins(Later):
             deadlines=deadlines,
             claims=as_json_values("claims", {name: value for name, value in all_claims.items() if value is not None}),
             data=as_json_values("data", all_data),
-            factors=tuple(as_json_values("factors", dict(factor)) for factor in factors),
+            factors=proofs,
             persistent=persistent,
             stamp=stamp,
             actor=actor,
@@ -169,6 +178,7 @@ class Logins(Later):
         if x.closed:
             raise ResponseAlreadyStarted("step_up() came after the response had started; call it before you answer.")
         _can_set_cookie(x, "step_up")
+        added = checked_factors(factors)
         standing = await self.live(x, "step_up")
         held = await self.reach.load(
             standing.key, anew=True
@@ -179,7 +189,6 @@ class Logins(Later):
         written, removed = data_changes(x, standing)
         data = {k: v for k, v in {**held.data, **written}.items() if k not in removed}
         standing = x.record = held
-        added = tuple(as_json_values("factors", dict(factor)) for factor in factors)
         now = x.now
         record = self._new_record(
             x,
@@ -329,6 +338,20 @@ def _can_set_cookie(x: Exchange, verb: str) -> None:
         "keeps cookies of, such as a POST.",
         code="no_cookie",
     )
+
+
+def _check_kinds(persistent: object, limits: object, provider: object) -> None:
+    """Refuse arguments of login() that are of another kind than they must be, before anything is asked or stored.
+
+    Raises:
+        SettingsError: one is.
+    """
+    if persistent is not None and not isinstance(persistent, bool):
+        raise SettingsError("persistent", persistent, "is not True, False or None.", "Give one of them.")
+    if limits is not None and not isinstance(limits, Limits):
+        raise SettingsError("limits", limits, "is not Limits.", "Give Limits(...), or None for the configured ones.")
+    if provider is not None and not isinstance(provider, ProviderSession):
+        raise SettingsError("provider", provider, "is not a ProviderSession.", "Give ProviderSession(...), or None.")
 
 
 def _is_localhost(host: str) -> bool:

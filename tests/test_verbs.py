@@ -1,16 +1,19 @@
-"""The verbs that make a session, where no cookie could take it to the browser."""
+"""The verbs of a session, and sessions as such: what they refuse, and that nothing is stored then."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from session_middleware.core.lifetime import Verdict
-from session_middleware.errors import SessionError
+from session_middleware.errors import SessionError, SettingsError
 from session_middleware.runtime import run_sync
 from session_middleware.session import Session
+from session_middleware.stores.memory import MemoryStore
+from session_middleware.stores.sqlite import SQLiteStore
 
 from .test_engine import House
 
@@ -57,3 +60,65 @@ def test_a_login_that_nobody_saw_is_not_fresh_until_a_step_up() -> None:
     assert (session.is_active, session.is_fresh(86_400)) == (True, False)
     session.step_up([{"type": "otp"}])
     assert session.is_fresh(1)
+
+
+NONSENSE: list[tuple[str, Any]] = [
+    ("stamp", 3),
+    ("stamp", b"digest"),
+    ("actor", 7),
+    ("claims", "role"),
+    ("claims", []),
+    ("claims", {"role": {5: 1}}),
+    ("data", [("a", 1)]),
+    ("data", {5: 1}),
+    ("factors", "otp"),
+    ("factors", {"type": "otp"}),
+    ("factors", [5]),
+    ("limits", 600),
+    ("limits", {"absolute_lifetime": 600}),
+    ("provider", "x"),
+    ("persistent", "no"),
+    ("subject", 5),
+]
+
+
+@pytest.mark.parametrize("store", [MemoryStore, SQLiteStore], ids=["memory", "sqlite"])
+@pytest.mark.parametrize(("name", "value"), NONSENSE, ids=[f"{n}-{type(v).__name__}" for n, v in NONSENSE])
+def test_a_login_with_nonsense_is_refused_before_anything_is_stored(
+    name: str, value: Any, store: Any, tmp_path: Path
+) -> None:
+    """Bad input: on every store the same error, which names the argument; what stood goes on."""
+    house = House(store=store(tmp_path / "s.db") if store is SQLiteStore else store())
+    house.login("bob")
+    house.store.forget_calls()
+    x, _ = house.opened()
+    arguments = {"subject": "alice", name: value}
+    with pytest.raises(SettingsError) as caught:
+        Session(house.engine, x).login(**arguments)
+    assert caught.value.field == name
+    assert house.store.writes == 0
+    assert (x.verdict, x.record and x.record.subject) == (Verdict.ACTIVE, "bob")
+
+
+@pytest.mark.parametrize("factors", ["otp", {"type": "otp"}, None, [5], [{5: 1}]])
+def test_a_step_up_with_nonsense_is_refused(factors: Any) -> None:
+    """Bad input: a word is no list of factors; nothing is stored, and the session is no fresher."""
+    house = House()
+    house.login()
+    house.store.forget_calls()
+    x, _ = house.opened()
+    with pytest.raises(SettingsError) as caught:
+        Session(house.engine, x).step_up(factors)
+    assert (caught.value.field, house.store.writes) == ("factors", 0)
+
+
+def test_data_reads_back_alike_from_every_store(tmp_path: Path) -> None:
+    """L14: what a store in memory gives back is what one in a file does; a key that JSON would change is refused."""
+    for store in (MemoryStore(), SQLiteStore(tmp_path / "s.db")):
+        house = House(store=store)
+        house.login()
+        house.request(lambda session: session.data.update(pair=(1, 2)))
+        x, _ = house.opened()
+        assert Session(house.engine, x).data == {"pair": [1, 2]}
+        with pytest.raises(SettingsError, match="<the key 5>"):
+            house.request(lambda session: session.data.update({5: 1}))  # type: ignore[dict-item]  # what an app may do
