@@ -12,6 +12,7 @@ from session_middleware.core.instants import epoch
 from session_middleware.core.provider import ProviderSession
 from session_middleware.core.record import SessionRecord
 from session_middleware.core.tokens import key_of
+from session_middleware.core.values import checked_id, checked_subject
 from session_middleware.engine import Engine
 from session_middleware.errors import SettingsError
 from session_middleware.runtime import LoopRuntime, ThreadRuntime, run_sync
@@ -56,20 +57,21 @@ class _Outside:
         self._engine = engine
 
     async def _list(self, subject: str) -> list[SessionInfo]:
+        checked_subject(subject)
         return [_info(record) for record in await self._engine.list_of(subject, self._engine.clock())]
 
     async def _end(self, id: str) -> bool:
-        return await self._engine.end_id(id, self._engine.clock())
+        return await self._engine.end_id(checked_id("id", id), self._engine.clock())
 
     async def _end_all(self, subject: str, except_id: str | None) -> int:
-        keep = () if except_id is None else (key_of(except_id),)
-        return await provider_users.end_all(self._engine, subject, self._engine.clock(), keep)
+        keep = () if except_id is None else (key_of(checked_id("except_id", except_id)),)
+        return await provider_users.end_all(self._engine, checked_subject(subject), self._engine.clock(), keep)
 
     async def _list_at_provider(self, subject: str) -> list[ProviderSession]:
-        return [*await provider_users.list_at_provider(self._engine, subject, self._engine.clock())]
+        return [*await provider_users.list_at_provider(self._engine, checked_subject(subject), self._engine.clock())]
 
     async def _end_at_provider(self, id: str) -> int:
-        return await provider_users.end_at_provider(self._engine, id, self._engine.clock())
+        return await provider_users.end_at_provider(self._engine, checked_id("id", id), self._engine.clock())
 
     async def _end_before(self, instant: datetime | float) -> None:
         engine, before = self._engine, epoch("instant", instant)
@@ -100,11 +102,19 @@ class Sessions(_Outside):
         )
 
     def list(self, subject: str) -> list[SessionInfo]:
-        """Return the live sessions of a user, the latest seen first."""
+        """Return the live sessions of a user, the latest seen first.
+
+        Raises:
+            SettingsError: the subject is no text: nobody can be signed in as 5, only as "5".
+        """
         return run_sync(self._list(subject))
 
     def end(self, id: str) -> bool:
-        """End one session by its public id; True if it was alive."""
+        """End one session by its public id; True if it was alive.
+
+        Raises:
+            SettingsError: the id is no text.
+        """
         return run_sync(self._end(id))
 
     def end_all(self, subject: str, except_id: str | None = None) -> int:
@@ -114,6 +124,7 @@ class Sessions(_Outside):
         (Stytch; Kratos with `admin_url`; Auth0 with `management`): else their credential would begin the next session.
 
         Raises:
+            SettingsError: the subject or the id is no text: a ban of 5 would not end the sessions of "5".
             StoreUnavailable: an end could not be stored, or ours have ended and the provider does not answer; do it again.
         """
         return run_sync(self._end_all(subject, except_id))

@@ -12,6 +12,7 @@ from session_middleware.core.lifetime import Verdict
 from session_middleware.errors import SessionError, SettingsError
 from session_middleware.runtime import run_sync
 from session_middleware.session import Session
+from session_middleware.sessions import AsyncSessions, Sessions
 from session_middleware.stores.memory import MemoryStore
 from session_middleware.stores.sqlite import SQLiteStore
 
@@ -122,3 +123,31 @@ def test_data_reads_back_alike_from_every_store(tmp_path: Path) -> None:
         assert Session(house.engine, x).data == {"pair": [1, 2]}
         with pytest.raises(SettingsError, match="<the key 5>"):
             house.request(lambda session: session.data.update({5: 1}))  # type: ignore[dict-item]  # what an app may do
+
+
+# --- sessions as such ------------------------------------------------------------------------------------------------
+
+OUTSIDE: list[tuple[str, tuple[Any, ...], str]] = [
+    ("list", (5,), "subject"),
+    ("list", (None,), "subject"),
+    ("end_all", (5,), "subject"),
+    ("end_all", ("",), "subject"),
+    ("end_all", ("alice", 5), "except_id"),
+    ("end", (5,), "id"),
+    ("end", (None,), "id"),
+    ("list_at_provider", (5,), "subject"),
+    ("end_at_provider", (5,), "id"),
+]
+
+
+@pytest.mark.parametrize(("verb", "given", "field"), OUTSIDE)
+@pytest.mark.parametrize("kind", [Sessions, AsyncSessions])
+def test_a_ban_of_nobody_is_refused(verb: str, given: tuple[Any, ...], field: str, kind: Any) -> None:
+    """Bad input: `end_all(5)` would leave the sessions of "5" alive and say nothing."""
+    house = House()
+    house.login("5")
+    ask = getattr(kind(house.engine), verb)
+    with pytest.raises(SettingsError) as caught:
+        ask(*given) if kind is Sessions else run_sync(ask(*given))
+    assert caught.value.field == field
+    assert [info.id for info in Sessions(house.engine).list("5")]
