@@ -36,12 +36,19 @@ class Leaving(Answers):
 
     async def _log_out(self, call: Call) -> Reply:
         """End the session in any case; go to the URL asked for only if it is listed, else to our landing page."""
-        asked = {**query_fields(call.x.facts.target), **(await fields_of(call) or {})}
+        asked = {**query_fields(call.x.facts.target), **(await self._fields_of_logout(call) or {})}
         target = self._listed(asked)
         if target is None and asked.get("return_to"):
             url, client = text_of(asked, "return_to") or "", text_of(asked, "client_id") or ""
             self.engine.tell("redirect_blocked", call.x, url=url.partition("?")[0][:200], client_id=client[:200])
         return await self._end_this(call.x, target, text_of(asked, "client_id"))
+
+    async def _fields_of_logout(self, call: Call) -> Fields | None:
+        """Return the fields of the body; a body that is too long, or breaks off, has none and keeps nobody in."""
+        try:
+            return await fields_of(call)
+        except Exception:  # whatever the server raises where the client goes away
+            return None
 
     async def _end_this(self, x: Exchange, target: str | None = None, client: str | None = None) -> Reply:
         authority = self.engine.authority
