@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from session_middleware.errors import SettingsError
 from session_middleware.settings.choices import Put, choice
 from session_middleware.settings.durations import AAL, AAL3_OVERALL, EXTEND_MIN_MINUTES, Limits, Timing, seconds
+from session_middleware.settings.kinds import check_function
 
 if TYPE_CHECKING:
     from session_middleware.settings.options import Settings
@@ -85,12 +86,12 @@ def check_clocks(settings: Settings, put: Put) -> None:
             )
     if settings.verify_interval is not None:
         put("verify_interval", seconds("verify_interval", settings.verify_interval))
-    if settings.limits is not None and not callable(settings.limits):
-        raise SettingsError("limits", settings.limits, "is not a function.", "Give (subject, claims) -> Limits.")
+    if settings.limits is not None:
+        check_function("limits", settings.limits, "Give (subject, claims) -> Limits.")
 
     timing = Timing(
         touch_interval=touch,
-        rolling=settings.rolling,
+        rolling=bool(settings.rolling),
         renewal_interval=renewal,
         renewal_grace=grace,
         jwt_lifetime=seconds("jwt_lifetime", settings.jwt_lifetime, least=10.0, most=3_600.0),

@@ -56,7 +56,10 @@ def seconds(name: str, value: object, *, least: float = 0.0, most: float = math.
     if isinstance(value, timedelta):
         number = value.total_seconds()
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        number = float(value)
+        try:
+            number = float(value)
+        except OverflowError:  # a whole number beyond any float
+            number = math.inf
     else:
         raise SettingsError(name, value, "is not a duration.", "Give a timedelta or a number of seconds.")
     if not math.isfinite(number) or number < least or number > most:

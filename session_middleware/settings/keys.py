@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from session_middleware.errors import SettingsError
 from session_middleware.settings.choices import Put
+from session_middleware.settings.kinds import listed
 
 if TYPE_CHECKING:
     from session_middleware.settings.options import Settings
@@ -15,16 +16,20 @@ __all__ = ["check_keys"]
 
 def check_keys(settings: Settings, put: Put) -> None:
     """Check the keys (L9, L10); no message shows one."""
-    keys = settings.secret_keys
-    if isinstance(keys, (str, bytes)):
-        raise SettingsError("secret_keys", "***", "is one key, not a list.", "Write secret_keys=[key].")
+    keys = listed("secret_keys", settings.secret_keys, "Give a list of keys, str or bytes.", secret=True)
     checked = [_checked_key("secret_keys", f"key {position}", key) for position, key in enumerate(keys)]
     if len(set(checked)) != len(checked):
         raise SettingsError(
             "secret_keys", "***", "names the same key twice.", "List each key once, the signing key first."
         )
     put("secret_keys", tuple(checked))
-    put("jwt_keys", tuple(settings.jwt_keys))
+    jwt_keys = listed("jwt_keys", settings.jwt_keys, "Give a list of JwtKey.", secret=True)
+    for key in jwt_keys:
+        if not hasattr(key, "kid") or not hasattr(key, "alg"):  # JwtKey itself lies behind us
+            raise SettingsError(
+                "jwt_keys", type(key).__name__, "is not a JwtKey.", "Use JwtKey.hs256 or JwtKey.from_pem."
+            )
+    put("jwt_keys", jwt_keys)
     if settings.jwt_subject_key is not None:
         if settings.jwt_subject == "plain":
             raise SettingsError(

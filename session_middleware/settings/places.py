@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from session_middleware.errors import SettingsError
 from session_middleware.settings.choices import Put, choice
+from session_middleware.settings.kinds import check_function, text, texts
 
 if TYPE_CHECKING:
     from session_middleware.settings.options import Settings
@@ -16,13 +18,43 @@ __all__ = ["check_cookies", "check_paths"]
 _COOKIE_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
 _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*\Z")
 _PATH_HOSTILE = re.compile(r"[\x00-\x20\x7f\\]")
+#: A prefix is compared with decoded paths: what is encoded, and a query, are never in one.
+_PREFIX_HOSTILE = re.compile(r"[\x00-\x20\x7f\\%?#]")
+_LOGOUT_URL = re.compile(r"(?:https?://[^\s\\/?#@]+(?:[/?][^\s\\#]*)?)|(?:/(?![/\\])[^\s\\#]*)")
+#: What stands beside the return parameter in the address of the login page.
+_OWN_PARAMS = frozenset({"reason", "aal"})
 
 
 def check_paths(settings: Settings, put: Put) -> None:
     """Check what is a path, a URL or a parameter of one (L15, L21)."""
-    paths = settings.exempt_paths
-    if isinstance(paths, str):
-        raise SettingsError("exempt_paths", paths, "is one path, not a list.", f"Write exempt_paths=[{paths!r}].")
+    _check_exempt_paths(settings, put)
+    prefix = text("endpoint_prefix", settings.endpoint_prefix, "Write it like '/session'.")
+    if not prefix.startswith("/") or prefix.endswith("/") or "//" in prefix or _PREFIX_HOSTILE.search(prefix):
+        raise SettingsError("endpoint_prefix", prefix, "is not a path prefix.", "Write it like '/session'.")
+    url = settings.login_url
+    if callable(url):
+        check_function("login_url", url, "Give a path, a route name or a function.")
+    else:
+        wanted = "Write '/login' or the route's name."
+        if _PATH_HOSTILE.search(text("login_url", url, wanted)) or url.startswith("//"):
+            raise SettingsError("login_url", url, "is neither a path nor a route name.", wanted)
+    if settings.return_param is not None:
+        _check_return_param(settings.return_param)
+    put("logout_urls", _logout_urls("logout_urls", settings.logout_urls))
+    clients = settings.logout_urls_by_client
+    wanted = "Write {'client': ['https://app.example/bye']}."
+    if not isinstance(clients, Mapping):
+        raise SettingsError("logout_urls_by_client", clients, "is not a mapping of client ids to lists.", wanted)
+    lists = {}
+    for client, urls in clients.items():
+        text("logout_urls_by_client", client, wanted)
+        lists[client] = _logout_urls(f"logout_urls_by_client[{client!r}]", urls)
+    put("logout_urls_by_client", lists)
+
+
+def _check_exempt_paths(settings: Settings, put: Put) -> None:
+    fix = "Write an exact path like '/health', or a prefix like '/static/*'."
+    paths = texts("exempt_paths", settings.exempt_paths, fix)
     for path in paths:
         if (
             not path.startswith("/")
@@ -30,43 +62,32 @@ def check_paths(settings: Settings, put: Put) -> None:
             or "*" in path[:-1]
             or (path.endswith("*") and not path.endswith("/*"))
         ):
-            raise SettingsError(
-                "exempt_paths",
-                path,
-                "is not a path.",
-                "Write an exact path like '/health', or a prefix like '/static/*'.",
-            )
-    put("exempt_paths", tuple(paths))
-    prefix = settings.endpoint_prefix
-    if not prefix.startswith("/") or prefix.endswith("/") or "//" in prefix or _PATH_HOSTILE.search(prefix):
-        raise SettingsError("endpoint_prefix", prefix, "is not a path prefix.", "Write it like '/session'.")
-    url = settings.login_url
-    if isinstance(url, str) and (not url or _PATH_HOSTILE.search(url) or url.startswith("//")):
+            raise SettingsError("exempt_paths", path, "is not a path.", fix)
+    put("exempt_paths", paths)
+
+
+def _check_return_param(name: object) -> None:
+    fix = "Write letters like 'return_to'."
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", text("return_param", name, fix)):
+        raise SettingsError("return_param", name, "is not a parameter name.", fix)
+    if name in _OWN_PARAMS:
         raise SettingsError(
-            "login_url", url, "is neither a path nor a route name.", "Write '/login' or the route's name."
+            "return_param", name, "is a parameter that we send to the login page ourselves.", "Write 'return_to'."
         )
-    if settings.return_param is not None and not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", settings.return_param):
-        raise SettingsError(
-            "return_param", settings.return_param, "is not a parameter name.", "Write letters like 'return_to'."
-        )
-    for name, urls in [("logout_urls", settings.logout_urls), *settings.logout_urls_by_client.items()]:
-        for target in [urls] if isinstance(urls, str) else urls:
-            if isinstance(urls, str) or not re.fullmatch(
-                r"(?:https?://[^\s\\/?#@]+(?:[/?][^\s\\#]*)?)|(?:/(?![/\\])[^\s\\#]*)", target
-            ):
-                raise SettingsError(
-                    "logout_urls" if name == "logout_urls" else f"logout_urls_by_client[{name!r}]",
-                    target,
-                    "is not a list of URLs to return to after logout.",
-                    "Write ['/'] or ['https://app.example/bye']; entries match exactly.",
-                )
-    put("logout_urls", tuple(settings.logout_urls))
-    put("logout_urls_by_client", {k: tuple(v) for k, v in settings.logout_urls_by_client.items()})
+
+
+def _logout_urls(name: str, urls: object) -> tuple[str, ...]:
+    fix = "Write ['/'] or ['https://app.example/bye']; entries match exactly."
+    found = texts(name, urls, fix)
+    for url in found:
+        if not _LOGOUT_URL.fullmatch(url):
+            raise SettingsError(name, url, "is no URL to return to after logout.", fix)
+    return found
 
 
 def check_cookies(settings: Settings, put: Put) -> None:
     """Check what the cookies are called and say (L19)."""
-    name = settings.cookie_name
+    name = text("cookie_name", settings.cookie_name, "Write it like 'session'.")
     if not _COOKIE_NAME.match(name) or len(name) > 64:
         raise SettingsError(
             "cookie_name", name, "is not a cookie name (RFC 6265bis §4.1.1).", "Use letters, digits, - and _."
@@ -75,11 +96,12 @@ def check_cookies(settings: Settings, put: Put) -> None:
         raise SettingsError("cookie_name", name, "has the prefix already.", "Leave it out: we add it.")
     choice(settings, "cookie_samesite", "Lax", "Strict", "None")
     if settings.cookie_domain is not None:
-        if not _HOST.match(settings.cookie_domain.lstrip(".")):
+        domain = text("cookie_domain", settings.cookie_domain, "Write it like 'example.org'.").lstrip(".")
+        if not _HOST.match(domain):
             raise SettingsError(
                 "cookie_domain", settings.cookie_domain, "is not a host name.", "Write it like 'example.org'."
             )
-        put("cookie_domain", settings.cookie_domain.lstrip(".").lower())
+        put("cookie_domain", domain.lower())
     if settings.insecure_dev and (settings.cookie_samesite == "None" or settings.cookie_partitioned):
         raise SettingsError(
             "insecure_dev",
