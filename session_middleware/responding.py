@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Callable
-from typing import Any
-from urllib.parse import urlencode
+from typing import Any, Final
+from urllib.parse import quote, urlencode
 
 from session_middleware.adopting import Adopting
 from session_middleware.core import cookies, lifetime
@@ -20,6 +22,9 @@ from session_middleware.core.tokens import TokenKeys
 from session_middleware.errors import SessionError, SettingsError, StoreUnavailable
 
 __all__ = ["Responding"]
+
+#: What no URL has and no header takes.
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class Responding(Adopting):
@@ -44,23 +49,36 @@ class Responding(Adopting):
         return Refusal(x.verdict, reason, login_url, retry)
 
     def login_url(self, facts: RequestFacts) -> str:
-        """Return where this request is to sign in: a path below the mount, a route's URL, or what a callable says."""
+        """Return where this request is to sign in: a path below the mount, a route's URL, or what a callable says.
+
+        Raises:
+            SettingsError: the callable says nothing that is a URL.
+        """
         url = self.settings.login_url
         if callable(url):
-            return url(facts)
+            return _as_uri(_said_url(url(facts)))
         if self.signs_in:
             url = f"{facts.mount}{self.settings.endpoint_prefix}/login"
         elif self._resolve_login is not None:
             url = self._resolve_login(facts, url)
         elif url.startswith("/"):
             url = facts.mount + url
-        return on_this_host(url, more="?#[]") if url.startswith("/") else url
+        return on_this_host(url, more="?#[]") if url.startswith("/") else _as_uri(url)
 
     def render(self, x: Exchange, refusal: Refusal) -> Reply:
-        """Render a refusal, by the app's own `refusal=` where that answers (L15)."""
+        """Render a refusal, by the app's own `refusal=` where that answers (L15).
+
+        Raises:
+            SettingsError: what it answers is neither a Reply nor None.
+        """
         own = self.settings.refusal
         reply = None if own is None else own(x.facts, refusal)
-        return reply if isinstance(reply, Reply) else refuse(x.facts, refusal, self.return_param)
+        if reply is None:
+            return refuse(x.facts, refusal, self.return_param)
+        if not isinstance(reply, Reply):
+            fix = "Let the function return session_middleware.core.refusal.Reply(...), or None for ours."
+            raise SettingsError("refusal", _shown(reply), "was answered instead of a Reply.", fix)
+        return reply
 
     async def answer(self, x: Exchange, fault: SessionError) -> Reply | None:
         """Return what is answered where a view let this exception pass; None leaves it to the app's own error handling.
@@ -226,3 +244,23 @@ class Responding(Adopting):
     def jwks(self) -> dict[str, Any]:
         """Return the public keys as a JWK Set (RFC 7517 §5); symmetric keys never appear in it."""
         return self._jwts.jwks()
+
+
+def _said_url(said: object) -> str:
+    if not isinstance(said, str) or not said or _CONTROL.search(said):
+        fix = "Let the function return a path or a URL, as text and not awaited."
+        raise SettingsError("login_url", _shown(said), "was returned by the function and is no URL.", fix)
+    return said
+
+
+def _as_uri(url: str) -> str:
+    """Percent-encode what a URI does not have (RFC 3986 §2), "%" excepted, so that it fits a Location."""
+    return quote(url, safe="%/:?#[]@!$&'()*+,;=-._~", errors="surrogatepass")
+
+
+def _shown(said: object) -> object:
+    """Return what the app's own function said as a message shows it; nobody awaits a coroutine, so it is put away."""
+    if not inspect.iscoroutine(said):
+        return said
+    said.close()
+    return "<a coroutine>"

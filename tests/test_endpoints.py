@@ -22,6 +22,7 @@ from session_middleware.core.record import SessionRecord
 from session_middleware.core.refusal import Refusal, Reply
 from session_middleware.endpoints import BODY_LIMIT, ROUTES, Endpoints
 from session_middleware.engine import Engine
+from session_middleware.errors import SettingsError
 from session_middleware.events import SessionEvent
 from session_middleware.runtime import run_sync
 from session_middleware.settings import Limits, Settings
@@ -736,6 +737,51 @@ def test_the_apps_own_refusal_is_used() -> None:
     assert browser.ask("POST", "refresh").status == 401
 
 
+async def _later(*given: object) -> Any:
+    return Reply(418, ())
+
+
+@pytest.mark.parametrize("said", [("no", 418), "no", 418, b"", False, _later], ids=repr)
+def test_a_refusal_of_another_kind_is_an_error(said: Any) -> None:
+    """Bad input: what is neither a Reply nor None would be dropped without a word; what would be awaited is put away."""
+
+    def render(facts: Facts, refusal: Refusal) -> Any:
+        return said(facts) if callable(said) else said
+
+    with pytest.raises(SettingsError) as caught:
+        Site(refusal=render).browser().ask("POST", "refresh")
+    assert (caught.value.field, "Reply" in caught.value.fix) == ("refusal", True)
+
+
+@pytest.mark.parametrize("said", [None, "", 5, b"/in", "/in\r\nSet-Cookie: a=b", _later], ids=repr)
+def test_a_login_url_that_is_none_is_an_error(said: Any) -> None:
+    """Bad input: what the app's function returns goes into a header and a page as it is, so it must be a URL."""
+
+    def login(facts: Facts) -> Any:
+        return said(facts) if callable(said) else said
+
+    with pytest.raises(SettingsError) as caught:
+        Site(login_url=login).browser().ask("GET", "list", headers=PERSON)
+    assert caught.value.field == "login_url"
+
+
+@pytest.mark.parametrize(
+    ("said", "location"),
+    [
+        ("/вход", "/%D0%B2%D1%85%D0%BE%D0%B4?return_to=/session/list"),
+        ("/a b\\c", "/a%20b%5Cc?return_to=/session/list"),
+        ("https://id.example/é?a=%20", "https://id.example/%C3%A9?a=%20&return_to=/session/list"),
+    ],
+)
+def test_a_login_url_in_any_script_fits_a_header(said: str, location: str) -> None:
+    """RFC 9110 §10.2.2: a Location is a URI, so what is not ASCII is percent-encoded, whoever named it."""
+    if " " not in said:  # which the setting refuses
+        site = Site(login_url=said)
+        assert site.browser().ask("GET", "list", headers=PERSON).header("location") == location
+    site = Site(login_url=lambda facts: said)
+    assert site.browser().ask("GET", "list", headers=PERSON).header("location") == location
+
+
 @pytest.mark.parametrize("headers", [OURS, PERSON], ids=["script", "person"])
 @pytest.mark.parametrize(("method", "name"), [*SIGNED_IN, ("GET", "status"), ("GET", "signed-out")])
 def test_while_the_store_is_down_nobody_is_told_they_are_out(
@@ -1018,10 +1064,10 @@ def test_the_landing_page_does_not_lie(site: Site) -> None:
 
 
 def test_the_login_url_is_escaped() -> None:
-    """The app's own URL is text like any other."""
-    answer = Site(login_url=lambda facts: '/in?a=1&b="><script>').browser().ask("GET", "signed-out", headers=PERSON)
+    """The app's own URL is text like any other: what a URI does not have is encoded, what HTML would read is escaped."""
+    answer = Site(login_url=lambda facts: '/in?a=1&lt;b="><script>').browser().ask("GET", "signed-out", headers=PERSON)
     assert "<script>" not in answer.text
-    assert Page(answer.text).all("a") == [{"href": '/in?a=1&b="><script>'}]
+    assert Page(answer.text).all("a") == [{"href": "/in?a=1&lt;b=%22%3E%3Cscript%3E"}]
 
 
 def test_addresses_are_below_the_mount() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import date
 from typing import TYPE_CHECKING
 
 from session_middleware.errors import SettingsError
@@ -92,6 +92,8 @@ def _check_day(name: str, value: object) -> None:
     if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text(name, value, fix), re.ASCII):
         raise SettingsError(name, value, "is not a date.", fix)
     try:
-        date.fromisoformat(str(value)) + timedelta(days=1)  # what is adopted is adopted until the end of the day
-    except (ValueError, OverflowError):
+        day = date.fromisoformat(str(value))
+    except ValueError:
         raise SettingsError(name, value, "is no day of the calendar.", fix) from None
+    if day == date.max:  # what is adopted is adopted until the end of the day, which is the day after
+        raise SettingsError(name, value, "is the last day there is.", fix)
