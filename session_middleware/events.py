@@ -35,6 +35,7 @@ LEVELS: Final[dict[str, int]] = {
     "store_recovered": logging.WARNING,
     "authority_fault": logging.ERROR,
     "settings_fault": logging.ERROR,
+    "changes_lost": logging.ERROR,  # claims or data written after the response had started, and never saved
     "marker_unreachable": logging.WARNING,
 }
 

@@ -186,7 +186,7 @@ class Logins(Later):
         if held is None or held.ended_at is not None:
             x.verdict = Verdict.REVOKED
             raise SessionError("The session has ended; an ended session cannot be stepped up.", code="ended")
-        written, removed = data_changes(x, standing)
+        written, removed = data_changes(x)
         data = {k: v for k, v in {**held.data, **written}.items() if k not in removed}
         standing = x.record = held
         now = x.now

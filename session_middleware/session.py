@@ -108,6 +108,8 @@ class _View:
     def data(self) -> dict[str, Any]:
         """The app's own values in this session. Changes are written when the response starts, name by name (L14).
 
+        After that, in a stream or on a socket, only `save()` writes them.
+
         Raises:
             SessionError: nobody is signed in: there are no anonymous sessions (L27).
         """
@@ -172,6 +174,8 @@ class _View:
 
     def update_claims(self, **claims: Any) -> None:
         """Change claims; None removes one. Written when the response starts, or by `save()` (L14).
+
+        After the response has started, in a stream or on a socket, only `save()` writes them.
 
         Raises:
             SessionError: nobody is signed in (L27).
@@ -307,7 +311,12 @@ class Session(_View):
         return token
 
     def save(self) -> None:
-        """Write changed claims and data now instead of when the response starts (L14)."""
+        """Write changed claims and data now instead of when the response starts (L14); after that, nothing else does.
+
+        Raises:
+            SessionError: the session has ended, or nobody is signed in.
+            StoreUnavailable: they could not be stored; what was changed stays changed here, so it may be tried again.
+        """
         self._run(self._engine.save(self._x))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,9 @@ from session_middleware.errors import ResponseAlreadyStarted, SessionError, Stor
 
 if TYPE_CHECKING:
     pass
-from session_middleware.core.values import as_json_values, data_changes
+from session_middleware.core.values import as_json_values, data_changes, refresh
 from session_middleware.logins import Logins
+from session_middleware.unsaved import Unsaved
 
 __all__ = ["Verbs"]
 
@@ -136,13 +137,28 @@ class Verbs(Logins):
         if set(changes) & set(self.settings.jwt_claims):
             self.issuer.check_fits(record.evolve(claims=changed(record.claims, merged)))
         x.claim_changes, x.quiet = merged, False
+        if x.closed:
+            self._watch_unsaved(x, record)
 
     def data_of(self, x: Exchange) -> dict[str, Any]:
         """Return the app's working copy of its data; changes are written when the response starts."""
         record = self._held(x, "Data")
         if x.data is None:
-            x.data, x.quiet = deepcopy(dict(record.data)), False
+            x.data, x.data_from, x.quiet = deepcopy(dict(record.data)), record.data, False
+        if x.closed:
+            self._watch_unsaved(x, record)
         return x.data
+
+    def _watch_unsaved(self, x: Exchange, record: SessionRecord) -> None:
+        """Have it told if nobody saves what is written from now on: no response is left that would (L25)."""
+        if x.unsaved is None:
+            session, subject = record.public_id, record.subject
+
+            def tell(names: str) -> None:
+                self.announce("changes_lost", self.clock(), session, subject, detail={"names": names})
+
+            x.unsaved = Unsaved(tell)
+        x.unsaved.hold(x.claim_changes, x.data, x.data_from)
 
     def _held(self, x: Exchange, what: str) -> SessionRecord:
         if x.verdict is Verdict.UNAVAILABLE:
@@ -161,22 +177,45 @@ class Verbs(Logins):
         if record is None or x.verdict is not Verdict.ACTIVE:
             return
         claim_changes, x.claim_changes = x.claim_changes or {}, None
-        written, removed = data_changes(x, record)
+        written, removed = data_changes(x)
         if not (claim_changes or written or removed):
+            if x.data is not None and x.closed:
+                self._watch_unsaved(x, record)
             return
+        try:
+            saved = await self._saved(record, claim_changes, written, removed)
+        except StoreUnavailable:
+            x.claim_changes = {**claim_changes, **(x.claim_changes or {})}  # whoever tries again saves them then
+            raise
+        if saved is None:
+            x.verdict = Verdict.REVOKED  # dead wins (L13)
+            if x.unsaved is not None:
+                x.unsaved.hold(None, None, None)
+            return
+        x.record, x.quiet = saved, False
+        if x.created is not None:
+            x.created = saved
+        if x.data is not None:
+            refresh(x.data, saved.data)
+            x.data_from = saved.data
+        if x.closed:
+            self._watch_unsaved(x, saved)
+
+    async def _saved(
+        self,
+        record: SessionRecord,
+        claim_changes: Mapping[str, Any],  # Any: JSON values
+        written: Mapping[str, Any],
+        removed: Collection[str],
+    ) -> SessionRecord | None:
         for _ in range(SAVE_TRIES):
             data = {k: v for k, v in {**record.data, **written}.items() if k not in removed}
             new = record.evolve(claims=changed(record.claims, claim_changes), data=data)
             saved: SessionRecord | None = await self.reach.write("save", new)
             if saved is not None:
-                x.record, x.quiet = saved, False
-                if x.created is not None:
-                    x.created = saved
-                if x.data is not None:
-                    x.data = deepcopy(dict(saved.data))
-                return
-            record = await self.reach.load(new.key, anew=True)
-            if record is None or record.ended_at is not None:
-                x.verdict = Verdict.REVOKED  # dead wins (L13)
-                return
+                return saved
+            held: SessionRecord | None = await self.reach.load(new.key, anew=True)
+            if held is None or held.ended_at is not None:
+                return None
+            record = held
         raise StoreUnavailable(f"Claims could not be saved: {SAVE_TRIES} other writers came first.")

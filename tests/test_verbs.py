@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from session_middleware.core.lifetime import Verdict
-from session_middleware.errors import SessionError, SettingsError
+from session_middleware.core.record import handle_of
+from session_middleware.errors import SessionError, SettingsError, StoreUnavailable
 from session_middleware.runtime import run_sync
 from session_middleware.session import Session
 from session_middleware.sessions import AsyncSessions, Sessions
@@ -123,6 +124,167 @@ def test_data_reads_back_alike_from_every_store(tmp_path: Path) -> None:
         assert Session(house.engine, x).data == {"pair": [1, 2]}
         with pytest.raises(SettingsError, match="<the key 5>"):
             house.request(lambda session: session.data.update({5: 1}))  # type: ignore[dict-item]  # what an app may do
+
+
+# --- claims and data once the response has started -------------------------------------------------------------------
+
+
+def _started(house: House) -> Session:
+    """Return the session of a request whose response has started; nobody else holds its exchange."""
+    x, _ = house.opened()
+    house.closed(x)
+    return Session(house.engine, x)
+
+
+def _late(session: Session) -> None:
+    session.update_claims(role="late")
+    session.data["x"] = 1
+
+
+def _kept(house: House) -> tuple[dict[str, Any], dict[str, Any]]:
+    x, _ = house.opened()
+    assert x.record is not None
+    return dict(x.record.claims), dict(x.record.data)
+
+
+def _lost(house: House) -> list[str]:
+    return [event.detail["names"] for event in house.events if event.name == "changes_lost"]
+
+
+def test_what_is_written_after_the_response_has_started_is_stored_by_save() -> None:
+    """L25: in a stream, on a socket, in a background task, `save()` writes at once."""
+    house = House()
+    house.login()
+    session = _started(house)
+    _late(session)
+    session.save()
+    assert _kept(house) == ({"role": "late"}, {"x": 1})
+    session.data["x"] = 2
+    session.save()
+    assert _kept(house)[1] == {"x": 2}
+    del session
+    assert _lost(house) == []
+
+
+def test_what_nobody_saved_after_the_response_had_started_is_told() -> None:
+    """L25: it is lost, for no response is left to save it with; an event of level ERROR names it, and shows no value."""
+    house = House()
+    house.login()
+    session = _started(house)
+    _late(session)
+    session.save()
+    session.update_claims(role="later", team="b")
+    session.data["y"] = "a secret"
+    del session.data["x"]
+    assert _lost(house) == []
+    del session
+    assert _lost(house) == ["role, team, x, y"]
+    assert "a secret" not in str(house.events)
+    assert house.events[-1].subject == "alice"
+    assert _kept(house) == ({"role": "late"}, {"x": 1})
+
+
+def test_data_taken_before_the_response_and_written_after_it_is_told_too() -> None:
+    """L25: the dict is the same one before and after."""
+    house = House()
+    house.login()
+    x, _ = house.opened()
+    data = Session(house.engine, x).data
+    data["x"] = 1
+    house.closed(x)
+    data["y"] = 2
+    del x
+    assert (_lost(house), _kept(house)[1]) == (["y"], {"x": 1})
+
+
+def test_a_late_write_to_empty_data_is_told_too() -> None:
+    """L25: also where the dict was empty when it was taken."""
+    house = House()
+    house.login()
+    session = _started(house)
+    data = session.data
+    data["x"] = 1
+    del session
+    assert _lost(house) == ["x"]
+
+
+def test_nothing_is_lost_with_a_session_that_has_ended() -> None:
+    """L13: dead wins; what was to be kept in it is no loss."""
+    house = House()
+    house.login()
+    session = _started(house)
+    _late(session)
+    (record,) = house.store.store.list(handle_of("subject", "alice"), house.now)
+
+    def end() -> Any:
+        yield "end", record.key, "revoked", house.now, house.now + 60
+
+    house.store.interrupt("save", end)
+    session.save()
+    assert session.verdict is Verdict.REVOKED
+    del session
+    assert _lost(house) == []
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_save_that_failed_may_be_tried_again(when: str) -> None:
+    """L17: what the store did not take is still to be saved, claims as well as data."""
+    house = House()
+    house.login()
+    x, _ = house.opened()
+    session = Session(house.engine, x)
+    if when == "after":
+        house.closed(x)
+    _late(session)
+    house.store.go_down(reads=False)
+    with pytest.raises(StoreUnavailable):
+        session.save()
+    house.store.come_back()
+    assert session.claims == {"role": "late"}
+    session.save()
+    assert _kept(house) == ({"role": "late"}, {"x": 1})
+
+
+def test_what_is_only_read_after_the_response_has_started_is_no_loss() -> None:
+    """A template that is streamed reads data and claims; no event."""
+    house = House()
+    house.login(data={"x": 1}, claims={"role": "a"})
+    session = _started(house)
+    assert (session.data, session.claims) == ({"x": 1}, {"role": "a"})
+    del session
+    house.request(lambda session: session.data.get("x"))
+    assert _lost(house) == []
+
+
+def test_a_dict_of_data_that_a_view_holds_stays_the_sessions() -> None:
+    """L14: `save()` does not leave the view with a dict that nobody looks at any more."""
+    house = House()
+    house.login(data={"gone": 1, "kept": [1]})
+
+    def view(session: Session) -> None:
+        data = session.data
+        data["x"] = 1
+        del data["gone"]
+        session.save()
+        data["y"] = 2
+        data["kept"].append(2)
+
+    house.request(view)
+    assert _kept(house)[1] == {"kept": [1, 2], "x": 1, "y": 2}
+
+
+def test_a_late_save_keeps_what_another_request_wrote_meanwhile() -> None:
+    """L14: name by name, against the data that the view was given, not against what others have made of it since."""
+    house = House()
+    house.login(data={"a": 1, "b": 1, "c": 1})
+    session = _started(house)
+    session.data["a"] = 2
+    house.request(lambda other: other.data.update(b=2, new=1))
+    house.request(lambda other: other.data.pop("c"))
+    session.touch()
+    session.save()
+    assert _kept(house)[1] == {"a": 2, "b": 2, "new": 1}
+    assert session.data == {"a": 2, "b": 2, "new": 1}
 
 
 # --- sessions as such ------------------------------------------------------------------------------------------------

@@ -187,6 +187,8 @@ class Exchange:
     stale = False  # served from the session JWT alone while the store was down (L17)
     claim_changes: dict[str, Any] | None = None  # Any: JSON values
     data: dict[str, Any] | None = None  # the app's working copy, made when it asks
+    data_from: Mapping[str, Any] | None = None  # what that was copied from; the record may be newer by now
+    unsaved: Any = None  # what says so where nobody saves what is written from now on; see unsaved.py
     clear_framework: Callable[[], Awaitable[None] | None] | None = None  # set by the adapter (L26)
 
     #: What most requests have written to them, besides what stands in slots.

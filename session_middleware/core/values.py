@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 from session_middleware.core.exchange import Exchange
-from session_middleware.core.record import SessionRecord
 from session_middleware.errors import SettingsError
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "checked_subject",
     "checked_text",
     "data_changes",
+    "refresh",
 ]
 
 
@@ -64,13 +65,22 @@ def _refuse_odd_keys(name: str, value: Any) -> None:  # Any: what JSON can write
             waiting.extend(each)
 
 
-def data_changes(x: Exchange, record: SessionRecord) -> tuple[dict[str, Any], set[str]]:  # Any: JSON values
-    """Return what the app wrote to its working copy of the record's data, and the names it removed."""
+def data_changes(x: Exchange) -> tuple[dict[str, Any], set[str]]:  # Any: JSON values
+    """Return what the app wrote to its working copy of the session's data, and the names it removed."""
     if x.data is None:
         return {}, set()
-    before, now = record.data, as_json_values("data", x.data)
+    before, now = x.data_from or {}, as_json_values("data", x.data)
     written = {name: value for name, value in now.items() if name not in before or before[name] != value}
     return written, set(before) - set(now)
+
+
+def refresh(held: dict[str, Any], record: Mapping[str, Any]) -> None:  # Any: JSON values
+    """Make a working copy equal to what was stored, in place: the view goes on with the dict that it holds."""
+    for name in held.keys() - record.keys():
+        del held[name]
+    for name, value in record.items():
+        if name not in held or held[name] != value:
+            held[name] = deepcopy(value)
 
 
 def checked_subject(subject: object) -> str:

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from session_middleware.core.exchange import Exchange
-from session_middleware.core.record import SessionRecord
 from session_middleware.core.values import (
     as_json_values,
     checked_factors,
@@ -17,25 +16,13 @@ from session_middleware.core.values import (
     checked_subject,
     checked_text,
     data_changes,
+    refresh,
 )
 from session_middleware.errors import SettingsError
-from session_middleware.settings import Limits
 
 from .facts import Facts
 
-RECORD = SessionRecord(
-    key=b"k" * 32,
-    public_id="i",
-    subject="alice",
-    created_at=1.0,
-    authenticated_at=1.0,
-    last_seen_at=1.0,
-    inactivity_deadline=None,
-    limits=Limits(None, 60),
-    keep_until=61.0,
-    renewed_at=1.0,
-    data={"kept": [1, 2], "gone": 1},
-)
+BEFORE = {"kept": [1, 2], "gone": 1}
 
 
 @pytest.mark.parametrize(
@@ -56,14 +43,14 @@ def test_what_json_writes_comes_back_as_json_reads_it() -> None:
 
 def _exchange(data: dict[str, Any] | None) -> Exchange:
     x = Exchange(Facts(), 1.0)
-    x.data = data
+    x.data, x.data_from = data, BEFORE
     return x
 
 
 def test_what_changed_in_data_is_what_a_store_gives_back() -> None:
     """L14: names that were written and removed; what equals the record once it is JSON has not changed."""
-    assert data_changes(_exchange(None), RECORD) == ({}, set())
-    written, removed = data_changes(_exchange({"kept": (1, 2), "new": (3,)}), RECORD)
+    assert data_changes(_exchange(None)) == ({}, set())
+    written, removed = data_changes(_exchange({"kept": (1, 2), "new": (3,)}))
     assert (written, removed) == ({"new": [3]}, {"gone"})
     assert isinstance(written["new"], list)
 
@@ -71,9 +58,19 @@ def test_what_changed_in_data_is_what_a_store_gives_back() -> None:
 def test_what_changed_is_not_what_the_app_goes_on_writing_to() -> None:
     """A list that the view changes later is not changed in what is being stored."""
     mine = [1]
-    written, _ = data_changes(_exchange({"new": mine}), RECORD)
+    written, _ = data_changes(_exchange({"new": mine}))
     mine.append(2)
     assert written == {"new": [1]}
+
+
+def test_a_working_copy_is_refreshed_in_place() -> None:
+    """L14: what others wrote and removed is in the dict that the view holds, and what it wrote itself stays its own."""
+    mine = [1]
+    held, stored = {"a": mine, "b": 1, "gone": 1}, {"a": [1], "b": 2, "new": [3]}
+    refresh(held, stored)
+    assert held == stored
+    assert held["a"] is mine
+    assert held["new"] is not stored["new"]
 
 
 @pytest.mark.parametrize("subject", [5, None, "", b"alice", ["alice"]])
