@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Callable
 from typing import Any, Final
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from session_middleware.adopting import Adopting
 from session_middleware.core import cookies, lifetime
@@ -14,7 +14,7 @@ from session_middleware.core.credentials import Credentials, Known
 from session_middleware.core.exchange import Exchange, RequestFacts
 from session_middleware.core.jwt import JwtKeys
 from session_middleware.core.lifetime import Verdict
-from session_middleware.core.origin import on_this_host
+from session_middleware.core.origin import on_this_host, percent_encoded
 from session_middleware.core.record import SessionRecord
 from session_middleware.core.refusal import Refusal, Reply, refuse
 from session_middleware.core.replies import problem
@@ -51,19 +51,21 @@ class Responding(Adopting):
     def login_url(self, facts: RequestFacts) -> str:
         """Return where this request is to sign in: a path below the mount, a route's URL, or what a callable says.
 
+        It is percent-encoded, as it goes out in headers.
+
         Raises:
             SettingsError: the callable says nothing that is a URL.
         """
         url = self.settings.login_url
         if callable(url):
-            return _as_uri(_said_url(url(facts)))
+            return percent_encoded(_said_url(url(facts)))
         if self.signs_in:
             url = f"{facts.mount}{self.settings.endpoint_prefix}/login"
         elif self._resolve_login is not None:
             url = self._resolve_login(facts, url)
         elif url.startswith("/"):
             url = facts.mount + url
-        return on_this_host(url, more="?#[]") if url.startswith("/") else _as_uri(url)
+        return on_this_host(url, more="?#[]") if url.startswith("/") else percent_encoded(url)
 
     def render(self, x: Exchange, refusal: Refusal) -> Reply:
         """Render a refusal, by the app's own `refusal=` where that answers (L15).
@@ -251,11 +253,6 @@ def _said_url(said: object) -> str:
         fix = "Let the function return a path or a URL, as text and not awaited."
         raise SettingsError("login_url", _shown(said), "was returned by the function and is no URL.", fix)
     return said
-
-
-def _as_uri(url: str) -> str:
-    """Percent-encode what a URI does not have (RFC 3986 §2), "%" excepted, so that it fits a Location."""
-    return quote(url, safe="%/:?#[]@!$&'()*+,;=-._~", errors="surrogatepass")
 
 
 def _shown(said: object) -> object:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -227,6 +228,26 @@ def test_route_names_are_resolved_by_the_adapter() -> None:
     assert named.engine.login_url(Facts()) == "/resolved/auth.login"
     assert House().engine.login_url(Facts(mount="/日本")) == "/%E6%97%A5%E6%9C%AC/login"
     assert House(login_url=lambda facts: "https://id.example/").engine.login_url(Facts()) == "https://id.example/"
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ("/вход/", "/%D0%B2%D1%85%D0%BE%D0%B4/"),
+        ("https://id.example/вход?a=1", "https://id.example/%D0%B2%D1%85%D0%BE%D0%B4?a=1"),
+        (lambda facts: "/log in/", "/log%20in/"),
+        (lambda facts: "/log%20in/?a=1&b=2#c", "/log%20in/?a=1&b=2#c"),
+        (lambda facts: "//id.example/вход", "//id.example/%D0%B2%D1%85%D0%BE%D0%B4"),
+        (lambda facts: "https://[::1]:8443/a", "https://[::1]:8443/a"),
+    ],
+)
+def test_the_login_url_goes_out_percent_encoded(given: Any, sent: str) -> None:
+    """L15: as a header needs it, whoever wrote it; what is encoded already stays as it is."""
+    house = House(login_url=given)
+    assert house.engine.login_url(Facts()) == sent
+    page = urlsplit(sent)
+    if not page.netloc:
+        assert house.opened(None, Facts(path=unquote(page.path)))[1] is None  # and the page is open (L21)
 
 
 # --- authorities -----------------------------------------------------------------------------------------------------

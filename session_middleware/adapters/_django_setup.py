@@ -264,7 +264,10 @@ def _secret_keys() -> list[str]:
 
 
 def _django_login_url(facts: RequestFacts) -> str:
-    return _resolved(conf.LOGIN_URL)
+    url: object = conf.LOGIN_URL
+    if not isinstance(url, str | Promise):
+        raise SettingsError("LOGIN_URL", url, "is not text.", "Give a path, a URL or the name of a route.")
+    return _resolved(url)
 
 
 def _resolve_login(facts: RequestFacts, url: str) -> str:

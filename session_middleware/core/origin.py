@@ -17,6 +17,7 @@ __all__ = [
     "may_change_state",
     "on_this_host",
     "path_of",
+    "percent_encoded",
     "return_path",
     "safe_path",
 ]
@@ -86,6 +87,14 @@ def is_foreign(facts: RequestFacts, settings: Settings) -> bool:
 def is_preflight(facts: RequestFacts) -> bool:
     """Say whether this is a CORS preflight (Fetch §3.2.2)."""
     return facts.header("origin") is not None and facts.header("access-control-request-method") is not None
+
+
+def percent_encoded(url: str) -> str:
+    """Return a URL with everything percent-encoded that none may hold (RFC 3986 §2), as a Location header needs it.
+
+    What is encoded already stays as it is.
+    """
+    return quote(url, safe=_PATH + "?#[]", errors="surrogatepass")
 
 
 def on_this_host(path: str, *, more: str = "") -> str:

@@ -7,6 +7,7 @@ import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -15,10 +16,14 @@ from tests.modes.django_settings import AUTH, OURS, SESSIONS, configure
 configure()
 
 import asgiref.sync  # noqa: E402
+from asgiref.testing import ApplicationCommunicator  # noqa: E402
 from django.core.exceptions import ImproperlyConfigured  # noqa: E402
+from django.core.handlers.asgi import ASGIHandler  # noqa: E402
 from django.http import HttpRequest, HttpResponse  # noqa: E402
+from django.shortcuts import resolve_url  # noqa: E402
 from django.test import AsyncClient, Client, RequestFactory, override_settings  # noqa: E402
 from django.urls import path  # noqa: E402
+from django.utils.encoding import iri_to_uri  # noqa: E402
 
 from session_middleware import (  # noqa: E402
     SessionNotAttached,
@@ -130,6 +135,7 @@ class TestSettings:
             ({"clock": "time.tiem"}, {}, "cannot be imported"),
             (["memory://"], {}, "is not a dict"),
             ({}, {"SECRET_KEY": "short"}, "SECRET_KEY"),
+            ({"login_url": asyncio.sleep, "store": "memory://"}, {}, "plain def"),
         ],
     )
     def test_nonsense_is_refused_at_start_up(self, given: Given, lifetime: Any, settings: Any, words: str) -> None:
@@ -161,6 +167,39 @@ class TestSettings:
         assert Client(headers={"accept": "text/html"}).get("/plain").headers["Location"] == "/enter?next=/plain"
         given({"store": MemoryStore(), "settings": Settings()}, LOGIN_URL="sign-in")
         assert Client(headers={"accept": "text/html"}).get("/plain").headers["Location"] == "/login-page?next=/plain"
+
+    @pytest.mark.parametrize("url", ["/вход/", "/log in/", "sign-in-here"])
+    def test_a_login_url_of_any_letters(self, given: Given, url: str) -> None:
+        """It goes out percent-encoded, as Django's own redirects do, and the page is open (L15, L21); sync and async."""
+        given(LOGIN_URL=url, ROOT_URLCONF=__name__)
+        page = {"accept": "text/html"}
+        sent = resolve_url(url)
+        here = unquote(sent)
+
+        async def under_asgi() -> list[Any]:
+            return [(await self.asked("/marked"))[0][b"Location"].decode(), (await self.asked(here))[1]]
+
+        refused = Client().get("/marked", headers=page)
+        under_wsgi = [refused.headers["Location"], Client().get(here, headers=page).content]
+        expected = [f"{iri_to_uri(sent)}?next=/marked", b"sign in here"]
+        assert under_wsgi == expected
+        assert asyncio.run(under_asgi()) == expected
+
+    async def asked(self, path: str) -> tuple[dict[bytes, bytes], bytes]:
+        """Ask for a page under ASGI; Django's own client there garbles letters in paths."""
+        scope = {"type": "http", "method": "GET", "path": path, "headers": [(b"accept", b"text/html")]}
+        app = ApplicationCommunicator(ASGIHandler(), {**scope, "query_string": b"", "server": ("testserver", 80)})
+        await app.send_input({"type": "http.request"})
+        start, body = await app.receive_output(), await app.receive_output()
+        await app.wait()
+        return dict(start["headers"]), body["body"]
+
+    @pytest.mark.parametrize("url", [None, 5])
+    def test_a_login_url_that_is_no_text_is_named(self, given: Given, url: Any) -> None:
+        """Instead of a route of that name, which nobody has."""
+        given(LOGIN_URL=url)
+        with pytest.raises(SettingsError, match=f"LOGIN_URL={url}: "):
+            Client().get("/plain")
 
     def test_an_async_only_store_is_refused_under_wsgi(self, given: Given) -> None:
         """It would have nothing to wait with."""
@@ -441,7 +480,15 @@ def marked(request: HttpRequest) -> HttpResponse:
     return HttpResponse("marked")
 
 
+def sign_in_here(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("sign in here")
+
+
 urlpatterns = [
+    path("вход/", sign_in_here),
+    path("log in/", sign_in_here),
+    path("здесь", sign_in_here, name="sign-in-here"),
+    path("marked", marked),
     path("login-then-fail", login_then_fail),
     path("abare", abare),
     path("session/mine", abare),
