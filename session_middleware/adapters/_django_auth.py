@@ -27,7 +27,7 @@ from session_middleware.core.tokens import ID_BYTES, b64decode, b64encode, key_o
 from session_middleware.errors import SessionError, StoreUnavailable
 from session_middleware.runtime import on_loop
 
-__all__ = ["LINK", "ONCE", "attach", "is_denial", "relink", "settle"]
+__all__ = ["LINK", "ONCE", "attach", "follow", "is_denial", "relink", "settle"]
 
 #: Looking a member up on its enum takes Python 3.11 a tenth of a microsecond.
 _ACTIVE, _UNAVAILABLE = Verdict.ACTIVE, Verdict.UNAVAILABLE
@@ -81,6 +81,27 @@ async def settle(request: HttpRequest, x: Attached) -> None:
     if getattr(request, "user", None) is x.given:  # else the app has put somebody there itself
         request.user = user  # each look at a lazy one costs a microsecond
     x.given = None
+
+
+def follow(request: HttpRequest, x: Attached) -> None:
+    """Take Django's user away after a verb of ours that ended the session, or signed somebody else in (L23).
+
+    Who that is, is not looked up: Django's session has no link to theirs, and a subject that is a key of some other table
+    must not become the user with that number.
+    """
+    if not x.settled or not x.user.is_authenticated:
+        return  # not settled: it will be, by what holds then
+    record = x.record
+    if x.verdict is _ACTIVE and record is not None and record.subject == str(x.user.pk):
+        return
+    from django.contrib.auth.models import AnonymousUser
+
+    before, x.user = x.user, AnonymousUser()
+    x.linked, x.adopted = None, False
+    x.unknown = x.verdict is _UNAVAILABLE
+    if request.user is before:  # else the app has put somebody there itself
+        request.user = x.user
+        request.auser = partial(_auser, request, x)
 
 
 async def _user_of(request: HttpRequest, x: Attached) -> Any:  # Any: AbstractBaseUser | None

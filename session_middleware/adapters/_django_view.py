@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
+
 from django.http import HttpRequest
 
 from session_middleware.adapters import _django_auth as auth
@@ -14,6 +17,8 @@ from session_middleware.session import AsyncSession, Session, async_session_of, 
 from session_middleware.sessions import AsyncSessions, Sessions
 
 __all__ = ["asession_from", "asessions", "safe_return_to", "session_from", "sessions"]
+
+T = TypeVar("T")
 
 
 def _not_attached() -> SessionNotAttached:
@@ -47,9 +52,15 @@ def session_from(request: HttpRequest) -> Session:
             "what it can do."
         )
     side = x.side
-    if x.find_user is not None and not x.settled:
+    if x.find_user is None:
+        return session_of(side.engine, x, side.run)
+    if not x.settled:
         side.run(auth.settle(request, x))
-    return session_of(side.engine, x, side.run)
+    session = _new(_Bridged)
+    session._engine = side.engine
+    session._x = x
+    session._request = request
+    return session
 
 
 def asession_from(request: HttpRequest) -> AsyncSession:
@@ -68,13 +79,32 @@ def asession_from(request: HttpRequest) -> AsyncSession:
     engine = x.side.engine
     if x.find_user is None:
         return async_session_of(engine, x)
-    session = _Bridged(engine, x)
+    session = _AsyncBridged(engine, x)
     session._request = request
     return session
 
 
-class _Bridged(AsyncSession):
-    """The session of a request to a project whose users are bridged: opening it also asks whether Django knows them."""
+_new = object.__new__
+
+
+class _Bridged(Session):
+    """The session of a request to a project whose users are bridged: Django's user follows what its verbs do (L23)."""
+
+    __slots__ = ("_request",)
+
+    _request: HttpRequest
+
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        x = _attached(self._request)
+        try:
+            found: T = x.side.run(coroutine)
+            return found
+        finally:
+            auth.follow(self._request, x)
+
+
+class _AsyncBridged(AsyncSession):
+    """The same in asynchronous code; opening it also asks whether Django knows the user."""
 
     __slots__ = ("_request",)
 
@@ -84,6 +114,45 @@ class _Bridged(AsyncSession):
         """As `AsyncSession.open`."""
         await auth.settle(self._request, _attached(self._request))
         return self
+
+    async def login(self, subject: str, **given: Any) -> None:  # Any: arguments of AsyncSession.login
+        """As `AsyncSession.login`."""
+        await self.open()  # a forced login from outside is adopted first, or it would take the place of this one
+        await self._followed(super().login(subject, **given))
+
+    async def step_up(self, factors: Sequence[Mapping[str, Any]]) -> None:
+        """As `AsyncSession.step_up`."""
+        await self._followed(super().step_up(factors))
+
+    async def logout(self) -> None:
+        """As `AsyncSession.logout`."""
+        await self._followed(super().logout())
+
+    async def end_others(self) -> int:
+        """As `AsyncSession.end_others`."""
+        return await self._followed(super().end_others())
+
+    async def extend(self, minutes: float | None = None) -> None:
+        """As `AsyncSession.extend`."""
+        await self._followed(super().extend(minutes))
+
+    async def touch(self) -> None:
+        """As `AsyncSession.touch`."""
+        await self._followed(super().touch())
+
+    async def provider_token(self) -> str:
+        """As `AsyncSession.provider_token`."""
+        return await self._followed(super().provider_token())
+
+    async def save(self) -> None:
+        """As `AsyncSession.save`."""
+        await self._followed(super().save())
+
+    async def _followed(self, verb: Coroutine[Any, Any, T]) -> T:
+        try:
+            return await verb
+        finally:
+            auth.follow(self._request, _attached(self._request))
 
 
 def safe_return_to(request: HttpRequest, default: str = "/") -> str:

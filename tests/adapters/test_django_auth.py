@@ -12,16 +12,18 @@ from tests.modes.django_settings import AUTH, MESSAGES, OURS, SESSIONS, configur
 
 configure()
 
+from asgiref.sync import async_to_sync  # noqa: E402
 from django.contrib.auth import login  # noqa: E402
 from django.contrib.auth.models import User  # noqa: E402
 from django.contrib.auth.signals import user_logged_in  # noqa: E402
 from django.contrib.sessions.models import Session as DjangoSession  # noqa: E402
-from django.http import HttpRequest, HttpResponse  # noqa: E402
+from django.http import HttpRequest, HttpResponse, JsonResponse  # noqa: E402
 from django.test import AsyncClient, Client, TestCase  # noqa: E402
 from django.test.utils import override_settings, setup_databases, teardown_databases  # noqa: E402
 from django.urls import path  # noqa: E402
 
-from session_middleware.adapters.django import asessions, sessions  # noqa: E402
+from session_middleware import SessionError, session_exempt  # noqa: E402
+from session_middleware.adapters.django import asession_from, asessions, session_from, sessions  # noqa: E402
 from session_middleware.stores.memory import MemoryStore  # noqa: E402
 from session_middleware.testing import FakeClock  # noqa: E402
 from session_middleware.testing.watched_store import WatchedStore  # noqa: E402
@@ -297,6 +299,76 @@ class TestTheUserChanges(Bridged):
         assert client.get("/ours").status_code == 401
 
 
+class TestOurOwnVerbs(Bridged):
+    """`request.user` follows what the view does to our session, within the same request (L23)."""
+
+    KINDS = ("", "a")  # plain views and asynchronous ones
+
+    def seen(self, client: Client, path: str) -> dict[str, Any]:
+        with self.settings(ROOT_URLCONF=__name__):
+            return client.post(path).json()
+
+    def ways(self) -> list[str]:
+        """Return every kind of view, with `request.user` looked at before the verb and not."""
+        return [f"{kind}{{}}{look}" for kind in self.KINDS for look in ("", "?look")]
+
+    def test_after_our_logout_nobody_is_signed_in(self) -> None:
+        """Neither by `request.user` nor by `request.auser`, whether or not the view had looked before."""
+        for way in self.ways():
+            seen = self.seen(self.sign_in(), "/" + way.format("our-logout"))
+            assert seen == {"user": "", "auser": "", "subject": None}, way
+
+    def test_after_our_login_of_another_user_the_first_is_gone(self) -> None:
+        """Django's session is not the other's: whoever Django shall know, `contrib.auth.login` signs in."""
+        for way in self.ways():
+            client = self.sign_in()
+            seen = self.seen(client, "/" + way.format("our-login") + f"{'&' if '?' in way else '?'}to={self.bob.pk}")
+            assert seen == {"user": "", "auser": "", "subject": str(self.bob.pk)}, way
+            assert client.get("/who").json() == {"user": "", "subject": str(self.bob.pk)}  # and so it stays
+
+    def test_after_our_login_of_the_same_user_they_stay(self) -> None:
+        """Who proves anew who they are is who they were."""
+        for way in self.ways():
+            client = self.sign_in()
+            seen = self.seen(client, "/" + way.format("our-login") + f"{'&' if '?' in way else '?'}to={self.alice.pk}")
+            alice = {"user": "alice", "subject": str(self.alice.pk)}
+            assert seen == {**alice, "auser": "alice"}, way
+            assert client.get("/who").json() == alice
+
+    def test_a_session_that_ends_meanwhile(self) -> None:
+        """A verb that finds the session ended leaves nobody signed in."""
+        for kind in self.KINDS:
+            seen = self.seen(self.sign_in(), f"/{kind}end-then-extend?look")
+            assert seen == {"user": "", "auser": "", "subject": None}, kind
+
+    def test_a_forced_login_gives_way_to_ours(self) -> None:
+        """The one-time mark of `force_login` does not sign its user in over the one whom the view has just signed in."""
+        for kind in self.KINDS:
+            client = Client()
+            client.force_login(self.alice)
+            self.seen(client, f"/{kind}our-login?to={self.bob.pk}")
+            assert client.get("/who").json() == {"user": "", "subject": str(self.bob.pk)}, kind
+
+    def test_a_login_that_fails_after_a_forced_one_does_not_stand(self) -> None:
+        """What the view had begun is ended (L25), though the middleware had begun one of its own before."""
+        for kind in self.KINDS:
+            client = Client(raise_request_exception=False)
+            client.force_login(self.alice)
+            with self.settings(ROOT_URLCONF=__name__):
+                assert client.post(f"/{kind}our-login?to={self.bob.pk}&fail").status_code == 500
+            assert sessions().list(str(self.bob.pk)) == []
+
+    async def test_under_asgi(self) -> None:
+        """Plain views in a thread, asynchronous ones on the loop."""
+        with self.settings(ROOT_URLCONF=__name__):
+            for way in self.ways():
+                for verb, subject in (("our-logout", None), ("our-login", str(self.bob.pk))):
+                    client = AsyncClient()
+                    await client.aforce_login(self.alice)
+                    path = "/" + way.format(verb) + f"{'&' if '?' in way else '?'}to={self.bob.pk}"
+                    assert (await client.post(path)).json() == {"user": "", "auser": "", "subject": subject}, path
+
+
 class TestExistingSuites(Bridged):
     """What a project's own tests do, unchanged."""
 
@@ -497,7 +569,7 @@ class TestRequired(Bridged):
         assert [client.get(path).status_code for path in ("/public", "/admin/", "/nowhere")] == [200, 200, 404]
 
 
-# --- two views that only this file needs -----------------------------------------------------------------------------
+# --- views that only this file needs ---------------------------------------------------------------------------------
 
 
 def login_then_fail(request: HttpRequest) -> HttpResponse:
@@ -510,4 +582,70 @@ def token_login(request: HttpRequest) -> HttpResponse:
     return HttpResponse("token")
 
 
-urlpatterns = [path("login-then-fail", login_then_fail), path("token-login", token_login)]
+@session_exempt
+def our_logout(request: HttpRequest) -> HttpResponse:
+    assert "look" not in request.GET or request.user.is_authenticated
+    session_from(request).logout()
+    return seen(request)
+
+
+@session_exempt
+async def aour_logout(request: HttpRequest) -> HttpResponse:
+    assert "look" not in request.GET or (await request.auser()).is_authenticated
+    await asession_from(request).logout()
+    return await aseen(request)
+
+
+@session_exempt
+def our_login(request: HttpRequest) -> HttpResponse:
+    assert "look" not in request.GET or request.user.is_authenticated
+    session_from(request).login(request.GET["to"])
+    assert "fail" not in request.GET
+    return seen(request)
+
+
+@session_exempt
+async def aour_login(request: HttpRequest) -> HttpResponse:
+    assert "look" not in request.GET or (await request.auser()).is_authenticated
+    await asession_from(request).login(request.GET["to"])
+    assert "fail" not in request.GET
+    return await aseen(request)
+
+
+def end_then_extend(request: HttpRequest) -> HttpResponse:
+    assert request.user.is_authenticated
+    sessions().end_all(str(request.user.pk))
+    with pytest.raises(SessionError, match="stays ended"):
+        session_from(request).extend(30)
+    return seen(request)
+
+
+async def aend_then_extend(request: HttpRequest) -> HttpResponse:
+    user = await request.auser()
+    await asessions().end_all(str(user.pk))
+    with pytest.raises(SessionError, match="stays ended"):
+        await asession_from(request).extend(30)
+    return await aseen(request)
+
+
+def seen(request: HttpRequest) -> HttpResponse:
+    names = {"user": request.user.get_username(), "auser": async_to_sync(request.auser)().get_username()}
+    return JsonResponse({**names, "subject": session_from(request).subject})
+
+
+async def aseen(request: HttpRequest) -> HttpResponse:
+    auser = await request.auser()
+    names = {"user": request.user.get_username(), "auser": auser.get_username()}
+    return JsonResponse({**names, "subject": asession_from(request).subject})
+
+
+urlpatterns = [
+    path("login-then-fail", login_then_fail),
+    path("token-login", token_login),
+    path("our-logout", our_logout),
+    path("aour-logout", aour_logout),
+    path("our-login", our_login),
+    path("aour-login", aour_login),
+    path("end-then-extend", end_then_extend),
+    path("aend-then-extend", aend_then_extend),
+]
