@@ -11,13 +11,14 @@ from typing import Any, Final
 from django.conf import settings as conf
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.urls import get_resolver
 
 from session_middleware.core.caching import PRIVATE, finished, merge_vary
 from session_middleware.core.cookies import sent_beside
 from session_middleware.core.exchange import NO_RULES, RouteRules, rules_of
 from session_middleware.core.refusal import Reply
 
-__all__ = ["CACHE_PRIVATE", "body_reader", "cookie", "finish", "is_plain", "response_of", "rules_for"]
+__all__ = ["CACHE_PRIVATE", "body_reader", "cookie", "finish", "is_plain", "response_of", "rules_for", "view_of"]
 
 
 #: What L18 adds to a response of a route that requires a session, in the form in which Django keeps headers: setting one the
@@ -67,6 +68,17 @@ def rules_for(view: Any, request: HttpRequest, *, bridged: bool) -> RouteRules: 
             _known.clear()
         _known[key] = rules
     return rules
+
+
+def view_of(request: HttpRequest) -> Any:  # Any: a callable with attributes
+    """Return the view of a request that something else has answered, a cache perhaps; None where nobody can know it."""
+    match = request.resolver_match
+    if match is None:  # nobody has looked yet
+        try:
+            match = get_resolver(getattr(request, "urlconf", None)).resolve(request.path_info)
+        except Exception:  # no such route, or a converter of the project's fails
+            return None
+    return match.func
 
 
 def is_plain(view: Any, *, bridged: bool) -> bool:  # Any: a callable with attributes

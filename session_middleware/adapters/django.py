@@ -39,6 +39,7 @@ from session_middleware.adapters._django_http import (
     is_plain,
     response_of,
     rules_for,
+    view_of,
 )
 from session_middleware.adapters._django_open import events, hold
 from session_middleware.adapters._django_setup import Side, current, positions
@@ -243,9 +244,9 @@ class SessionLifetimeMiddleware:
     async def _finish(self, request: HttpRequest, x: Attached, response: HttpResponseBase) -> HttpResponseBase:
         engine = x.side.engine
         if not x.judged:
-            # Answered without our having seen the view: a 404, or another middleware. The strictest rule holds (L21).
-            match = request.resolver_match
-            rules = None if match is None else rules_for(match.func, request, bridged=self._bridged)
+            # Answered without our having seen the view: a 404, or another middleware, for which the view's rules hold (L21).
+            view = view_of(request)
+            rules = None if view is None else rules_for(view, request, bridged=self._bridged)
             refused = await self._open(request, x, rules, runs_view=False)
             if refused is not None:
                 response = _instead(response, refused)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,18 +18,22 @@ configure()
 
 import asgiref.sync  # noqa: E402
 from asgiref.testing import ApplicationCommunicator  # noqa: E402
+from django.contrib.auth.decorators import login_not_required  # noqa: E402
+from django.core.cache import cache  # noqa: E402
 from django.core.exceptions import ImproperlyConfigured  # noqa: E402
 from django.core.handlers.asgi import ASGIHandler  # noqa: E402
-from django.http import HttpRequest, HttpResponse  # noqa: E402
+from django.http import Http404, HttpRequest, HttpResponse  # noqa: E402
 from django.shortcuts import resolve_url  # noqa: E402
 from django.test import AsyncClient, Client, RequestFactory, override_settings  # noqa: E402
-from django.urls import path  # noqa: E402
+from django.urls import path, register_converter  # noqa: E402
 from django.utils.encoding import iri_to_uri  # noqa: E402
+from django.views import View  # noqa: E402
 
 from session_middleware import (  # noqa: E402
     SessionNotAttached,
     Settings,
     SettingsError,
+    session_exempt,
     session_optional,
     session_required,
 )
@@ -58,6 +63,17 @@ class BlockingMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if request.path == "/from-a-middleware":
             return HttpResponse("a secret page of a middleware")
+        return self.get_response(request)
+
+
+class ElsewhereMiddleware:
+    """A middleware that chooses the URLconf, as for a host of its own."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        request.urlconf = __name__
         return self.get_response(request)
 
 
@@ -272,6 +288,75 @@ class TestMarkers:
         assert client.post("/plain").status_code == 401
 
 
+class TestAnswersFromACache:
+    """What a cache answers in a view's place is judged by the view's own markers (L21), under WSGI and ASGI."""
+
+    UPDATE = "django.middleware.cache.UpdateCacheMiddleware"
+    FETCH = "django.middleware.cache.FetchFromCacheMiddleware"
+
+    @pytest.fixture(autouse=True)
+    def empty(self) -> Iterator[None]:
+        cache.clear()
+        yield
+        cache.clear()
+
+    def twice(self, target: str) -> list[list[Any]]:
+        """Return what strangers are answered, twice on either kind of server."""
+
+        async def under_asgi() -> list[Any]:
+            cache.clear()
+            return [await AsyncClient().get(target) for _ in range(2)]
+
+        return [
+            [(answer.status_code, answer.content) for answer in answers]
+            for answers in ([Client().get(target) for _ in range(2)], asyncio.run(under_asgi()))
+        ]
+
+    def test_an_open_view_stays_open(self, given: Given) -> None:
+        """Exempt, optional, class-based; by the URLconf that a middleware had chosen, too."""
+        given(MIDDLEWARE=[self.UPDATE, OURS, self.FETCH], ROOT_URLCONF=__name__)
+        for kind in ("exempt", "optional", "class"):
+            for first, second in self.twice(f"/counted/{kind}"):
+                assert (first[0], second) == (200, first), kind  # the view has not run again
+        given(MIDDLEWARE=[self.UPDATE, OURS, f"{__name__}.ElsewhereMiddleware", self.FETCH])
+        for first, second in self.twice("/counted/exempt"):
+            assert (first[0], second) == (200, first)
+
+    def test_a_login_not_required_view_stays_open(self, given: Given) -> None:
+        """As it is with contrib.auth, where every other view is closed."""
+        given(
+            {"store": MemoryStore(), "default_policy": "required"},
+            MIDDLEWARE=[self.UPDATE, SESSIONS, AUTH, OURS, self.FETCH],
+            ROOT_URLCONF=__name__,
+        )
+        for first, second in self.twice("/counted/not-required"):
+            assert (first[0], second) == (200, first)
+
+    def test_a_required_view_stays_closed(self, given: Given) -> None:
+        """What it answered to whoever is signed in is for nobody else, though the cache would give it to all."""
+        given(MIDDLEWARE=[OURS, self.UPDATE, self.FETCH], ROOT_URLCONF=__name__)
+
+        async def under_asgi() -> list[Any]:
+            cache.clear()
+            member = AsyncClient()
+            await member.post("/sign-in")
+            return [await client.get("/counted/required") for client in (member, AsyncClient(), member)]
+
+        member = Client()
+        member.post("/sign-in")
+        under_wsgi = [client.get("/counted/required") for client in (member, Client(), member)]
+        for first, stranger, again in (under_wsgi, asyncio.run(under_asgi())):
+            assert (first.status_code, again.content) == (200, first.content)  # it is the cache that answers
+            assert (stranger.status_code, first.content in stranger.content) == (401, False)
+
+    def test_where_no_view_can_be_found_the_strictest_rule_holds(self, given: Given) -> None:
+        """No route, or one whose converter raises: strangers are told the same of both."""
+        given(ROOT_URLCONF=__name__)
+        for target in ("/nowhere", "/raising/1"):
+            for answers in self.twice(target):
+                assert [status for status, _ in answers] == [401, 401], target
+
+
 class TestResponses:
     """Where a response starts."""
 
@@ -480,11 +565,58 @@ def marked(request: HttpRequest) -> HttpResponse:
     return HttpResponse("marked")
 
 
+def counted(request: HttpRequest, kind: str) -> HttpResponse:
+    """Answer otherwise each time."""
+    return HttpResponse(f"{kind} {next(numbers)}")
+
+
+class Counted(View):
+    """A class-based view, open to GET alone."""
+
+    @session_exempt
+    def get(self, request: HttpRequest) -> HttpResponse:
+        return counted(request, "class")
+
+
+def marked_as(marker: Callable[[Any], Any], kind: str) -> Any:
+    return marker(lambda request: counted(request, kind))
+
+
+class Raising:
+    """A converter of a path that asks a database, say."""
+
+    regex = "[0-9]"
+
+    def to_python(self, value: str) -> str:
+        raise Http404
+
+    def to_url(self, value: str) -> str:
+        return value
+
+
+register_converter(Raising, "raising")
+
+numbers = itertools.count()
+
+
+@session_optional
+def sign_in(request: HttpRequest) -> HttpResponse:
+    session_from(request).login("alice")
+    return HttpResponse("in")
+
+
 def sign_in_here(request: HttpRequest) -> HttpResponse:
     return HttpResponse("sign in here")
 
 
 urlpatterns = [
+    path("counted/exempt", marked_as(session_exempt, "exempt")),
+    path("counted/optional", marked_as(session_optional, "optional")),
+    path("counted/required", marked_as(session_required, "required")),
+    path("counted/not-required", marked_as(login_not_required, "not required")),
+    path("counted/class", Counted.as_view()),
+    path("raising/<raising:key>", counted),
+    path("sign-in", sign_in),
     path("вход/", sign_in_here),
     path("log in/", sign_in_here),
     path("здесь", sign_in_here, name="sign-in-here"),
