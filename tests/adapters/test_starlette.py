@@ -321,6 +321,20 @@ def test_login_url_that_is_no_route_is_an_error_at_start_up() -> None:
         Shop(login_url="enter").status("/")
 
 
+def test_a_login_url_of_any_letters() -> None:
+    """ASGI sends bytes: what a function says goes out percent-encoded, and that page is open to all (L15, L21)."""
+    shop = Shop(Route("/вход", page()), Route("/page", page()), login_url=lambda facts: "/вход")
+    refused = shop.call("GET", "/page", accept="text/html")
+    assert (refused.status, refused.header("location")) == (303, "/%D0%B2%D1%85%D0%BE%D0%B4?return_to=/page")
+    assert shop.call("GET", "/вход").status == 200
+
+
+def test_a_login_url_that_must_be_awaited_is_an_error_at_start_up() -> None:
+    """Nothing awaits it."""
+    with pytest.raises(SettingsError, match=r"login_url=.*Write it with def"):
+        Shop(login_url=asyncio.sleep).status("/")
+
+
 def test_paths_are_judged_below_root_path_and_not_below_inner_mounts() -> None:
     """exempt_paths are read below the server's mount, whatever mounts the router goes through (L21)."""
     shop = Shop(
