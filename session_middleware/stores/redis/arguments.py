@@ -10,15 +10,14 @@ from session_middleware.stores.redis.calls import EPOCH, RECORD
 from session_middleware.stores.redis.clients import Client
 from session_middleware.stores.redis.listener import RedisAnnouncements
 
-__all__ = ["LEASE", "PREFIX", "REPLICA_WAIT", "TIMEOUT", "checked", "listening_to"]
+__all__ = ["LEASE", "PREFIX", "TIMEOUT", "checked", "listening_to"]
 
 PREFIX: Final = "session:"
 TIMEOUT: Final = 2.0
 LEASE: Final = 2.0
-REPLICA_WAIT: Final = 0.5
 
 
-def checked(prefix: str, lease: float, replicas: int, replica_wait: float) -> bytes:
+def checked(prefix: str, lease: float, replicas: int, replica_wait: float | None) -> bytes:
     """Return the prefix as bytes.
 
     Raises:
@@ -28,7 +27,7 @@ def checked(prefix: str, lease: float, replicas: int, replica_wait: float) -> by
         raise SettingsError("prefix", prefix, "begins every key, so that a server can be shared.", "Write 'session:'.")
     if not 0 < lease <= 60:
         raise SettingsError("lease", lease, "is no number of seconds up to 60.", "Give 2.0, say.")
-    if replicas < 0 or not 0 < replica_wait <= 60:
+    if replicas < 0 or (replica_wait is not None and not 0 < replica_wait <= 60):
         raise SettingsError(
             "replicas",
             (replicas, replica_wait),

@@ -14,10 +14,10 @@ from session_middleware.errors import SettingsError
 from session_middleware.runtime import running_loop
 from session_middleware.stores._on_trio import OnTrio
 from session_middleware.stores.base import Announcements
-from session_middleware.stores.redis.arguments import LEASE, PREFIX, REPLICA_WAIT, TIMEOUT, checked, listening_to
+from session_middleware.stores.redis.arguments import LEASE, PREFIX, TIMEOUT, checked, listening_to
 from session_middleware.stores.redis.blocking import RedisStore
 from session_middleware.stores.redis.calls import RedisCalls
-from session_middleware.stores.redis.clients import Client, fitting, maker_of
+from session_middleware.stores.redis.clients import Client, fitting, maker_of, refuse_long_wait
 from session_middleware.stores.redis.faults import FAULTS, explained
 from session_middleware.stores.redis.link import Link, link_to
 from session_middleware.stores.redis.url import address_of
@@ -54,9 +54,10 @@ class AsyncRedisStore:
         prefix: str = PREFIX,
         lease: float = LEASE,
         replicas: int = 1,
-        replica_wait: float = REPLICA_WAIT,
+        replica_wait: float | None = None,
     ) -> None:
-        self._make = maker_of(client, awaited=True)
+        self._make = maker_of(client, awaited=True, replica_wait=replica_wait)
+        self._replica_wait = replica_wait
         self._one_loop = not callable(client)
         self._served: weakref.ref[object] | None = None  # the loop of a client that was given
         self._links: weakref.WeakKeyDictionary[object, tuple[int, Link]] = weakref.WeakKeyDictionary()
@@ -77,9 +78,10 @@ class AsyncRedisStore:
         """Return a store for a URL; see `RedisStore.from_url`.
 
         Raises:
-            SettingsError: the URL cannot be read; passwords are never shown.
+            SettingsError: the URL cannot be read, or the rest makes no sense; passwords are never shown.
         """
         address = address_of(url)
+        refuse_long_wait(options.get("replica_wait"), address.timeout(timeout))
         options = {"prefix": address.options.get("prefix", PREFIX)} | options
         return cls(
             lambda: address.client(asynchronous=True, timeout=timeout),
@@ -208,6 +210,6 @@ class AsyncRedisStore:
                 "Use AsyncRedisStore.from_url(url), or give a function that returns a new client.",
             )
         self._served = weakref.ref(loop)
-        link = link_to(fitting(self._make(), awaited=True))
+        link = link_to(fitting(self._make(), awaited=True, replica_wait=self._replica_wait))
         self._links[loop] = (os.getpid(), link)
         return link

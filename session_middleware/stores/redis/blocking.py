@@ -10,9 +10,9 @@ from session_middleware.core.lifetime import Touch
 from session_middleware.core.record import SessionRecord
 from session_middleware.runtime import mutex, run_sync
 from session_middleware.stores.base import Announcements
-from session_middleware.stores.redis.arguments import LEASE, PREFIX, REPLICA_WAIT, TIMEOUT, checked, listening_to
+from session_middleware.stores.redis.arguments import LEASE, PREFIX, TIMEOUT, checked, listening_to
 from session_middleware.stores.redis.calls import RedisCalls
-from session_middleware.stores.redis.clients import Client, fitting, maker_of
+from session_middleware.stores.redis.clients import Client, fitting, maker_of, refuse_long_wait
 from session_middleware.stores.redis.faults import FAULTS, Complaints
 from session_middleware.stores.redis.link import Link, link_to
 from session_middleware.stores.redis.url import address_of
@@ -45,7 +45,7 @@ class RedisStore:
         prefix: begins every key; stores with different prefixes share nothing.
         lease: seconds within which other processes see `end_before`.
         replicas: how many replicas must have a durable write, where there are as many. 0: do not wait.
-        replica_wait: seconds to wait for them; less than the client's own timeout.
+        replica_wait: seconds to wait for them, less than the client's own timeout. None: half of that, 0.5 at most.
 
     Raises:
         SettingsError: a client of another kind, or nonsense in the rest.
@@ -65,9 +65,10 @@ class RedisStore:
         prefix: str = PREFIX,
         lease: float = LEASE,
         replicas: int = 1,
-        replica_wait: float = REPLICA_WAIT,
+        replica_wait: float | None = None,
     ) -> None:
-        self._make = maker_of(client, awaited=False)
+        self._make = maker_of(client, awaited=False, replica_wait=replica_wait)
+        self._replica_wait = replica_wait
         self._given = None if callable(client) else client
         self._link: Link | None = None
         self._complaints = Complaints()
@@ -90,9 +91,10 @@ class RedisStore:
             options: the other arguments of the class.
 
         Raises:
-            SettingsError: the URL cannot be read; passwords are never shown.
+            SettingsError: the URL cannot be read, or the rest makes no sense; passwords are never shown.
         """
         address = address_of(url)
+        refuse_long_wait(options.get("replica_wait"), address.timeout(timeout))
         options = {"prefix": address.options.get("prefix", PREFIX)} | options
         return cls(lambda: address.client(asynchronous=False, timeout=timeout), **options)
 
@@ -182,6 +184,6 @@ class RedisStore:
 
     def _made(self) -> Client:
         try:
-            return fitting(self._make(), awaited=False)
+            return fitting(self._make(), awaited=False, replica_wait=self._replica_wait)
         except FAULTS as problem:  # a blocking client of a Cluster connects when it is made
             raise self._complaints.about(problem) from problem

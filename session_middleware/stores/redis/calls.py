@@ -58,11 +58,11 @@ class RedisCalls:
         prefix: begins every key.
         lease: seconds for which an epoch that was read counts.
         replicas: how many replicas are to confirm a durable write, where there are so many.
-        replica_wait: seconds to wait for them.
+        replica_wait: seconds to wait for them; None: as `Sending`.
     """
 
     def __init__(
-        self, link: Callable[[], Link], *, prefix: bytes, lease: float, replicas: int, replica_wait: float
+        self, link: Callable[[], Link], *, prefix: bytes, lease: float, replicas: int, replica_wait: float | None
     ) -> None:
         self._link = link
         self._record_prefix = prefix + RECORD

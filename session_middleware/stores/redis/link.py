@@ -22,6 +22,7 @@ from redis.exceptions import (
 )
 
 from session_middleware.errors import StoreUnavailable
+from session_middleware.stores.redis.clients import timeout_of
 from session_middleware.stores.redis.faults import FAULTS, Complaints
 from session_middleware.stores.redis.line import ASK_THE_CLIENT, Lost
 from session_middleware.stores.redis.reading import AwaitedReads, BlockingReads
@@ -40,9 +41,11 @@ class Link(Protocol):
 
     Attributes:
         one_place: whether all keys live in one place, so that commands on several keys can share a trip.
+        timeout: seconds after which an answer that has not come is given up; None: never.
     """
 
     one_place: bool
+    timeout: float | None
 
     async def one(self, *command: Any) -> Answer:  # Any: as Command
         """Send a command to where its key lives and return the answer; raise if it is an error."""
@@ -105,6 +108,7 @@ class DirectLink:
 
     def __init__(self, client: Any) -> None:  # Any: redis.Redis or redis.asyncio.Redis
         self._client = client
+        self.timeout = timeout_of(client)
         self._awaits = isinstance(client, redis.asyncio.Redis)
         self._tls = "SSL" in client.connection_pool.connection_class.__name__
         self._reads = AwaitedReads(client) if self._awaits else BlockingReads(client)
@@ -196,6 +200,7 @@ class ClusterLink:
 
     def __init__(self, client: Any) -> None:  # Any: redis.RedisCluster or redis.asyncio.RedisCluster
         self._client = client
+        self.timeout = timeout_of(client)
         self._awaits = isinstance(client, redis.asyncio.RedisCluster)
         self._complaints = Complaints()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
@@ -13,19 +13,23 @@ from session_middleware.stores.redis.scripts import Script
 
 __all__ = ["Sending", "value_of"]
 
+#: Seconds to wait for replicas where nobody says how long: at most so many, and never longer than half of what an answer
+#: may take, since a call that is given up in between has written and says that it has not.
+_REPLICA_WAIT: Final = 0.5
+
 
 class Sending:
     """Sends writes.
 
     Args:
         replicas: how many replicas are to confirm a durable write, where there are so many.
-        replica_wait: seconds to wait for them.
+        replica_wait: seconds to wait for them; None: half of what an answer may take, 0.5 at most.
 
     Attributes:
         unconfirmed: how many durable writes they did not confirm in time.
     """
 
-    def __init__(self, *, replicas: int, replica_wait: float) -> None:
+    def __init__(self, *, replicas: int, replica_wait: float | None) -> None:
         self._replicas = replicas
         self._wait = replica_wait
         self.unconfirmed = 0
@@ -47,17 +51,18 @@ class Sending:
         self, link: Link, script: Script, key: bytes, *arguments: Any
     ) -> Answer:  # Any: as Command
         """Do what `script` does, durably."""
-        answers = await self.durably(link, key, [("EVALSHA", script.digest, 1, key, *arguments)])
-        if isinstance(answers[0], NoScriptError):
-            answers = await self.durably(link, key, [("EVAL", script.text, 1, key, *arguments)])
-        return value_of(answers[0])
+        if not await self._wanted(link, key):
+            return await self.script(link, script, key, *arguments)
+        # By its text: that the server does not know the name would be heard only when the wait for a silent replica is
+        # over, and then that would be waited for once more.
+        return value_of((await self.durably(link, key, [("EVAL", script.text, 1, key, *arguments)]))[0])
 
     async def durably(self, link: Link, key: bytes, commands: Sequence[Command]) -> list[Answer]:
         """Send writes, in the same trip wait for replicas to have them where there are any, and return the answers.
 
         Replicas that are late are no error: the write stands, and raising would tell a caller that it had not (L13).
         """
-        wanted = min(self._replicas, await link.replicas(key)) if self._replicas else 0
+        wanted = await self._wanted(link, key)
         if not wanted and len(commands) == 1:
             try:
                 return [await link.one(*commands[0])]
@@ -66,7 +71,7 @@ class Sending:
         if not wanted:
             answers = await link.together(key, commands)
         else:
-            wait = ("WAIT", wanted, int(self._wait * 1000))
+            wait = ("WAIT", wanted, self._milliseconds(link))
             *answers, confirmed = await link.together(key, [*commands, wait])
             late = not isinstance(confirmed, int) or confirmed < wanted
             if late and not isinstance(answers[0], Exception):
@@ -76,6 +81,17 @@ class Sending:
             if isinstance(answer, RedisError) and not isinstance(answer, ResponseError):
                 raise answer
         return answers
+
+    async def _wanted(self, link: Link, key: bytes) -> int:
+        """Return how many replicas are to confirm a write."""
+        return min(self._replicas, await link.replicas(key)) if self._replicas else 0
+
+    def _milliseconds(self, link: Link) -> int:
+        """Return how long to wait for them; 0 would mean for ever."""
+        wait = self._wait
+        if wait is None:
+            wait = _REPLICA_WAIT if link.timeout is None else min(_REPLICA_WAIT, link.timeout / 2)
+        return max(1, int(wait * 1000))
 
 
 def value_of(answer: Answer) -> Answer:

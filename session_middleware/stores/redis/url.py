@@ -77,9 +77,13 @@ class RedisAddress:
     tls: bool
     options: dict[str, str] = field(repr=False)
 
+    def timeout(self, otherwise: float) -> float:
+        """Return the seconds that the URL says to wait for a connection or an answer, or these."""
+        return float(self.options.get("timeout", otherwise))
+
     def client(self, *, asynchronous: bool, timeout: float) -> Any:  # Any: a client of redis-py
         """Return a client that waits so many seconds for a connection or an answer and repeats nothing by itself."""
-        timeout = float(self.options.get("timeout", timeout))
+        timeout = self.timeout(timeout)
         connections = int(self.options.get("max_connections", _CONNECTIONS[self.kind]))
         asyncio = redis.asyncio
         retry: Any = asyncio.retry.Retry if asynchronous else redis.retry.Retry

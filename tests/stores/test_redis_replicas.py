@@ -1,0 +1,87 @@
+"""Durable writes and the replicas they wait for: one that is silent, gone or not there yet keeps nobody from signing out."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from session_middleware.errors import SettingsError
+from session_middleware.stores.redis import AsyncRedisStore, RedisStore
+from session_middleware.testing.reference_record import reference_record
+from tests.stores.redis_server import Server, replicates, wait_until
+
+pytestmark = pytest.mark.slow
+
+RECORD = reference_record(0)
+KEY = RECORD.key
+AT = RECORD.last_seen_at
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server("--repl-diskless-sync-delay", "0")
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def replica(server: Server) -> Iterator[Server]:
+    """A replica of `server` that has all it has."""
+    replica = Server("--replicaof", f"127.0.0.1 {server.port}")
+    with server.client() as client:
+        wait_until(lambda: replicates(client), "the replica")
+    yield replica
+    replica.remove()
+
+
+# --- one that is silent -----------------------------------------------------------------------------------------------
+
+
+def test_a_short_timeout_outlasts_the_wait_for_a_silent_replica(server: Server, replica: Server) -> None:
+    """With a timeout of 0.3 s logins and logouts are stored while the only replica is silent, and no call fails."""
+    with RedisStore.from_url(f"{server.url}?timeout=0.3") as store:
+        store.create(RECORD)
+        os.kill(replica.process.pid, signal.SIGSTOP)
+        store.create(reference_record(1))
+        assert store.end(KEY, "logout", AT, RECORD.keep_until) is True
+        assert store.load(KEY).end_reason == "logout"
+        assert store.unconfirmed == 2
+
+
+def test_an_end_is_stored_where_the_server_does_not_know_the_script(server: Server, replica: Server) -> None:
+    """After a restart or a fail-over no script is known; a silent replica does not keep the server from being told it."""
+
+    async def main() -> None:
+        async with AsyncRedisStore.from_url(server.url, timeout=0.6, replica_wait=0.5) as store:
+            await store.create(RECORD)
+            with server.client() as client:
+                client.script_flush()
+            os.kill(replica.process.pid, signal.SIGSTOP)
+            began = time.monotonic()
+            assert await store.end(KEY, "logout", AT, RECORD.keep_until) is True
+            assert time.monotonic() - began < 0.9  # waited for once
+            assert store.unconfirmed == 1
+
+    asyncio.run(main())
+
+
+def test_a_wait_that_the_timeout_would_cut_short_is_refused() -> None:
+    """replica_wait not below the timeout, of the URL or of a client, is a SettingsError with both values and what to give."""
+    refused: list[Any] = [
+        lambda: RedisStore.from_url("redis://localhost", timeout=0.5, replica_wait=0.5),
+        lambda: AsyncRedisStore.from_url("redis+cluster://localhost?timeout=0.4", replica_wait=0.5),
+        lambda: RedisStore(redis.Redis(socket_timeout=0.3), replica_wait=0.5),
+        lambda: AsyncRedisStore(redis.asyncio.RedisCluster("127.0.0.1", socket_timeout=0.3), replica_wait=0.5),
+        lambda: RedisStore(lambda: redis.Redis(socket_timeout=0.3), replica_wait=0.5).load(KEY),
+    ]
+    for make in refused:
+        with pytest.raises(SettingsError, match=r"replica_wait=0\.5.*timeout of 0\.[345] s.*Give replica_wait=0\.\d"):
+            make()
+    RedisStore(redis.Redis(socket_timeout=0.3))  # left out, it fits by itself
