@@ -19,7 +19,8 @@ from session_middleware.stores.redis.blocking import RedisStore
 from session_middleware.stores.redis.calls import RedisCalls
 from session_middleware.stores.redis.clients import Client, fitting, maker_of, refuse_long_wait
 from session_middleware.stores.redis.faults import FAULTS, explained
-from session_middleware.stores.redis.link import Link, link_to
+from session_middleware.stores.redis.link import Link
+from session_middleware.stores.redis.links import link_to
 from session_middleware.stores.redis.url import address_of
 
 __all__ = ["AsyncRedisStore"]

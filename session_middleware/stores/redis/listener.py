@@ -22,7 +22,7 @@ from redis.retry import Retry
 from session_middleware.errors import StoreUnavailable
 from session_middleware.runtime import mutex, run_sync
 from session_middleware.stores.redis.faults import FAULTS, explained
-from session_middleware.stores.redis.link import link_to
+from session_middleware.stores.redis.links import link_to
 
 __all__ = ["RedisAnnouncements"]
 

@@ -1,0 +1,115 @@
+"""The link to one server, or to the master that a Sentinel names."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+import redis
+import redis.asyncio
+from redis.exceptions import ResponseError
+
+from session_middleware.errors import StoreUnavailable
+from session_middleware.stores.redis.clients import timeout_of
+from session_middleware.stores.redis.faults import FAULTS, Complaints
+from session_middleware.stores.redis.line import ASK_THE_CLIENT, Lost
+from session_middleware.stores.redis.link import Answer, Command, closed, or_error
+from session_middleware.stores.redis.reading import AwaitedReads, BlockingReads
+
+__all__ = ["DirectLink"]
+
+#: Seconds for which it is believed how many replicas a server said it has.
+_REPLICAS_KNOWN: Final = 10.0
+
+
+class DirectLink:
+    """One server."""
+
+    one_place = True
+
+    def __init__(self, client: Any) -> None:  # Any: redis.Redis or redis.asyncio.Redis
+        self._client = client
+        self.timeout = timeout_of(client)
+        self._awaits = isinstance(client, redis.asyncio.Redis)
+        self._tls = "SSL" in client.connection_pool.connection_class.__name__
+        self._reads = AwaitedReads(client) if self._awaits else BlockingReads(client)
+        self._complaints = Complaints()
+        self._replicas = 0
+        self._replicas_due = -1.0
+
+    async def one(self, *command: Any) -> Answer:  # Any: as Command
+        try:
+            answer = self._client.execute_command(*command)
+            answer = await answer if self._awaits else answer
+            self._complaints.are_over()
+            return answer
+        except FAULTS as problem:
+            raise self._complaints.about(problem, tls=self._tls) from problem
+
+    async def get(self, name: bytes) -> Answer:
+        reads = self._reads
+        try:
+            if isinstance(reads, AwaitedReads):
+                try:
+                    answer = await reads.ask(name)[0]
+                except Lost:
+                    answer = await reads.ask(name)[0]
+            else:
+                answer = reads.get(name)
+        except FAULTS as problem:
+            raise self._complaints.about(problem, tls=self._tls) from problem
+        if answer is ASK_THE_CLIENT:
+            return await or_error(self.one("GET", name))
+        self._complaints.are_over()
+        return answer
+
+    async def together(self, key: bytes, commands: Sequence[Command]) -> list[Answer]:
+        pipeline = self._client.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        try:
+            answers = pipeline.execute(raise_on_error=False)
+            return list(await answers if self._awaits else answers)
+        except FAULTS as problem:
+            raise self._complaints.about(problem, tls=self._tls) from problem
+
+    async def values(self, keys: Sequence[bytes]) -> list[Answer]:
+        if isinstance(self._reads, AwaitedReads) and keys:
+            try:
+                answers = await self._reads.get(keys)
+            except FAULTS as problem:
+                raise self._complaints.about(problem, tls=self._tls) from problem
+            if ASK_THE_CLIENT not in answers:
+                return answers
+        return await self.together(b"", [("GET", key) for key in keys]) if keys else []
+
+    async def scan(self, pattern: bytes, after: bytes | None, limit: int) -> tuple[list[bytes], bytes | None]:
+        cursor, names = await self.one("SCAN", after or b"0", "MATCH", pattern, "COUNT", limit)
+        return names, str(cursor).encode() if cursor else None
+
+    async def replicas(self, key: bytes) -> int:
+        now = time.monotonic()
+        if now >= self._replicas_due:
+            try:
+                self._replicas = int((await self.one("INFO", "replication")).get("connected_slaves", 0))
+            except (ResponseError, StoreUnavailable):  # an account that may not ask
+                self._replicas = 0
+            self._replicas_due = now + _REPLICAS_KNOWN
+        return self._replicas
+
+    def doubt_replicas(self) -> None:
+        self._replicas_due = -1.0
+
+    async def close(self) -> None:
+        if isinstance(self._reads, AwaitedReads):
+            await closed(self._reads.close())
+        pool = self._client.connection_pool
+        sentinels = getattr(getattr(pool, "sentinel_manager", None), "sentinels", [])
+        for client in (self._client, *sentinels):  # whoever was made from a pool or by a Sentinel's leaves it open
+            if self._awaits:
+                await closed(client.aclose())
+                await closed(client.connection_pool.disconnect())
+            else:
+                client.close()
+                client.connection_pool.disconnect()
