@@ -244,6 +244,10 @@ class Wire:
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
 
+    def lead_to(self, port: int) -> None:
+        """Take new connections to another server, as a name does that stands for the master; those there are stay."""
+        self._server = port
+
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:

@@ -12,7 +12,7 @@ from redis.exceptions import ResponseError
 
 from session_middleware.errors import StoreUnavailable
 from session_middleware.stores.redis.clients import timeout_of
-from session_middleware.stores.redis.faults import FAULTS, Complaints
+from session_middleware.stores.redis.faults import FAULTS, Complaints, Fault, is_of_a_replica
 from session_middleware.stores.redis.line import ASK_THE_CLIENT, Lost
 from session_middleware.stores.redis.link import Answer, Command, closed, or_error
 from session_middleware.stores.redis.reading import AwaitedReads, BlockingReads
@@ -24,7 +24,11 @@ _REPLICAS_KNOWN: Final = 10.0
 
 
 class DirectLink:
-    """One server."""
+    """One server.
+
+    Where it says that it is a replica, a fail-over has made it one, and the name that led to it leads elsewhere now: all
+    connections are made anew, and what was asked, of which nothing was done, is asked once more.
+    """
 
     one_place = True
 
@@ -42,10 +46,14 @@ class DirectLink:
         try:
             answer = self._client.execute_command(*command)
             answer = await answer if self._awaits else answer
-            self._complaints.are_over()
-            return answer
         except FAULTS as problem:
-            raise self._complaints.about(problem, tls=self._tls) from problem
+            if not is_of_a_replica(problem):
+                raise self._complaints.about(problem, tls=self._tls) from problem
+            answer = (await self._elsewhere([command]))[0]
+            if isinstance(answer, Fault):
+                raise self._complaints.about(answer, tls=self._tls) from answer
+        self._complaints.are_over()
+        return answer
 
     async def get(self, name: bytes) -> Answer:
         reads = self._reads
@@ -65,14 +73,9 @@ class DirectLink:
         return answer
 
     async def together(self, key: bytes, commands: Sequence[Command]) -> list[Answer]:
-        pipeline = self._client.pipeline(transaction=False)
-        for command in commands:
-            pipeline.execute_command(*command)
-        try:
-            answers = pipeline.execute(raise_on_error=False)
-            return list(await answers if self._awaits else answers)
-        except FAULTS as problem:
-            raise self._complaints.about(problem, tls=self._tls) from problem
+        answers = await self._asked(commands)
+        # Only where the first was not done: else a second time it would meet its own doing.
+        return await self._elsewhere(commands) if is_of_a_replica(answers[0]) else answers
 
     async def values(self, keys: Sequence[bytes]) -> list[Answer]:
         if isinstance(self._reads, AwaitedReads) and keys:
@@ -113,3 +116,25 @@ class DirectLink:
             else:
                 client.close()
                 client.connection_pool.disconnect()
+
+    async def _asked(self, commands: Sequence[Command]) -> list[Answer]:
+        pipeline = self._client.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        try:
+            answers = pipeline.execute(raise_on_error=False)
+            return list(await answers if self._awaits else answers)
+        except FAULTS as problem:
+            raise self._complaints.about(problem, tls=self._tls) from problem
+
+    async def _elsewhere(self, commands: Sequence[Command]) -> list[Answer]:
+        """Ask where the name leads now; connections that others are using go when these hear of it themselves."""
+        pool = self._client.connection_pool
+        self._reads.leave()
+        if isinstance(self._reads, AwaitedReads):
+            idle: list[Any] = list(getattr(pool, "_available_connections", ()))  # Any: connections
+            for connection in idle:
+                await connection.disconnect(nowait=True)  # which does not suspend: nobody takes one that is half closed
+        else:
+            pool.disconnect(inuse_connections=False)
+        return await self._asked(commands)

@@ -11,14 +11,16 @@ from redis.exceptions import (
     AuthenticationError,
     ConnectionError,
     NoPermissionError,
+    ReadOnlyError,
     RedisClusterException,
     RedisError,
+    ResponseError,
     TimeoutError,
 )
 
 from session_middleware.errors import StoreUnavailable
 
-__all__ = ["FAULTS", "Complaints", "Fault", "explained"]
+__all__ = ["FAULTS", "Complaints", "Fault", "explained", "is_of_a_replica"]
 
 #: What redis-py raises; one of them is no RedisError.
 Fault = RedisError | RedisClusterException
@@ -61,9 +63,19 @@ def explained(problem: Fault, *, tls: bool = False) -> Exception:
             f"The account at Redis may not do this ({_code(problem)}). Allow it the store's keys and the commands GET, "
             "SET, EVAL, EVALSHA, WAIT, INFO and CLIENT."
         )
+    if isinstance(problem, ReadOnlyError):
+        return StoreUnavailable(
+            "The Redis that we were led to is a replica, which takes no writes. Check that the host of the store's URL leads "
+            "to the master, or name the Sentinels or the Cluster (redis+sentinel://, redis+cluster://)."
+        )
     if isinstance(problem, ConnectionError) and _is_of_tls(text):
         return StoreUnavailable(_NOT_TRUSTED.format("Redis", type(problem.__cause__ or problem).__name__))
     return problem
+
+
+def is_of_a_replica(problem: object) -> bool:
+    """Say whether an answer is that of a server that takes no writes; of Redis 6 a script's error says so in its text."""
+    return isinstance(problem, ReadOnlyError) or (isinstance(problem, ResponseError) and "READONLY" in str(problem))
 
 
 def _no_master(text: str) -> StoreUnavailable:

@@ -14,6 +14,7 @@ which raises what it always raises. A connection that was lost is tried anew onc
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from typing import Any, Final
@@ -45,6 +46,7 @@ class BlockingReads:
         by_sentinel = hasattr(self._pool, "sentinel_manager")
         self._most = 0 if by_sentinel else min(_KEPT, getattr(self._pool, "max_connections", 0) // _SPARE)
         self._kept: list[Any] = []  # Any: connections; taken and given back by any thread
+        self._left = 0  # how often they were left for another server
         self._process = os.getpid()
 
     def get(self, name: bytes) -> Any:  # Any: bytes, None or ASK_THE_CLIENT
@@ -55,6 +57,7 @@ class BlockingReads:
         """
         if self._process != os.getpid():  # a fork: these are its parent's
             self._kept, self._process = [], os.getpid()
+        left = self._left
         try:
             connection = self._kept.pop()
         except IndexError:
@@ -74,9 +77,20 @@ class BlockingReads:
             connection.disconnect()  # its answer may still come, and is nobody else's
             raise
         finally:
+            if left != self._left:
+                connection.disconnect()
             if len(self._kept) < self._most:
                 self._kept.append(connection)
             else:
+                self._pool.release(connection)
+
+    def leave(self) -> None:
+        """Give back what leads to a server that is no master any more."""
+        self._left += 1
+        while self._kept and self._process == os.getpid():
+            with contextlib.suppress(IndexError):  # another thread was faster
+                connection = self._kept.pop()
+                connection.disconnect()
                 self._pool.release(connection)
 
 
@@ -127,8 +141,7 @@ class AwaitedReads:
                 future.set_result(ASK_THE_CLIENT)
             return futures
         if line is not None and line.master != self.master:
-            line.fail(Lost("Another master has been found."))
-            self.lost(line)
+            self.leave()
             line = None
         self._asked.extend(zip(names, futures, strict=True))
         if line is None:
@@ -163,6 +176,13 @@ class AwaitedReads:
             self._opening = None
             for _, future in self._asked:  # the loop ends: whoever waits ends with it
                 future.cancel()
+
+    def leave(self) -> None:
+        """Let go of a line that leads to a server that is no master any more; what was asked on it is asked anew."""
+        line = self._line
+        if line is not None:
+            line.fail(Lost("Another master has been found."))
+            self.lost(line)
 
     def lost(self, line: Line) -> None:
         """Use a line no more, and give its connection back to the pool."""

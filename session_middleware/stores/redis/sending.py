@@ -8,6 +8,7 @@ from typing import Any, Final
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from session_middleware.errors import RecordUnreadable
+from session_middleware.stores.redis.faults import Fault, explained
 from session_middleware.stores.redis.link import Answer, Command, Link
 from session_middleware.stores.redis.scripts import Script
 
@@ -102,5 +103,5 @@ def value_of(answer: Answer) -> Answer:
                 "What Redis holds under this key is no session record of a version this one reads; it was written by "
                 "something else or damaged. It is left as it is."
             ) from None
-        raise answer
+        raise explained(answer) if isinstance(answer, Fault) else answer
     return answer
