@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ import redis
 from session_middleware.errors import SettingsError
 from session_middleware.stores.redis import AsyncRedisStore, RedisStore
 from session_middleware.testing.reference_record import reference_record
-from tests.stores.redis_server import Server, replicates, wait_until
+from tests.stores.redis_server import Server, in_a_cluster, replicates, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -85,3 +85,62 @@ def test_a_wait_that_the_timeout_would_cut_short_is_refused() -> None:
         with pytest.raises(SettingsError, match=r"replica_wait=0\.5.*timeout of 0\.[345] s.*Give replica_wait=0\.\d"):
             make()
     RedisStore(redis.Redis(socket_timeout=0.3))  # left out, it fits by itself
+
+
+# --- one that is not there --------------------------------------------------------------------------------------------
+
+
+def test_a_replica_that_is_still_copying_is_not_waited_for() -> None:
+    """One that has come a moment ago and has nothing yet cannot confirm; logins do not wait for it."""
+    server = Server("--repl-diskless-sync-delay", "60")
+    replica = Server("--replicaof", f"127.0.0.1 {server.port}")
+    with server.client() as client, RedisStore.from_url(server.url) as store:
+        wait_until(lambda: bool(client.info("replication")["connected_slaves"]), "the replica")
+        began = time.monotonic()
+        store.create(RECORD)
+        assert time.monotonic() - began < 0.4
+        assert store.unconfirmed == 0
+    server.remove()
+    replica.remove()
+
+
+def replicas_go(servers: list[Server], unconfirmed: Callable[[], int], create: Callable[[Any], None]) -> None:
+    """Play the same with either form: replicas that answer, that are silent, that are gone."""
+    masters = [server.client() for server in servers[:3]]
+    create(reference_record(0))
+    assert unconfirmed() == 0
+    for server in servers[3:]:
+        os.kill(server.process.pid, signal.SIGSTOP)
+    create(reference_record(1))
+    assert unconfirmed() == 1
+    for server in servers[3:]:
+        server.stop()
+    wait_until(lambda: not any(one.info("replication")["connected_slaves"] for one in masters), "the replicas' end")
+    for n in range(2, 20):
+        create(reference_record(n))
+    assert unconfirmed() == 1
+    for one in masters:
+        one.close()
+
+
+@pytest.fixture
+def place() -> Iterator[tuple[list[Server], str]]:
+    """A Cluster of the test's own: three masters, then their replicas."""
+    place = in_a_cluster()
+    yield place
+    for server in place[0]:
+        server.remove()
+
+
+def test_in_a_cluster_replicas_that_are_gone_are_not_waited_for(place: tuple[list[Server], str]) -> None:
+    """A write waits for the replica of its own master: a silent one is counted, one that is gone costs nothing (L13)."""
+    with RedisStore.from_url(place[1]) as store:
+        replicas_go(place[0], lambda: store.unconfirmed, store.create)
+
+
+def test_in_a_cluster_the_awaited_store_waits_alike(place: tuple[list[Server], str]) -> None:
+    """The same for the awaited form."""
+    with asyncio.Runner() as runner:
+        store = AsyncRedisStore.from_url(place[1])
+        replicas_go(place[0], lambda: store.unconfirmed, lambda record: runner.run(store.create(record)))
+        runner.run(store.close())

@@ -1,7 +1,7 @@
 """Sessions in Redis 6 or later, or Valkey: one server, the master behind Sentinels, or a Cluster.
 
 `blocking` and `awaited` are the two public forms, `arguments` what they are given; `calls` what each method does, once for
-both; `scripts` what the server does with it and `value` how a record lies there; `link`, `direct`, `cluster` and `sending` how commands travel;
+both; `scripts` what the server does with it and `value` how a record lies there; `link`, `direct`, `cluster` and `sending` how commands travel, `replicas` who confirms them;
 `clients`, `links` and `url` which client that is; `epoch` the instant of `end_before`; `listener` what Redis announces; `faults` what
 an operator is told.
 """

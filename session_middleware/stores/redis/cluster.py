@@ -8,12 +8,13 @@ from typing import Any
 import redis
 import redis.asyncio
 from redis.asyncio.cluster import PipelineCommand
-from redis.exceptions import AskError, MovedError, RedisError, TryAgainError
+from redis.exceptions import AskError, MovedError, RedisError, ResponseError, TryAgainError
 
 from session_middleware.errors import StoreUnavailable
 from session_middleware.stores.redis.clients import timeout_of
 from session_middleware.stores.redis.faults import FAULTS, Complaints
 from session_middleware.stores.redis.link import Answer, Command, closed, or_error
+from session_middleware.stores.redis.replicas import KnownReplicas
 
 __all__ = ["ClusterLink"]
 
@@ -28,6 +29,7 @@ class ClusterLink:
         self.timeout = timeout_of(client)
         self._awaits = isinstance(client, redis.asyncio.RedisCluster)
         self._complaints = Complaints()
+        self._replicas = KnownReplicas()
 
     async def one(self, *command: Any) -> Answer:  # Any: as Command
         try:
@@ -95,14 +97,22 @@ class ClusterLink:
 
     async def replicas(self, key: bytes) -> int:
         try:
-            if self._awaits:
-                await self._client.initialize()
-            return int(self._client.get_node_from_key(key, replica=True) is not None)
+            master = await self._node(key)
+            known = self._replicas.of(master.name)
+            if known is not None:
+                return known
+            # Not by the client's own layout: that is looked up when a master is gone, and then only.
+            (told,) = await self._on_node(master, [("INFO", "replication")])
+            if isinstance(told, ResponseError):  # an account that may not ask
+                return self._replicas.take(master.name, int(self._client.get_node_from_key(key, True) is not None))
+            if isinstance(told, Exception):
+                raise told
+            return self._replicas.said(master.name, told)
         except FAULTS as problem:
             raise self._complaints.about(problem) from problem
 
     def doubt_replicas(self) -> None:
-        """Nothing to do: the client learns of another layout when a node is gone."""
+        self._replicas.doubt()
 
     async def close(self) -> None:
         if self._awaits:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import redis
 import redis.asyncio
@@ -16,11 +15,9 @@ from session_middleware.stores.redis.faults import FAULTS, Complaints, Fault, is
 from session_middleware.stores.redis.line import ASK_THE_CLIENT, Lost
 from session_middleware.stores.redis.link import Answer, Command, closed, or_error
 from session_middleware.stores.redis.reading import AwaitedReads, BlockingReads
+from session_middleware.stores.redis.replicas import KnownReplicas
 
 __all__ = ["DirectLink"]
-
-#: Seconds for which it is believed how many replicas a server said it has.
-_REPLICAS_KNOWN: Final = 10.0
 
 
 class DirectLink:
@@ -39,8 +36,7 @@ class DirectLink:
         self._tls = "SSL" in client.connection_pool.connection_class.__name__
         self._reads = AwaitedReads(client) if self._awaits else BlockingReads(client)
         self._complaints = Complaints()
-        self._replicas = 0
-        self._replicas_due = -1.0
+        self._replicas = KnownReplicas()
 
     async def one(self, *command: Any) -> Answer:  # Any: as Command
         try:
@@ -92,17 +88,16 @@ class DirectLink:
         return names, str(cursor).encode() if cursor else None
 
     async def replicas(self, key: bytes) -> int:
-        now = time.monotonic()
-        if now >= self._replicas_due:
-            try:
-                self._replicas = int((await self.one("INFO", "replication")).get("connected_slaves", 0))
-            except (ResponseError, StoreUnavailable):  # an account that may not ask
-                self._replicas = 0
-            self._replicas_due = now + _REPLICAS_KNOWN
-        return self._replicas
+        known = self._replicas.of("")
+        if known is not None:
+            return known
+        try:
+            return self._replicas.said("", await self.one("INFO", "replication"))
+        except (ResponseError, StoreUnavailable):  # an account that may not ask
+            return self._replicas.take("", 0)
 
     def doubt_replicas(self) -> None:
-        self._replicas_due = -1.0
+        self._replicas.doubt()
 
     async def close(self) -> None:
         if isinstance(self._reads, AwaitedReads):
