@@ -37,13 +37,12 @@ def checked(prefix: str, lease: float, replicas: int, replica_wait: float | None
     return prefix.encode()
 
 
-def listening_to(client: Client, prefix: bytes, lease: float, *, owned: bool) -> Announcements:
+def listening_to(client: Client, prefix: bytes, *, owned: bool) -> Announcements:
     """Open the connections on which the masters that a blocking client knows say what was written.
 
     Args:
         client: the client.
         prefix: begins every key.
-        lease: seconds between two looks at which masters a Cluster has.
         owned: whether the client is closed with them.
     """
-    return RedisAnnouncements(client, prefix + RECORD, prefix + EPOCH, check_every=lease, owned=owned)
+    return RedisAnnouncements(client, prefix + RECORD, prefix + EPOCH, owned=owned)

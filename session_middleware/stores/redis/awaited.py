@@ -64,7 +64,7 @@ class AsyncRedisStore:
         self._links: weakref.WeakKeyDictionary[object, tuple[int, Link]] = weakref.WeakKeyDictionary()
         self._listen = None if listening is None else maker_of(listening, awaited=False)
         self._listens_on_its_own = callable(listening)
-        self._prefix, self._lease = checked(prefix, lease, replicas, replica_wait), lease
+        self._prefix = checked(prefix, lease, replicas, replica_wait)
         self._calls = RedisCalls(
             self._linked, prefix=self._prefix, lease=lease, replicas=replicas, replica_wait=replica_wait
         )
@@ -168,7 +168,7 @@ class AsyncRedisStore:
             client = fitting(self._blocking()(), awaited=False)
         except FAULTS as problem:
             raise explained(problem) from problem
-        return listening_to(client, self._prefix, self._lease, owned=self._listens_on_its_own)
+        return listening_to(client, self._prefix, owned=self._listens_on_its_own)
 
     def check_announces(self) -> None:
         """See that there is what `announcements` needs.

@@ -74,7 +74,7 @@ class RedisStore:
         self._link: Link | None = None
         self._complaints = Complaints()
         self._settling = mutex()
-        self._prefix, self._lease = checked(prefix, lease, replicas, replica_wait), lease
+        self._prefix = checked(prefix, lease, replicas, replica_wait)
         self._calls = RedisCalls(
             self._linked, prefix=self._prefix, lease=lease, replicas=replicas, replica_wait=replica_wait
         )
@@ -166,7 +166,7 @@ class RedisStore:
     def announcements(self) -> Announcements:
         """Open a connection of its own to each master, on which Redis says which keys are written."""
         client = self._given if self._given is not None else self._made()
-        return listening_to(client, self._prefix, self._lease, owned=self._given is None)
+        return listening_to(client, self._prefix, owned=self._given is None)
 
     # --- how ------------------------------------------------------------------------------------------------------
 

@@ -4,6 +4,10 @@ Compared with a PUBLISH in every script: either takes the server 14 us a touch w
 but tracking also tells of what no script of ours does (a key that expired or was evicted, FLUSHALL, an operator's DEL),
 and in a Cluster each master tells of its own keys, while PUBLISH goes to every node. It is asked for in RESP2, redirected
 to the connection itself, which then only listens.
+
+In a Cluster each question also asks which masters there are: what a master says that nobody listens to is not heard, so an
+answer proves nothing unless they are all the same as before. Whoever asks decides how often, and so a near cache's lease
+holds while a Cluster grows.
 """
 
 from __future__ import annotations
@@ -28,6 +32,11 @@ __all__ = ["RedisAnnouncements"]
 
 _CHANNEL = b"__redis__:invalidate"
 
+#: Names the connection on which a Cluster's masters are looked up; a master's name is its address.
+_LOOKING = "looking"
+
+_PING, _SLOTS = ("PING",), ("CLUSTER", "SLOTS")
+
 
 class RedisAnnouncements:
     """Listens to every master.
@@ -36,40 +45,38 @@ class RedisAnnouncements:
         client: a blocking client.
         records: begins the key of every record.
         epoch: the key of `end_before`'s instant.
-        check_every: seconds between two looks at which masters a Cluster has.
         owned: whether to close the client at the end.
 
     Raises:
         StoreUnavailable: this Redis does not announce.
     """
 
-    def __init__(self, client: Any, records: bytes, epoch: bytes, *, check_every: float, owned: bool) -> None:
+    def __init__(self, client: Any, records: bytes, epoch: bytes, *, owned: bool) -> None:
         # Any: redis.Redis or redis.RedisCluster
         self._client = client
         self._records = records
         self._owned = owned
         self._cluster = isinstance(client, redis.RedisCluster)
-        self._check_every = check_every
-        self._check_due = time.monotonic() + check_every
         self._sending = mutex()
         self._closed = False
-        self._connections: dict[str, Any] = {}  # by the master's name: connections of redis-py
+        self._connections: dict[str, Any] = {}  # of redis-py, by the master's name
         self._answers: dict[str, int] = {}
         self._told = 0
-        self._looking: Any = None  # a connection of redis-py, on which a Cluster's masters are looked up
         self._masters: set[bytes] = set()
         try:
-            for name, pool in self._pools().items():
+            pools = self._pools()
+            for name, pool in pools.items():
                 connection = _connection_of(pool)
                 self._connections[name], self._answers[name] = connection, 0
                 connection.connect()
                 if self._cluster:
                     self._masters.add(_asked(connection, "CLUSTER", "MYID"))
-                    self._looking = self._looking or _connection_of(pool)
                 _listen(connection, (records, epoch))
             if self._cluster:
-                self._looking.connect()
-                self._check_masters()
+                looking = self._connections[_LOOKING] = _connection_of(next(iter(pools.values())))
+                self._answers[_LOOKING] = 0
+                looking.connect()
+                self._check_masters(_asked(looking, *_SLOTS))
         except BaseException as problem:
             self.close()
             if self._cluster and not owned:  # a client that lives on may still know a master that is gone
@@ -86,9 +93,9 @@ class RedisAnnouncements:
 
     def ask(self) -> None:
         with self._sending:
-            for connection in self._connections.values():
+            for name, connection in self._connections.items():
                 _socket(connection)  # else redis-py would connect anew, to a server that announces nothing to us
-                connection.send_command("PING", check_health=False)
+                connection.send_command(*(_SLOTS if name == _LOOKING else _PING), check_health=False)
 
     def receive(self, seconds: float) -> tuple[Sequence[bytes], int]:
         try:
@@ -107,8 +114,6 @@ class RedisAnnouncements:
         while True:
             if self._closed:
                 raise ConnectionError("The connection was closed.")
-            if self._cluster and time.monotonic() >= self._check_due:
-                self._check_masters()
             for name in ready:
                 while self._connections[name].can_read(0):
                     self._take(name, self._connections[name].read_response(), keys)
@@ -117,7 +122,7 @@ class RedisAnnouncements:
             if keys or answered or left <= 0:
                 self._told += answered
                 return keys, answered
-            ready = self._told_something(min(left, self._check_every))
+            ready = self._told_something(left)
 
     def _told_something(self, seconds: float) -> list[str]:
         """Wait at most so long, and return which masters have sent something."""
@@ -132,7 +137,7 @@ class RedisAnnouncements:
 
     def close(self) -> None:
         self._closed = True
-        for connection in filter(None, (*self._connections.values(), self._looking)):
+        for connection in self._connections.values():
             # Shutting down wakes a `receive` of another thread, which closing alone would not.
             with contextlib.suppress(Exception):
                 connection.disconnect()
@@ -141,6 +146,10 @@ class RedisAnnouncements:
                 run_sync(link_to(self._client).close())
 
     def _take(self, name: str, message: Any, keys: list[bytes]) -> None:  # Any: what redis-py parsed
+        if name == _LOOKING:
+            self._check_masters(message)
+            self._answers[name] += 1
+            return
         if not isinstance(message, list):
             raise ConnectionError(f"Redis said {message!r} where it should announce.")
         if message[0] == b"pong":
@@ -156,13 +165,11 @@ class RedisAnnouncements:
             node.name: self._client.get_redis_connection(node).connection_pool for node in self._client.get_primaries()
         }
 
-    def _check_masters(self) -> None:
+    def _check_masters(self, slots: Any) -> None:  # Any: what redis-py parsed
         """Raise where the Cluster has masters that nobody listens to; whoever opens us anew then does."""
-        slots = _asked(self._looking, "CLUSTER", "SLOTS")
         if {slot[2][2] for slot in slots} != self._masters:
             self._client.nodes_manager.initialize()
             raise ConnectionError("The Cluster has other masters than before.")
-        self._check_due = time.monotonic() + self._check_every
 
 
 def _connection_of(pool: Any) -> Any:  # Any: a pool and a connection of redis-py
