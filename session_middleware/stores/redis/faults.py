@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import Final
 
 import redis.asyncio.sentinel
@@ -20,7 +21,7 @@ from redis.exceptions import (
 
 from session_middleware.errors import StoreUnavailable
 
-__all__ = ["FAULTS", "Complaints", "Fault", "explained", "is_of_a_replica"]
+__all__ = ["CHANNEL", "FAULTS", "Complaints", "Fault", "explained", "is_of_a_replica"]
 
 #: What redis-py raises; one of them is no RedisError.
 Fault = RedisError | RedisClusterException
@@ -37,6 +38,19 @@ _SILENT_IN_TLS: Final = "did not answer in TLS in time. Check that the port of t
 _NOT_TRUSTED: Final = (
     "TLS with {} failed ({}). Check that the port speaks TLS, that ssl_ca_certs names the authority that signed its "
     "certificate, and that the host is the certificate's."
+)
+
+#: What a near cache listens on.
+CHANNEL: Final = "__redis__:invalidate"
+
+#: How Redis names a command; of one inside a script it does not say which.
+_COMMAND: Final = re.compile(r"the '([a-z|]+)' command")
+_IN_A_SCRIPT: Final = "The user executing the script can't run"
+
+_NOT_ALLOWED: Final = (
+    "The account at Redis may not {}. Allow it the store's keys (~session:*), the channel &__redis__:invalidate for a near "
+    "cache, and GET, SET, SETRANGE, PEXPIRE, PTTL, TIME, EVAL, EVALSHA, ZADD, ZREM, ZSCORE, ZRANGE, ZREMRANGEBYSCORE, SCAN, "
+    "PING, SELECT, WAIT, INFO, CLIENT, SUBSCRIBE, CLUSTER, COMMAND and ASKING; docs/redis.md has the line to copy."
 )
 
 
@@ -58,11 +72,8 @@ def explained(problem: Fault, *, tls: bool = False) -> Exception:
         return StoreUnavailable(
             f"Redis refused to sign us in ({_code(problem)}). Check user and password of the store's URL or client."
         )
-    if isinstance(problem, NoPermissionError):
-        return StoreUnavailable(
-            f"The account at Redis may not do this ({_code(problem)}). Allow it the store's keys and the commands GET, "
-            "SET, EVAL, EVALSHA, WAIT, INFO and CLIENT."
-        )
+    if isinstance(problem, NoPermissionError) or "The user executing the script can't" in text:
+        return StoreUnavailable(_NOT_ALLOWED.format(_denied(text)))
     if isinstance(problem, ReadOnlyError):
         return StoreUnavailable(
             "The Redis that we were led to is a replica, which takes no writes. Check that the host of the store's URL leads "
@@ -71,6 +82,16 @@ def explained(problem: Fault, *, tls: bool = False) -> Exception:
     if isinstance(problem, ConnectionError) and _is_of_tls(text):
         return StoreUnavailable(_NOT_TRUSTED.format("Redis", type(problem.__cause__ or problem).__name__))
     return problem
+
+
+def _denied(text: str) -> str:
+    """Return what an account may not do, without the name of a key, which nobody is to read in a log."""
+    command = _COMMAND.search(text)
+    if command is not None:
+        return f"run {command[1].upper()}"
+    if _IN_A_SCRIPT in text:
+        return "run a command inside our scripts"
+    return f"use the channel {CHANNEL}" if "channel" in text else "use the store's keys"
 
 
 def is_of_a_replica(problem: object) -> bool:

@@ -20,17 +20,17 @@ from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError, ResponseError
+from redis.exceptions import ConnectionError, NoPermissionError, ResponseError
 from redis.retry import Retry
 
 from session_middleware.errors import StoreUnavailable
 from session_middleware.runtime import mutex, run_sync
-from session_middleware.stores.redis.faults import FAULTS, explained
+from session_middleware.stores.redis.faults import CHANNEL, FAULTS, explained
 from session_middleware.stores.redis.links import link_to
 
 __all__ = ["RedisAnnouncements"]
 
-_CHANNEL = b"__redis__:invalidate"
+_CHANNEL = CHANNEL.encode()
 
 #: Names the connection on which a Cluster's masters are looked up; a master's name is its address.
 _LOOKING = "looking"
@@ -82,10 +82,9 @@ class RedisAnnouncements:
             if self._cluster and not owned:  # a client that lives on may still know a master that is gone
                 with contextlib.suppress(Exception):
                     client.nodes_manager.initialize()
-            if isinstance(problem, ResponseError):
+            if isinstance(problem, ResponseError) and not isinstance(problem, NoPermissionError):
                 raise StoreUnavailable(
-                    f"This Redis does not announce changes ({problem}). It takes Redis 6 or later, or Valkey, and an "
-                    "account that may use CLIENT and SUBSCRIBE."
+                    f"This Redis does not announce changes ({problem}). It takes Redis 6 or later, or Valkey."
                 ) from problem
             if isinstance(problem, FAULTS):
                 raise explained(problem) from problem
