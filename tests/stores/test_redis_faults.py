@@ -6,6 +6,7 @@ import asyncio
 import multiprocessing
 import os
 import signal
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -97,6 +98,29 @@ def test_what_is_no_record_is_left_as_it_is(store: RedisStore, client: Any, pref
     assert client.get(name_of(prefix)) == value
 
 
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("field", ["last_seen_at", "inactivity_deadline", "keep_until", "presented_at"])
+def test_a_time_that_is_none_is_no_record(
+    store: RedisStore, client: Any, prefix: str, field: str, wrong: float
+) -> None:
+    """A stored time that is not a number or infinite is RecordUnreadable for every call, and stays as it is."""
+    store.create(RECORD)
+    value = client.get(name_of(prefix))
+    at = {"last_seen_at": 29, "inactivity_deadline": 37, "keep_until": 45, "presented_at": 61}[field]
+    value = value[:at] + struct.pack(">d", wrong) + value[at + 8 :]
+    client.set(name_of(prefix), value)
+    for call in (
+        lambda: store.load(KEY),
+        lambda: store.touch(KEY, TOUCH),
+        lambda: store.save(RECORD),
+        lambda: store.renew(KEY, 0, 1, AT),
+        lambda: store.end(KEY, "logout", AT, RECORD.keep_until),
+    ):
+        with pytest.raises(RecordUnreadable):
+            call()
+    assert client.get(name_of(prefix)) == value
+
+
 def test_another_type_under_a_key_is_left_as_it_is(store: RedisStore, client: Any, prefix: str) -> None:
     """A key that holds a list of something else is no record either."""
     client.rpush(name_of(prefix), "a")
@@ -133,7 +157,6 @@ def test_a_damaged_record_keeps_nobody_from_listing_the_others(store: RedisStore
 
 def test_a_small_value_that_unpacks_to_much_is_no_record(store: RedisStore, client: Any, prefix: str) -> None:
     """A body written by somebody else cannot fill the memory of who reads it."""
-    import struct
     import zlib
 
     store.create(RECORD)
@@ -324,7 +347,7 @@ def test_an_awaited_call_is_given_up_in_time(server: Server) -> None:
 
 
 def test_people_can_sign_out_of_a_full_server(server: Server) -> None:
-    """Out of memory a login fails, and touches and ends succeed."""
+    """Out of memory a login fails, and touches, ends and the end of all sessions succeed."""
     with server.client() as client, RedisStore(client) as store:
         store.create(RECORD)
         client.config_set("maxmemory-policy", "noeviction")
@@ -334,6 +357,10 @@ def test_people_can_sign_out_of_a_full_server(server: Server) -> None:
         assert store.touch(KEY, TOUCH) == TOUCH.applied(RECORD)
         assert store.end(KEY, "logout", AT, RECORD.keep_until) is True
         assert store.load(KEY).end_reason == "logout"
+        for instant in (AT, AT + 1):  # the first one makes the key
+            store.end_before(instant, AT + 2)
+            assert client.get("session:epoch") == struct.pack(">dd", instant, AT + 2)
+        assert client.ttl("session:epoch") == -1
         client.config_set("maxmemory", "0")
         assert store.load(reference_record(1).key) is None
 

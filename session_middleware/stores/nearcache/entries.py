@@ -25,7 +25,7 @@ class Entries:
     """Records by their keys, believed until `_open_until`, which whoever listens moves on.
 
     Args:
-        most: how many records are held; the oldest goes first. About 3 KiB each (measured).
+        most: how many records are held; the one that came from the store longest ago goes first. About 3 KiB each (measured).
         monotonic: seconds of a clock that is never set.
     """
 

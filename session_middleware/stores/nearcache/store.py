@@ -49,7 +49,7 @@ class _Held(Listening):
         store: a store that can announce changes.
         lease: seconds for which an answer of the server keeps the cache open; a revocation elsewhere is seen here no
             later than that, whatever happens to the line.
-        most: how many records are held; the oldest goes first. About 3 KiB each (measured).
+        most: how many records are held; the one that came from the store longest ago goes first. About 3 KiB each (measured).
         monotonic: seconds of a clock that is never set.
 
     Raises:

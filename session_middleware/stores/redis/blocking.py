@@ -32,7 +32,7 @@ class RedisStore:
     are late by more than `replica_wait` are counted in `unconfirmed`, and the write stands. What Redis cannot promise:
     a fail-over may lose the last writes, an `end` among them where no replica confirmed it; and after a crash of the
     server it has what its own settings (appendfsync) had put on disk. Set `maxmemory-policy noeviction`: a server that
-    evicts signs people out.
+    evicts signs people out, and in again after `end_before`.
 
     `end_before` counts at once in the process that calls it, and within `lease` seconds in the others.
 

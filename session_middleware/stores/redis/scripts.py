@@ -43,8 +43,8 @@ class Script:
 #: late does no harm.
 _MARGIN: Final = "3600000"
 
-# Under a full memory Redis lets a script write once it has written something that takes none, so TOUCH and END begin with
-# PEXPIRE: people can still sign out.
+# Under a full memory Redis lets a script write once it has written something that takes none, so TOUCH, END
+# and MOVE_EPOCH begin with PEXPIRE: people can still sign out, and all be signed out.
 
 #: Reads the record; leaves the script where there is none, or it is not alive (ARGV[1] is the epoch of `end_before`).
 #: The layout is in value.py.
@@ -60,6 +60,9 @@ if #held < 77 or string.byte(held) ~= 1 then return redis.error_reply('UNREADABL
 local version, flags, reason, handles, core, rest, generation, revision, authenticated, seen, deadline, keep, renewed,
     mark, entries = struct.unpack(LAYOUT, held)
 if #held ~= 77 + reason + handles + core + rest then return redis.error_reply('UNREADABLE') end
+if not (seen - seen + keep - keep + deadline - deadline + mark - mark == 0) then
+    return redis.error_reply('UNREADABLE') -- not a number, or infinite
+end
 if flags >= 4 or authenticated < instant(ARGV[1]) then return false end
 local limited, presented = flags % 2 == 1, flags >= 2
 local function pulse()
@@ -134,6 +137,7 @@ return string.sub(held, 1, 77 + handles)
 MOVE_EPOCH: Final = Script("""
 local held = redis.call('GET', KEYS[1])
 if held and #held == 16 and struct.unpack('>d', held) >= struct.unpack('>d', ARGV[1]) then return held end
+redis.call('PEXPIRE', KEYS[1], 1000) -- the SET takes it back
 redis.call('SET', KEYS[1], ARGV[1])
 return ARGV[1]
 """)

@@ -21,6 +21,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
+from math import isfinite
 from struct import Struct
 from typing import Final
 
@@ -108,6 +109,8 @@ def read(key: bytes, value: object) -> SessionRecord:
     (_, flags, reason, handles, core, rest, generation, revision, _, seen, deadline, keep, renewed, mark, _) = (
         _PULSE.unpack_from(value)
     )
+    if not isfinite(seen + deadline + keep + renewed + mark):
+        raise _unreadable(key)
     after_reason = _PULSE.size + reason
     start = after_reason + handles
     if start + core + rest != len(value):
