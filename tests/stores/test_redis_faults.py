@@ -16,14 +16,16 @@ from typing import Any
 import pytest
 import redis
 import trio
+from redis.cache import CacheConfig
 from redis.cluster import LoadBalancingStrategy
+from redis.connection import CacheProxyConnection
 
 from session_middleware.core.lifetime import Touch
 from session_middleware.errors import RecordUnreadable, SettingsError, StoreUnavailable
 from session_middleware.runtime import run_sync
 from session_middleware.stores.redis import AsyncRedisStore, RedisStore
 from session_middleware.testing.reference_record import reference_record
-from tests.stores.redis_server import Server, Wire, a_prefix, replicates, standalone, url_of, wait_until
+from tests.stores.redis_server import Server, Wire, a_prefix, cluster, replicates, standalone, url_of, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -437,9 +439,13 @@ def test_an_account_with_too_few_rights_is_told_which(server: Server) -> None:
 # --- clients ----------------------------------------------------------------------------------------------------------
 
 
-def test_clients_that_would_go_wrong_are_refused() -> None:
-    """Clients that decode, read from replicas, are of the other form or none at all are refused, with what to give."""
+def test_clients_that_would_go_wrong_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients that decode, keep answers, read from replicas, are of the other form or none are refused, with what to give."""
     manager = redis.Sentinel([("127.0.0.1", 1)])
+    # redis-py knows its name for tracking from Redis 7.4 on; the client is refused before it tracks anything.
+    monkeypatch.setattr(CacheProxyConnection, "MIN_ALLOWED_VERSION", "6.0.0")
+    host, port = cluster().partition("//")[2].split(",")[0].split(":")
+    clients_cache: Any = redis.RedisCluster(host, int(port), protocol=3, cache_config=CacheConfig())
     refused: list[tuple[type, Any, str]] = [
         (RedisStore, redis.Redis(decode_responses=True), "decode_responses=False"),
         (AsyncRedisStore, redis.asyncio.Redis(decode_responses=True), "decode_responses=False"),
@@ -451,6 +457,7 @@ def test_clients_that_would_go_wrong_are_refused() -> None:
             "masters",
         ),
         (RedisStore, manager.slave_for("main"), "master_for"),
+        (RedisStore, clients_cache, "without cache_config"),
         (RedisStore, manager, "master_for"),
         (RedisStore, "redis://localhost", "redis.Redis"),
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib.util
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from session_middleware.stores.redis.line import ASK_THE_CLIENT, Line
 from session_middleware.stores.redis.reading import AwaitedReads
 from session_middleware.testing.reference_record import reference_record
 from tests.stores.certificates import certificate_of_its_own
-from tests.stores.redis_server import Server, Wire, a_prefix, free_port, standalone
+from tests.stores.redis_server import Server, Wire, a_prefix, cluster, free_port, standalone
 
 pytestmark = pytest.mark.server
 
@@ -88,6 +89,26 @@ def test_reads_of_one_turn_share_a_write(writes: list[int]) -> None:
 
     asyncio.run(main())
     wire.close()
+
+
+@pytest.mark.slow
+def test_a_cluster_that_closes_idle_connections_is_read_unnoticed() -> None:
+    """Reads on connections of a Cluster that the servers have closed meanwhile are made anew; nobody sees a fault."""
+
+    async def main() -> None:
+        url = cluster()
+        async with AsyncRedisStore.from_url(url, prefix=a_prefix(), lease=0.001) as store:
+            for record in RECORDS:
+                await store.create(record)
+            for _ in range(3):
+                assert await asyncio.gather(*(store.load(record.key) for record in RECORDS)) == RECORDS
+                for port in re.findall(r":(\d+)", url):
+                    with redis.Redis(port=int(port)) as admin:
+                        admin.execute_command("CLIENT", "KILL", "TYPE", "normal")
+                for record in RECORDS:
+                    assert await store.load(record.key) == record
+
+    asyncio.run(main())
 
 
 def test_whoever_goes_away_takes_nobodys_answer_along() -> None:

@@ -38,7 +38,7 @@ def fitting(client: Client, *, awaited: bool, replica_wait: float | None = None)
     """Return a client if it is one that a store can use.
 
     Raises:
-        SettingsError: it is of another form or kind, decodes answers, reads from replicas, or gives up before the wait
+        SettingsError: it is of another form or kind, decodes or caches answers, reads from replicas, or gives up before the wait
             for replicas is over.
     """
     kinds: Any = (redis.Redis, redis.RedisCluster)  # Any: else the client would be an object after the test
@@ -68,6 +68,13 @@ def fitting(client: Client, *, awaited: bool, replica_wait: float | None = None)
             name,
             "reads from replicas, where a session that has ended may still be alive.",
             "Read from masters: leave out load_balancing_strategy and read_from_replicas; use master_for, not slave_for.",
+        )
+    if getattr(getattr(client, "nodes_manager", None), "_cache", None) is not None:
+        raise SettingsError(
+            "client",
+            name,
+            "keeps answers in a cache of its own, where a session that has ended may still be alive.",
+            "Make it without cache_config and cache; NearCache(RedisStore(...)) is a cache whose age is bounded.",
         )
     refuse_long_wait(replica_wait, timeout_of(client))
     return client

@@ -8,7 +8,7 @@ from typing import Any
 import redis
 import redis.asyncio
 from redis.asyncio.cluster import PipelineCommand
-from redis.exceptions import AskError, MovedError, RedisError, ResponseError, TryAgainError
+from redis.exceptions import AskError, ConnectionError, MovedError, RedisError, ResponseError, TryAgainError
 
 from session_middleware.errors import StoreUnavailable
 from session_middleware.stores.redis.clients import timeout_of
@@ -45,7 +45,10 @@ class ClusterLink:
             raise self._complaints.about(problem) from problem
 
     async def get(self, name: bytes) -> Answer:
-        return await or_error(self.one("GET", name))
+        try:
+            return await or_error(self.one("GET", name))
+        except ConnectionError:  # one that was idle and that the server has closed, say; a read may be repeated
+            return await or_error(self.one("GET", name))
 
     async def together(self, key: bytes, commands: Sequence[Command]) -> list[Answer]:
         try:

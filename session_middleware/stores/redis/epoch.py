@@ -53,7 +53,7 @@ class KnownEpoch:
             if self._due <= now or not may_wait:
                 self.asked(now)
                 try:
-                    self.answered(await link.one("GET", self.key), now)
+                    self.answered(await link.get(self.key), now)
                 except Exception:
                     if not may_wait:
                         raise
