@@ -367,6 +367,47 @@ def test_people_can_sign_out_of_a_full_server(server: Server) -> None:
         assert store.load(reference_record(1).key) is None
 
 
+def test_a_server_that_evicts_is_warned_of(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    """check() says in the log which policy to set, where a full memory would sign people out and in again, and only there."""
+    stores = [RedisStore.from_url(server.url), AsyncRedisStore.from_url(server.url)]
+
+    def warned() -> list[str]:
+        caplog.clear()
+        stores[0].check()
+        asyncio.run(_checked_and_closed(stores[1]))
+        return [record.getMessage() for record in caplog.records]
+
+    with server.client() as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        assert warned() == []  # no memory is too much
+        client.config_set("maxmemory", "100mb")
+        said = warned()
+        assert len(said) == 2
+        assert all("allkeys-lru" in each and "noeviction" in each for each in said)
+        client.execute_command("ACL", "SETUSER", "default", "-info")
+        assert warned() == []  # who may not ask is not told
+        client.execute_command("ACL", "SETUSER", "default", "+info")
+        client.config_set("maxmemory-policy", "noeviction")
+        assert warned() == []
+    server.stop()
+    with pytest.raises(StoreUnavailable, match="cannot be reached"):
+        stores[0].check()
+    stores[0].close()
+
+
+async def _checked_and_closed(store: Any) -> None:
+    await store.check()
+    await store.close()
+
+
+@pytest.mark.parametrize("kind", ["cluster", "sentinel"])
+def test_every_master_is_checked(kind: str) -> None:
+    """check() reaches a Cluster's masters and the one behind a Sentinel, with either form."""
+    with RedisStore.from_url(url_of(kind)) as store:
+        store.check()
+    asyncio.run(_checked_and_closed(AsyncRedisStore.from_url(url_of(kind))))
+
+
 def test_a_replica_that_does_not_answer_is_counted_and_no_error(server: Server) -> None:
     """An end waits for a replica, and where that is late it stands all the same and the store says so (L13)."""
     with server.client() as client, RedisStore(client, replica_wait=1.5) as store:

@@ -109,6 +109,14 @@ class AsyncRedisStore:
             await held[1].close()
         self._trio.close()
 
+    async def check(self) -> None:
+        """See that the server, or every master, can be reached; a warning in the log says where one may evict keys.
+
+        Raises:
+            StoreUnavailable: there is no connection.
+        """
+        await self._trio.instead_of(self._calls).check()
+
     @property
     def unconfirmed(self) -> int:
         """How many durable writes of this process no replica confirmed in time."""

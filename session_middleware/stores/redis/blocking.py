@@ -117,6 +117,14 @@ class RedisStore:
         if link is not None:
             run_sync(link.close())
 
+    def check(self) -> None:
+        """See that the server, or every master, can be reached; a warning in the log says where one may evict keys.
+
+        Raises:
+            StoreUnavailable: there is no connection.
+        """
+        run_sync(self._calls.check())
+
     @property
     def unconfirmed(self) -> int:
         """How many durable writes of this process no replica confirmed in time."""

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import time
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Final
 
+from redis.exceptions import ResponseError
+
 from session_middleware.core.lifetime import Touch, recorded_end
 from session_middleware.core.record import SessionRecord
 from session_middleware.errors import RecordUnreadable
 from session_middleware.stores.redis import scripts
 from session_middleware.stores.redis.epoch import KnownEpoch
+from session_middleware.stores.redis.faults import EVICTS, FAULTS, Fault, unreachable
 from session_middleware.stores.redis.link import Answer, Command, Link
 from session_middleware.stores.redis.sending import Sending, value_of
 from session_middleware.stores.redis.value import (
@@ -26,6 +30,8 @@ from session_middleware.stores.redis.value import (
 )
 
 __all__ = ["EPOCH", "RECORD", "RedisCalls"]
+
+_log: Final = logging.getLogger("session_middleware")
 
 #: What follows the prefix in a key: of a record, of a handle's entries, of a value added once; the epoch's whole.
 RECORD: Final = b"r:"
@@ -245,6 +251,23 @@ class RedisCalls:
         epoch, value = await link.values([self._epoch.key, name])
         self._epoch.answered(epoch, now)
         return value
+
+    async def check(self) -> None:
+        """See that every master can be reached, and warn where one may evict keys; one that may not be asked is let be.
+
+        Raises:
+            StoreUnavailable: one cannot be reached.
+        """
+        try:
+            answers = await self._link().told_by_masters("INFO", "memory")
+        except FAULTS as problem:
+            raise unreachable(problem) from problem
+        for told in answers:
+            if isinstance(told, Fault) and not isinstance(told, ResponseError):
+                raise unreachable(told) from told
+            if isinstance(told, dict) and told.get("maxmemory") and told.get("maxmemory_policy") != "noeviction":
+                _log.warning(EVICTS, told.get("maxmemory_policy"))
+                return
 
     async def walk(self, after: bytes | None, limit: int) -> tuple[Sequence[bytes], bytes | None]:
         # A prefix is any text; what would mean something in a pattern is taken literally.

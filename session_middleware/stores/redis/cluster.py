@@ -98,6 +98,14 @@ class ClusterLink:
         behind = min((other for other in masters if other > name), default=None)
         return names, None if behind is None else behind + b" 0"
 
+    async def told_by_masters(self, *command: Any) -> list[Answer]:  # Any: as Command
+        try:
+            if self._awaits:
+                await self._client.initialize()
+            return [(await self._on_node(master, [command]))[0] for master in self._client.get_primaries()]
+        except FAULTS as problem:
+            raise self._complaints.about(problem) from problem
+
     async def replicas(self, key: bytes) -> int:
         try:
             master = await self._node(key)

@@ -87,6 +87,9 @@ class DirectLink:
         cursor, names = await self.one("SCAN", after or b"0", "MATCH", pattern, "COUNT", limit)
         return names, str(cursor).encode() if cursor else None
 
+    async def told_by_masters(self, *command: Any) -> list[Answer]:  # Any: as Command
+        return await self._asked([command])
+
     async def replicas(self, key: bytes) -> int:
         known = self._replicas.of("")
         if known is not None:

@@ -21,7 +21,7 @@ from redis.exceptions import (
 
 from session_middleware.errors import StoreUnavailable
 
-__all__ = ["CHANNEL", "FAULTS", "Complaints", "Fault", "explained", "is_of_a_replica"]
+__all__ = ["CHANNEL", "EVICTS", "FAULTS", "Complaints", "Fault", "explained", "is_of_a_replica", "unreachable"]
 
 #: What redis-py raises; one of them is no RedisError.
 Fault = RedisError | RedisClusterException
@@ -38,6 +38,12 @@ _SILENT_IN_TLS: Final = "did not answer in TLS in time. Check that the port of t
 _NOT_TRUSTED: Final = (
     "TLS with {} failed ({}). Check that the port speaks TLS, that ssl_ca_certs names the authority that signed its "
     "certificate, and that the host is the certificate's."
+)
+
+#: What an operator is told of a server that evicts keys; its policy.
+EVICTS: Final = (
+    "Redis may evict keys when its memory is full (maxmemory-policy %s): people are signed out, and sessions that end_before "
+    "ended come alive again. Set maxmemory-policy noeviction."
 )
 
 #: What a near cache listens on.
@@ -82,6 +88,13 @@ def explained(problem: Fault, *, tls: bool = False) -> Exception:
     if isinstance(problem, ConnectionError) and _is_of_tls(text):
         return StoreUnavailable(_NOT_TRUSTED.format("Redis", type(problem.__cause__ or problem).__name__))
     return problem
+
+
+def unreachable(problem: Fault) -> StoreUnavailable:
+    """Return what to say where a server that is to be checked does not answer."""
+    return StoreUnavailable(
+        f"Redis cannot be reached ({_code(problem)}). Check that it runs, and the host and port of the store's URL or client."
+    )
 
 
 def _denied(text: str) -> str:

@@ -50,6 +50,10 @@ class Link(Protocol):
         """Return some names of keys that match, on all masters in turn, and where to go on; None at the end."""
         ...
 
+    async def told_by_masters(self, *command: Any) -> list[Answer]:  # Any: as Command
+        """Send a command to every master, and return the answers, errors among them."""
+        ...
+
     async def replicas(self, key: bytes) -> int:
         """Return how many replicas follow the server where the key lives."""
         ...
