@@ -93,6 +93,7 @@ GROUPS: dict[str, Group] = {
             "ours-near-redis": "**ours**, Redis behind the near cache",
             "ours-redis": "**ours**, Redis",
             "nothing": "a middleware that does nothing",
+            "headers": "an app that sends by itself what caches must know",
             "minimum": MINIMUM,
             "minimum-redis": MINIMUM_REDIS,
             "get-redis": "one GET of as many bytes, and nothing else",
