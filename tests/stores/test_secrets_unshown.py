@@ -155,9 +155,14 @@ def test_what_libpq_takes_for_a_password_or_a_name_is_not_shown(url, words):
 
 
 def test_libpqs_words_are_shown_without_secrets():
-    """Every secret of an address is taken out of a text, wherever it stands."""
-    address = Address("host=h user=u password=hunter2 sslpassword=s3cret", 2)
-    assert address.without_secrets('bad "hunter2",\n s3cret and hunter2') == 'bad "***", *** and ***'
+    """Every secret of an address is taken out of a text, wherever it stands, also one that is a piece of another."""
+    address = Address("host=h user=u password=hunter sslpassword=hunter2", 2)
+    assert address.without_secrets('bad "hunter2",\n hunter and hunter2') == 'bad "***", *** and ***'
+
+
+def test_a_database_called_as_the_password_is_shown():
+    """What an address shows of itself does not tell by a gap that the password is another of its words."""
+    assert Address("postgresql://app:app@app/app", 2).shown == "postgresql://app/app"
 
 
 @pytest.mark.parametrize(

@@ -48,17 +48,18 @@ class Address:
         if not all(re.fullmatch(r"\d{0,5}", port) for port in str(parts.get("port", "")).split(",")):
             raise self._unreadable("has a port that is no number.")
         parts.setdefault("connect_timeout", connect_timeout)
-        where = parts.get("host") or parts.get("hostaddr") or os.environ.get("PGHOST") or os.environ.get("PGHOSTADDR")
-        if where and "," in where and "PGTARGETSESSIONATTRS" not in os.environ:
+        hosts = parts.get("host") or parts.get("hostaddr") or os.environ.get("PGHOST") or os.environ.get("PGHOSTADDR")
+        if hosts and "," in hosts and "PGTARGETSESSIONATTRS" not in os.environ:
             # Else the first that answers is taken, and whoever starts while the primary restarts stays with a standby.
             parts.setdefault("target_session_attrs", "read-write")
         parts.setdefault("application_name", "session_middleware")
         self.conninfo = conninfo.make_conninfo("", **parts)
-        self._secrets = [str(parts[name]) for name in _SECRET if parts.get(name)]
-        self._secrets += [name for name in named if not _HARMLESS.fullmatch(name)]
+        hidden = [name for name in named if not _HARMLESS.fullmatch(name)]
+        secrets = [str(parts[name]) for name in _SECRET if parts.get(name)]
+        self._secrets = sorted([*secrets, *hidden], key=len, reverse=True)  # one may be a piece of another
         host, port = parts.get("host") or parts.get("hostaddr") or "local socket", parts.get("port")
-        shown = f"{host}{f':{port}' if port else ''}/{parts.get('dbname', '')}"
-        self.shown = f"postgresql://{self.without_secrets(shown)}"
+        where, database = (HIDDEN if name in hidden else name for name in (host, str(parts.get("dbname") or "")))
+        self.shown = f"postgresql://{where}{f':{port}' if port else ''}/{database}"
 
     @staticmethod
     def _unreadable(problem: str) -> SettingsError:
