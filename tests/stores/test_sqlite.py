@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import itertools
 import multiprocessing
@@ -163,6 +164,35 @@ def test_a_thread_that_waits_too_long_is_a_fault(path):
         pytest.raises(StoreUnavailable),
     ):
         pool.submit(store.end, KEY, "logout", 1.0, 9e9).result()
+
+
+def test_what_must_be_durable_survives_a_power_cut(store, monkeypatch):
+    """L13: create, end, end_before and add_once are committed with synchronous=FULL, which a touch does without."""
+    levels = []
+    transaction = store._file.transaction
+
+    @contextlib.contextmanager
+    def watched(*, durable):
+        with transaction(durable=durable) as connection:
+            yield connection
+            levels.append(connection.execute("PRAGMA synchronous").fetchone()[0])
+
+    monkeypatch.setattr(type(store._file), "transaction", staticmethod(watched))
+    full, normal = 2, 1
+    record, other = reference_record(0), reference_record(1)
+    for call, level in (
+        (lambda: store.create(record), full),
+        (lambda: store.touch(KEY, Touch(record.last_seen_at + 60, None, 3e9)), normal),
+        (lambda: store.save(store.load(KEY).evolve(claims={"a": 1})), normal),
+        (lambda: store.renew(KEY, 0, 1, 1e9), normal),
+        (lambda: store.create_capped(other, other.handles[0], 2, True, 1e9, 2e9), full),
+        (lambda: store.end(KEY, "logout", 1e9, 9e9), full),
+        (lambda: store.end_before(1e9, 1e9), full),
+        (lambda: store.add_once("jti", 2e9, 1e9), full),
+    ):
+        levels.clear()
+        call()
+        assert levels == [level]
 
 
 def _in_child(check):
