@@ -143,13 +143,17 @@ def test_a_provider_that_may_not_be_asked_about_users(stage: Stage) -> None:
 
 
 def test_nobody(stage: Stage) -> None:
-    """An empty id is nobody's, and no address of all users either."""
+    """An empty id is nobody's, and no address of all users either: it is refused, and the provider is not asked."""
     desk = Desk()
     sessions = outside(stage, desk)
-    assert sessions.end_all("") == 0
-    assert list(sessions.list_at_provider("")) == []
-    with pytest.raises(SettingsError, match="id"):
-        sessions.end_at_provider("")
+    for ask, field in (
+        (sessions.end_all, "subject"),
+        (sessions.list_at_provider, "subject"),
+        (sessions.end_at_provider, "id"),
+    ):
+        with pytest.raises(SettingsError) as caught:
+            ask("")
+        assert caught.value.field == field
     assert desk.calls == []
 
 
