@@ -493,3 +493,41 @@ def test_an_endpoint_that_raises_leaves_no_session() -> None:
         shop.call("GET", "/")
     assert [event.name for event in shop.events] == ["session_created", "session_ended"]
     assert [record.ended_at is not None for record in shop.store._records.values()] == [True]
+
+
+@pytest.mark.parametrize("saves", [True, False], ids=["saved", "forgotten"])
+@pytest.mark.parametrize("where", ["background", "stream"])
+def test_what_is_written_once_the_response_has_started_is_saved_or_told(where: str, saves: bool) -> None:
+    """L25: in a background task as in a stream `save()` stores it; without, an event says what was lost, with the request."""
+
+    async def late(request: Request) -> None:
+        session = session_from(request)
+        session.update_claims(role="late")
+        session.data["x"] = 1
+        if saves:
+            await session.save()
+
+    async def view(request: Request) -> Response:
+        async def parts() -> Any:
+            yield "a"
+            await late(request)
+            yield "b"
+
+        if where == "stream":
+            return StreamingResponse(parts())
+        return PlainTextResponse("ab", background=BackgroundTask(late, request))
+
+    async def kept(request: Request) -> Response:
+        session = session_from(request)
+        return JSONResponse({"claims": dict(session.claims), "data": session.data})
+
+    shop = Shop(Route("/", view), Route("/kept", kept))
+    shop.sign_in()
+    assert shop.call("GET", "/").body == b"ab"
+    held = shop.call("GET", "/kept").json
+    gc.collect()
+    lost = [event.detail["names"] for event in shop.events if event.name == "changes_lost"]
+    if saves:
+        assert (held["claims"]["role"], held["data"], lost) == ("late", {"x": 1}, [])
+    else:
+        assert ("role" in held["claims"], held["data"], lost) == (False, {}, ["role, x"])
