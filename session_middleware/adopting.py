@@ -63,6 +63,7 @@ class Adopting(Verbs):
                 return
         try:
             await self._begin(x, found)
+            x.adopted = x.created is not None
         except StoreUnavailable:
             x.verdict = Verdict.UNAVAILABLE
         except SessionError as fault:

@@ -279,6 +279,7 @@ class Logins(Later):
             x.replaced = (*x.replaced, x.presented.key)
             x.outgoing = x.record if x.verdict is Verdict.ACTIVE else None
         x.created = x.record = record
+        x.adopted = False
         x.verdict, x.configured, x.deadlines = Verdict.ACTIVE, configured, deadlines
         x.claim_changes, x.data, x.deletes, x.reissue, x.quiet = None, None, False, True, False
 
@@ -319,6 +320,15 @@ class Logins(Later):
             await self.end_for(x, x.created, "abandoned")
             x.created, x.verdict, x.record = None, Verdict.ANONYMOUS, None
         x.closed = True
+
+    async def take_back(self, x: Exchange) -> None:
+        """The view raised and something else answers: what it began is ended, and the session that came stays (L25).
+
+        After `abandon` the exchange is over; here it goes on, and is nobody's.
+        """
+        if x.created is not None and not x.adopted and not x.closed:
+            await self.abandon(x)
+            x.reissue, x.claim_changes, x.data, x.closed = False, None, None, False
 
 
 def _can_set_cookie(x: Exchange, verb: str) -> None:

@@ -19,6 +19,9 @@ from session_middleware.watch import Watching
 
 __all__ = ["Gate"]
 
+#: How many endpoints are remembered; an app that makes functions as it runs must not fill the memory.
+_WAYS = 10_000
+
 _CACHE_PRIVATE = (b"cache-control", PRIVATE.encode())
 
 
@@ -52,9 +55,25 @@ class Gate:
         #: For each function that serves as an endpoint: its rules, and whether a session is required there. Only functions
         #: at which recognising a session is all there is to judge; filled as they are first asked for.
         self.ways: dict[FunctionType, tuple[RouteRules, bool]] = {}
+        #: Functions that have begun a session. They stay out of `ways`: where one raises must be seen (L25), and the short
+        #: way does not look.
+        self.begins: set[FunctionType] = set()
         vary = (b"vary", engine.vary_on.encode())
         #: What a response says where a session was looked at: of any route, and of one that requires a session (L18).
         self.says = ((vary,), (vary, _CACHE_PRIVATE))
+
+    def remember_way(self, endpoint: object, rules: RouteRules) -> None:
+        """Remember the rules of a function that serves as an endpoint, if recognising a session is all there is to judge."""
+        if type(endpoint) is FunctionType and endpoint not in self.begins and len(self.ways) < _WAYS:
+            protects = self.engine.protects_quietly(rules)
+            if protects is not None:
+                self.ways[endpoint] = rules, protects
+
+    def judge_at_length(self, endpoint: object) -> None:
+        """Have the long way taken from now on to a function that has begun a session."""
+        if type(endpoint) is FunctionType and len(self.begins) < _WAYS:
+            self.begins.add(endpoint)
+            self.ways.pop(endpoint, None)
 
     def must_judge(self, x: Exchange) -> bool:
         """Say whether a response is about to go out that no judged endpoint gave."""

@@ -19,7 +19,7 @@ from flask import (
     stream_with_context,
 )
 from flask import session as flask_session
-from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.http import HTTP_STATUS_CODES
 
 from session_middleware.adapters._flask_login import FlaskLogin, manager_of
@@ -75,6 +75,8 @@ class Gate:
         # often read a database, and costs less (measured: 3 us).
         self._preprocess = app.preprocess_request
         app.preprocess_request = self._before  # type: ignore[method-assign]  # made to be overridden, says its docstring
+        self._handle = app.handle_user_exception
+        app.handle_user_exception = self._raised  # type: ignore[method-assign, assignment]  # gives what Flask's own gives
         app.error_handler_spec[None][None].setdefault(SessionError, self._fault)
         got_request_exception.connect(self._abandon, app)
         self._bridge_login()
@@ -190,9 +192,23 @@ class Gate:
             raise fault
         return self._response(reply)
 
+    def _raised(self, fault: Exception) -> Any:  # Any: what Flask makes of it
+        """Have an exception answered that left the view, or a hook before it: what that began does not stand (L25)."""
+        if not _is_answer(fault):
+            self._take_back()
+        return self._handle(fault)
+
     def _abandon(self, sender: Flask, **detail: object) -> None:
         if has_request_context():
+            self._take_back()
             run_sync(self.engine.abandon(self.exchange(request)))
+
+    def _take_back(self) -> None:
+        x = self.exchange(request)
+        if x.created is not None and not x.adopted and not x.closed:
+            if self._bridge is not None:
+                self._bridge.take_back(x)
+            run_sync(self.engine.take_back(x))
 
     def empty_session(self) -> None:
         """Empty Flask's session (L26)."""
@@ -328,6 +344,14 @@ class _Exchange(LateStart):
         if close is not None:
             close()
         return self.instead
+
+
+def _is_answer(fault: Exception) -> bool:
+    """Say whether an exception is a finished answer and no failure: `abort(redirect("/home"))`, a redirect of the router's."""
+    if not isinstance(fault, HTTPException):
+        return False
+    status = fault.code if fault.response is None else fault.response.status_code
+    return status is not None and status < 400
 
 
 def _no_server(status: str, headers: Headers, exc_info: ExcInfo | None = None) -> Write:

@@ -166,6 +166,7 @@ class FlaskLogin:
             if isinstance(problem, StoreUnavailable):
                 raise
             return False  # another site asks (L20), no cookie can go out: the next request of our own may
+        x.adopted = True
         flask_session["_fresh"] = fresh
         self._link(x)
         return True
@@ -242,6 +243,18 @@ class FlaskLogin:
         g.pop(
             "_login_user", None
         )  # found again when asked for: it may be a request loader's, which is not ours to judge
+
+    def take_back(self, x: Exchange) -> None:
+        """Have a login forgotten whose view raised, and its remember cookie with it (L25)."""
+        created, before = x.created, x.outgoing
+        assert created is not None
+        if flask_session.get(LINK) != created.public_id:
+            g.pop("_login_user", None)
+            return
+        user_id = flask_session.get("_user_id")
+        self._forget()
+        if before is not None and before.subject == created.subject:  # that session lives on, and here too
+            flask_session.update({"_user_id": user_id, "_fresh": False, LINK: before.public_id})
 
     def _forget(self) -> None:
         for name in (*self._keys, LINK):

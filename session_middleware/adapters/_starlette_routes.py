@@ -25,6 +25,7 @@ from starlette.staticfiles import StaticFiles
 
 from session_middleware.adapters._asgi_connection import KEY, ASGIApp, Receive, Scope, Send
 from session_middleware.adapters._asgi_gate import Gate
+from session_middleware.adapters._starlette_failures import note_failures, take_back
 from session_middleware.core.exchange import NO_RULES, RULES_ATTRIBUTE, Exchange, RouteRules, rules_of
 
 __all__ = ["gate_default", "place_gates", "router_behind", "rules_at", "rules_for"]
@@ -42,9 +43,6 @@ NOBODY = RouteRules()
 
 #: What a framework's own file server gets (L21).
 STATIC = RouteRules(policy="exempt")
-
-#: How many endpoints are remembered; an app that makes functions as it runs must not fill the memory.
-_WAYS = 10_000
 
 #: How many middlewares around a mounted app are looked through; more than anybody stacks, and an end to any circle.
 _LAYERS = 64
@@ -133,18 +131,17 @@ def _gated_container(handle: Handle) -> Handle:
 async def _judged(handle: Handle, route: Any, x: Any, scope: Scope, receive: Receive, send: Send) -> None:
     gate: Gate = x.gate
     rules = rules_at(route, scope) if gate.judges_at_endpoint else None
-    _remember_way(gate, route, rules)
-    if rules is None or await _may_pass(gate, x, rules, scope, receive, send):
-        await handle(route, scope, receive, send)
-
-
-def _remember_way(gate: Gate, route: Any, rules: RouteRules | None) -> None:  # Any: a BaseRoute
-    """Remember the rules of a function that serves as an endpoint, if recognising a session is all there is to judge."""
     endpoint = getattr(route, "endpoint", None)
-    if rules is not None and type(endpoint) is FunctionType and rules is getattr(endpoint, RULES_ATTRIBUTE, NO_RULES):
-        protects = gate.engine.protects_quietly(rules)
-        if protects is not None and len(gate.ways) < _WAYS:
-            gate.ways[endpoint] = rules, protects
+    if rules is not None and rules is getattr(endpoint, RULES_ATTRIBUTE, NO_RULES):
+        gate.remember_way(endpoint, rules)
+    if rules is not None and not await _may_pass(gate, x, rules, scope, receive, send):
+        return
+    note_failures(scope)
+    try:
+        await handle(route, scope, receive, send)
+    except Exception as fault:
+        await take_back(x, scope, fault)
+        raise
 
 
 async def _may_pass(gate: Gate, x: Exchange, rules: RouteRules, scope: Scope, receive: Receive, send: Send) -> bool:

@@ -17,7 +17,7 @@ from starlette.requests import HTTPConnection
 from starlette.routing import NoMatchFound, Router
 
 from session_middleware.adapters import asgi
-from session_middleware.adapters._asgi_connection import KEY, ASGIApp, Connection, Receive, Scope, Send
+from session_middleware.adapters._asgi_connection import KEY, ASGIApp, Connection, Message, Receive, Scope, Send
 from session_middleware.adapters._asgi_entrance import Entrance
 from session_middleware.adapters._asgi_gate import Gate
 from session_middleware.adapters._asgi_thread import refuse_in_thread, session_in_thread
@@ -72,6 +72,11 @@ class Visitor(Connection, BaseUser, AuthCredentials):
     @property
     def scopes(self) -> list[str]:  # type: ignore[override]  # not known yet when this is made
         return ["authenticated"] if self.is_authenticated else []
+
+    async def _finish(self, message: Message) -> None:
+        if self.created is not None:
+            self.gate.judge_at_length(self.scope.get("endpoint"))
+        await super()._finish(message)
 
     def empty_session(self) -> None:
         """Empty `request.session`, where Starlette's SessionMiddleware keeps one (L26)."""

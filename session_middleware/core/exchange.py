@@ -179,6 +179,7 @@ class Exchange:
     stepped_from: bytes | None = None  # the key in `replaced` whose authentication step_up carries on
     created: SessionRecord | None = None  # made by login or step_up during this request (L25)
     created_id = b""  # the token id of `created`
+    adopted = False  # `created` was begun by an adoption, not by the view
     deletes = False  # logout: our cookies are removed
     relay: tuple[str, ...] = ()  # Set-Cookie values of the provider's, for the browser as they are
     anew: Any = None  # a ProviderLogin that the shown credential proves and the record does not stand on (L24)

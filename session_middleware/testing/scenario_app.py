@@ -23,6 +23,8 @@ the arguments; answers are JSON, `describe(session)` unless said otherwise.
 | POST /data?set= | none | `session.data.update(set)` |
 | POST /end-others | none | `{"ended": session.end_others()}` |
 | POST /login-then-fail?subject= | `@session_optional` | logs in, then raises RuntimeError |
+| POST /login-then-refuse?subject= | `@session_optional` | logs in, then raises what the framework itself answers with 403 |
+| | | (`abort(403)`, `HTTPException(403)`, `PermissionDenied`); where there is no framework, anything |
 | GET /fail | none | raises RuntimeError |
 | GET /headers | `@session_optional` | reads `session.verdict`; own `Vary: Accept-Encoding`, `Cache-Control: public, max-age=60` |
 | GET /own-cookie | none | sets its own cookie `app=1` |

@@ -6,7 +6,7 @@ import sys
 
 import flask_login
 import pytest
-from flask import Flask
+from flask import Flask, abort, request
 from flask import session as flask_session
 from flask_login import LoginManager, current_user, login_required, login_user
 
@@ -171,6 +171,69 @@ def test_a_login_that_cannot_be_stored_leaves_nothing() -> None:
     assert answer.status_code == 503
     wiki.store.down = False
     assert who(client) == "None"
+
+
+def aborting(wiki: Wiki) -> None:
+    """Add a view that signs in and then aborts."""
+
+    @wiki.app.post("/abort")
+    def view() -> None:
+        login_user(User(request.form["user"]), remember=True)
+        abort(403)
+
+    wiki.app.register_error_handler(403, lambda problem: (f"no, {current_user.get_id()}", 403))
+
+
+def test_a_login_before_an_abort_leaves_nobody_signed_in() -> None:
+    """`login_user()` and then `abort(403)`: nobody on the error page, at the next request, or remembered (L25)."""
+    wiki = Wiki()
+    aborting(wiki)
+    client = wiki.client()
+    answer = client.post("/abort", base_url=HTTPS, data={"user": "alice"})
+    assert (answer.status_code, answer.text) == (403, "no, None")
+    assert [client.get_cookie(name, domain="app.example") for name in (*OURS, "remember_token")] == [None] * 3
+    assert who(client) == "None"
+    assert client.get("/private", base_url=HTTPS).status_code == 302
+    assert wiki.lifetime.sessions.list("alice") == []
+
+
+def test_a_login_again_before_an_abort_leaves_the_user_signed_in() -> None:
+    """The session that came was not replaced, and Flask's session belongs to it as before, but is not fresh (L25)."""
+    wiki = Wiki()
+    aborting(wiki)
+    client = wiki.client("alice")
+    assert client.post("/abort", base_url=HTTPS, data={"user": "alice"}).status_code == 403
+    assert who(client) == "alice"
+    with client.session_transaction(base_url=HTTPS) as session:
+        assert session["_fresh"] is False
+    assert len(wiki.lifetime.sessions.list("alice")) == 1
+
+
+def test_a_login_as_another_before_an_abort_signs_nobody_in() -> None:
+    """Flask's session was emptied for the other user (L26), whose login came to nothing (L25)."""
+    wiki = Wiki()
+    aborting(wiki)
+    client = wiki.client("alice")
+    assert client.post("/abort", base_url=HTTPS, data={"user": "bob"}).status_code == 403
+    assert who(client) == "None"
+    assert wiki.lifetime.sessions.list("bob") == []
+
+
+def test_a_page_that_is_not_there_takes_no_adoption_back() -> None:
+    """Somebody from before our time comes to a view that aborts: that view began nothing, so they stay signed in (L23)."""
+    wiki = Wiki(adopt_existing_until="2099-12-31")
+
+    @wiki.app.get("/gone")
+    @login_required
+    def gone() -> None:
+        abort(404)
+
+    client = wiki.client()
+    with client.session_transaction(base_url=HTTPS) as session:
+        session.update({"_user_id": "alice", "_fresh": True})
+    assert client.get("/gone", base_url=HTTPS).status_code == 404
+    assert who(client) == "alice"
+    assert len(wiki.lifetime.sessions.list("alice")) == 1
 
 
 def test_a_cross_site_login_leaves_nothing() -> None:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from flask import Blueprint, Flask, Response, abort, stream_with_context
+from flask import Blueprint, Flask, Response, abort, redirect, stream_with_context
 from flask import session as flask_session
+from werkzeug.routing import RequestRedirect
 from werkzeug.test import EnvironBuilder
 
 from session_middleware import (
@@ -110,6 +111,86 @@ def test_a_login_in_a_view_whose_error_the_app_renders_does_not_stand() -> None:
     assert answer.data == b"sorry"
     assert "Set-Cookie" not in answer.headers
     assert signed_in(shop) == 0
+
+
+def refusing(shop: Shop, fault: Callable[[], object]) -> None:
+    """A view that signs bob in and then calls what raises."""
+
+    @shop.app.get("/refuses")
+    @session_optional
+    def refuses() -> str:
+        session_from().login("bob")
+        fault()
+        return "welcome"
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 503])
+def test_a_login_before_an_abort_does_not_stand(status: int) -> None:
+    """`abort(403)` is no answer of the view's: no cookie, and the session that came lives on (L25)."""
+    shop = Shop()
+    refusing(shop, lambda: abort(status))
+    client = shop.client("alice")
+    answer = client.get("/refuses", base_url=HTTPS)
+    assert answer.status_code == status
+    assert "Set-Cookie" not in answer.headers
+    assert "Cookie" in answer.headers["Vary"]
+    assert (signed_in(shop), signed_in(shop, "alice")) == (0, 1)
+    assert client.get("/session/status", base_url=HTTPS).json["authenticated"] is True
+
+
+def test_a_login_before_an_exception_that_has_a_handler_does_not_stand() -> None:
+    """An errorhandler for it answers, and sees nobody signed in (L25)."""
+
+    def answered(problem: Exception) -> tuple[str, int]:
+        return f"for {session_from().subject}", 400
+
+    shop = Shop()
+    refusing(shop, lambda: int("x"))
+    shop.app.register_error_handler(ValueError, answered)
+    answer = shop.client("alice").get("/refuses", base_url=HTTPS)
+    assert (answer.status_code, answer.data) == (400, b"for None")
+    assert "Set-Cookie" not in answer.headers
+    assert (signed_in(shop), signed_in(shop, "alice")) == (0, 1)
+
+
+def test_a_handler_may_sign_in_itself() -> None:
+    """What answers an exception is the app's answer, its login included (L25)."""
+
+    def answered(problem: Exception) -> str:
+        session_from().login("carol")
+        return "welcome"
+
+    shop = Shop()
+    refusing(shop, lambda: int("x"))
+    shop.app.register_error_handler(ValueError, answered)
+    answer = shop.client("alice").get("/refuses", base_url=HTTPS)
+    assert "Set-Cookie" in answer.headers
+    assert [signed_in(shop, name) for name in ("alice", "bob", "carol")] == [0, 0, 1]
+
+
+def elsewhere() -> None:
+    raise RequestRedirect("/home")
+
+
+@pytest.mark.parametrize("fault", [lambda: abort(redirect("/home")), elsewhere])
+def test_a_login_before_an_aborted_redirect_stands(fault: Callable[[], object]) -> None:
+    """`abort(redirect("/home"))` is an answer in the form of an exception (L25)."""
+    shop = Shop()
+    refusing(shop, fault)
+    answer = shop.client("alice").get("/refuses", base_url=HTTPS)
+    assert answer.status_code in (302, 308)
+    assert answer.headers["Location"].endswith("/home")
+    assert "Set-Cookie" in answer.headers
+    assert (signed_in(shop), signed_in(shop, "alice")) == (1, 0)
+
+
+def test_a_login_before_an_aborted_error_page_does_not_stand() -> None:
+    """A finished response with a status of 400 or more is a failure like any (L25)."""
+    shop = Shop()
+    refusing(shop, lambda: abort(Response("no", 409)))
+    answer = shop.client().get("/refuses", base_url=HTTPS)
+    assert (answer.status_code, signed_in(shop)) == (409, 0)
+    assert "Set-Cookie" not in answer.headers
 
 
 def streaming(shop: Shop, chunks: Callable[[], Iterator[str]]) -> None:
@@ -222,22 +303,6 @@ def test_claims_of_a_view_that_fails_are_not_saved() -> None:
     with client:
         client.get("/nothing", base_url=HTTPS)
         assert dict(session_from().claims) == {}
-
-
-def test_an_abort_after_login_keeps_the_login() -> None:
-    """abort() is Flask's way to answer: a 4xx with the new cookie is an answer of the app."""
-    shop = Shop()
-
-    @shop.app.get("/half")
-    @session_optional
-    def half() -> str:
-        session_from().login("bob")
-        abort(409)
-
-    answer = shop.client().get("/half", base_url=HTTPS)
-    assert answer.status_code == 409
-    assert "__Host-session=" in answer.headers["Set-Cookie"]
-    assert signed_in(shop) == 1
 
 
 class Down(MemoryStore):

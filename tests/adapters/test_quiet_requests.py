@@ -17,7 +17,7 @@ from starlette.routing import Mount, Route, Router
 from starlette.testclient import TestClient
 
 from session_middleware import Settings, fresh_login_required, no_touch, session_exempt, session_optional
-from session_middleware.adapters import _starlette_routes, asgi
+from session_middleware.adapters import _asgi_gate, asgi
 from session_middleware.adapters.starlette import SessionLifetimeMiddleware, session_from
 from session_middleware.core.record import SessionRecord
 from session_middleware.stores.memory import MemoryStore
@@ -189,7 +189,7 @@ def test_a_quiet_request_is_answered_like_any_other(make: Callable[..., Any]) ->
 
 def test_more_endpoints_than_are_remembered_are_judged(monkeypatch: pytest.MonkeyPatch) -> None:
     """L21: an endpoint whose rules are not remembered is judged by them all the same."""
-    monkeypatch.setattr(_starlette_routes, "_WAYS", 1)
+    monkeypatch.setattr(_asgi_gate, "_WAYS", 1)
     assert visits(on_starlette, Recognising()) == visits(on_starlette, Forgetful())
 
 

@@ -142,6 +142,12 @@ async def login_then_fail(scope: Scope) -> Response:
     raise RuntimeError("after the login")
 
 
+@session_optional
+async def login_then_refuse(scope: Scope) -> Response:
+    await session_from(scope).login(query_of(scope)["subject"])
+    raise PermissionError("after the login")  # which nobody answers here
+
+
 async def fail(scope: Scope) -> Response:
     raise RuntimeError("as asked")
 
@@ -183,6 +189,7 @@ ROUTES: dict[tuple[str, str], View] = {
     ("POST", "/data"): data,
     ("POST", "/end-others"): end_others,
     ("POST", "/login-then-fail"): login_then_fail,
+    ("POST", "/login-then-refuse"): login_then_refuse,
     ("GET", "/fail"): fail,
     ("GET", "/headers"): headers,
     ("GET", "/own-cookie"): own_cookie,

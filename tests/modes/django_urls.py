@@ -13,7 +13,10 @@ def login_route(request: HttpRequest) -> HttpResponse:
     return views.login(request) if request.method == "POST" else views.login_page(request)
 
 
-NAMES = "me shown exempt login step_up sign_out extend claims data end_others login_then_fail fail headers own_cookie"
+NAMES = (
+    "me shown exempt login step_up sign_out extend claims data end_others login_then_fail login_then_refuse fail headers "
+    "own_cookie"
+)
 
 urlpatterns = views.routes(
     {

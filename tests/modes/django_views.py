@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.urls import URLPattern, path
 
@@ -84,6 +85,12 @@ def end_others(request: HttpRequest) -> HttpResponse:
 def login_then_fail(request: HttpRequest) -> HttpResponse:
     session_from(request).login(request.GET["subject"])
     raise RuntimeError("after the login")
+
+
+@session_optional
+def login_then_refuse(request: HttpRequest) -> HttpResponse:
+    session_from(request).login(request.GET["subject"])
+    raise PermissionDenied
 
 
 def fail(request: HttpRequest) -> HttpResponse:
@@ -181,6 +188,12 @@ async def alogin_then_fail(request: HttpRequest) -> HttpResponse:
     raise RuntimeError("after the login")
 
 
+@session_optional
+async def alogin_then_refuse(request: HttpRequest) -> HttpResponse:
+    await asession_from(request).login(request.GET["subject"])
+    raise PermissionDenied
+
+
 async def afail(request: HttpRequest) -> HttpResponse:
     raise RuntimeError("as asked")
 
@@ -263,6 +276,7 @@ def routes(views: dict[str, View], login_route: View) -> list[URLPattern]:
         path("data", only("POST", views["data"])),
         path("end-others", only("POST", views["end_others"])),
         path("login-then-fail", only("POST", views["login_then_fail"])),
+        path("login-then-refuse", only("POST", views["login_then_refuse"])),
         path("fail", only("GET", views["fail"])),
         path("headers", only("GET", views["headers"])),
         path("own-cookie", only("GET", views["own_cookie"])),

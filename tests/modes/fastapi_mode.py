@@ -6,7 +6,7 @@ import asyncio
 import json
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 
 from session_middleware import (
@@ -143,6 +143,13 @@ async def end_others(session: CurrentSession) -> dict[str, Any]:
 async def login_then_fail(subject: str, session: CurrentSession) -> None:
     await session.login(subject)
     raise RuntimeError("after the login")
+
+
+@bottom.post("/login-then-refuse")
+@session_optional
+async def login_then_refuse(subject: str, session: CurrentSession) -> None:
+    await session.login(subject)
+    raise HTTPException(403)
 
 
 @bottom.api_route("/fail", methods=READ)

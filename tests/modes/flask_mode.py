@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from flask import Blueprint, Flask, Response, jsonify, make_response, request
+from flask import Blueprint, Flask, Response, abort, jsonify, make_response, request
 from flask.views import MethodView
 
 from session_middleware import (
@@ -122,6 +122,12 @@ def login_then_fail() -> Response:
     raise RuntimeError("after the login")
 
 
+@session_optional
+def login_then_refuse() -> Response:
+    session_from().login(request.args["subject"])
+    abort(403)
+
+
 def fail() -> Response:
     raise RuntimeError("as asked")
 
@@ -168,6 +174,7 @@ def scenario_app() -> Flask:
         ("/data", data),
         ("/end-others", end_others),
         ("/login-then-fail", login_then_fail),
+        ("/login-then-refuse", login_then_refuse),
     ]:
         app.post(path)(view)
     app.register_blueprint(outer)

@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.endpoints import HTTPEndpoint
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -134,6 +135,12 @@ async def login_then_fail(request: Request) -> Response:
     raise RuntimeError("after the login")
 
 
+@session_optional
+async def login_then_refuse(request: Request) -> Response:
+    await session_from(request).login(request.query_params["subject"])
+    raise HTTPException(403)
+
+
 async def fail(request: Request) -> Response:
     raise RuntimeError("as asked")
 
@@ -181,6 +188,7 @@ ROUTES = [
                 post("/data", data),
                 post("/end-others", end_others),
                 post("/login-then-fail", login_then_fail),
+                post("/login-then-refuse", login_then_refuse),
                 Route("/fail", fail),
                 Route("/headers", headers),
                 Route("/own-cookie", own_cookie),

@@ -139,6 +139,12 @@ def login_then_fail(environ: Environ) -> Response:
     raise RuntimeError("after the login")
 
 
+@session_optional
+def login_then_refuse(environ: Environ) -> Response:
+    session_from(environ).login(query_of(environ)["subject"])
+    raise PermissionError("after the login")
+
+
 def fail(environ: Environ) -> Response:
     raise RuntimeError("as asked")
 
@@ -180,6 +186,7 @@ ROUTES: dict[tuple[str, str], Callable[[Environ], Response]] = {
     ("POST", "/data"): data,
     ("POST", "/end-others"): end_others,
     ("POST", "/login-then-fail"): login_then_fail,
+    ("POST", "/login-then-refuse"): login_then_refuse,
     ("GET", "/fail"): fail,
     ("GET", "/headers"): headers,
     ("GET", "/own-cookie"): own_cookie,
@@ -194,7 +201,11 @@ def endpoint_of(environ: Environ) -> Callable[[Environ], Response] | None:
 
 def application(environ: Environ, start_response: Any) -> Iterable[bytes]:
     view = endpoint_of(environ)
-    status, sent, body = view(environ) if view else (404, [("Content-Type", "text/plain")], b"nothing here")
+    try:
+        status, sent, body = view(environ) if view else (404, [("Content-Type", "text/plain")], b"nothing here")
+    except PermissionError:  # an error page, as PEP 3333 has them
+        start_response("403 Forbidden", [("Content-Type", "text/plain"), ("Content-Length", "2")], sys.exc_info())
+        return [b"no"]
     start_response(f"{status} {HTTPStatus(status).phrase}", [*sent, ("Content-Length", str(len(body)))])
     return [b"" if environ["REQUEST_METHOD"] == "HEAD" else body]
 

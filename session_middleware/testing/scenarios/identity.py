@@ -9,7 +9,7 @@ import pytest
 
 from session_middleware.core.tokens import key_of
 from session_middleware.testing.browser import Browser
-from session_middleware.testing.scenarios.expect import problem, sent_to_login, served, state
+from session_middleware.testing.scenarios.expect import problem, sent_to_login, served, state, varies_on
 from session_middleware.testing.stage import JWT, TOKEN, Stage, login
 
 __all__ = ["IdentityScenarios"]
@@ -266,6 +266,30 @@ class IdentityScenarios:
         assert browser.submit("/login-then-fail?subject=bob").status == 500
         assert browser.jar[TOKEN] == before
         assert served(browser.fetch("/me"))["subject"] == "alice"
+        assert sessions_of(stage.signed_in("bob", browser.driver)) == 1
+
+    def test_login_then_refuse(self, stage: Stage) -> None:
+        """What leaves the view as an exception is no login, also where the framework has an answer for it (L25)."""
+        browser = stage.visitor()
+        answer = browser.submit("/login-then-refuse?subject=alice")
+        assert answer.status in (403, 500)  # 500 where there is no framework
+        assert answer.set_cookies == []
+        problem(browser.fetch("/me"), None)
+        ended = [event for event in stage.events if event.name == "session_ended"]
+        assert [(event.subject, event.detail["reason"]) for event in ended] == [("alice", "abandoned")]
+        assert sessions_of(stage.signed_in("alice", browser.driver)) == 1
+
+    def test_login_then_refuse_beside_a_live_session(self, stage: Stage) -> None:
+        """The session that came with the request was not replaced, time and again (L25)."""
+        browser = stage.signed_in()
+        before = browser.jar[TOKEN]
+        for _ in range(3):
+            answer = browser.submit("/login-then-refuse?subject=bob")
+            assert answer.set_cookies == []
+            assert "cookie" in varies_on(answer) or answer.status == 500
+            assert served(browser.fetch("/me"))["subject"] == "alice"
+        assert browser.jar[TOKEN] == before
+        assert sessions_of(browser) == 1
         assert sessions_of(stage.signed_in("bob", browser.driver)) == 1
 
     def test_a_login_without_sense(self, stage: Stage) -> None:
