@@ -1,6 +1,6 @@
 """When a WSGI response starts: with its first chunk (PEP 3333), not with start_response; a login waits until then (L25).
 
-Up to the first chunk an app may fail, or answer anew with `exc_info`. The browser must then not have the cookie of a view
+Up to the first chunk that is not empty an app may fail, or answer anew with `exc_info`. The browser must then not have the cookie of a view
 that failed, nor its old session be over.
 """
 
@@ -131,6 +131,8 @@ class LateStart(WSGIExchange):
             self.held = None
 
     def _write(self, chunk: bytes) -> object:
+        if not chunk and self.held is not None:
+            return None
         self.release()
         return self._server_write(chunk)
 
@@ -167,6 +169,8 @@ class LateBody:
         chunk: bytes | None = None
         try:
             chunk = next(self._chunks, None)
+            while chunk == b"" and self._start.held is not None:  # the headers go out with one that is not empty
+                chunk = next(self._chunks, None)
             self._start.release()
             instead = self._start.instead
         except BaseException as problem:

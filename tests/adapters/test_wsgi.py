@@ -190,13 +190,73 @@ def test_a_login_that_went_out_stands(app: App) -> None:
     assert site.of("new").ended_at is None
 
 
-def test_an_answer_taken_back_after_an_empty_chunk_takes_the_login_back() -> None:
-    """PEP 3333 lets an app begin anew while only empty chunks have come; the first answer's cookie is not on the second."""
+def empty_first_then_raises(environ: dict[str, Any], start: Any) -> Iterator[bytes]:
+    session_from(environ).login("new")
+    start("200 OK", PAGE)
+    yield b""
+    yield b""
+    raise ZeroDivisionError
+
+
+def empty_first_then_begins_anew(environ: dict[str, Any], start: Any) -> Iterator[bytes]:
+    session_from(environ).login("new")
+    start("200 OK", PAGE)
+    yield b""
+    try:
+        raise ZeroDivisionError
+    except ZeroDivisionError:
+        start("500 Sorry", PAGE, sys.exc_info())
+    yield b"sorry"
+
+
+def writes_nothing_then_raises(environ: dict[str, Any], start: Any) -> Iterable[bytes]:
+    session_from(environ).login("new")
+    start("200 OK", PAGE)(b"")
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("app", [empty_first_then_raises, empty_first_then_begins_anew, writes_nothing_then_raises])
+def test_an_empty_chunk_is_not_the_start_of_a_response(app: App) -> None:
+    """PEP 3333: headers go out with the first chunk that is not empty; up to there the login is taken back."""
+
+    def first_in_then(environ: dict[str, Any], start: Any) -> Iterable[bytes]:
+        session = session_from(environ)
+        if session.is_active:
+            return app(environ, start)
+        session.login("old")
+        start("200 OK", PAGE)
+        return [b"in"]
+
+    site = Site(first_in_then, checked=app is not writes_nothing_then_raises)
+    assert site.get()[1]
+    status, cookie, _ = site.get()
+    assert (status[:3], cookie) == ("500", "")
+    assert (site.of("old").ended_at, site.of("new").end_reason) == (None, "abandoned")
+
+
+@pytest.mark.parametrize("chunks", [[b"", b"", b"x"], [b""], [b"", b"x", b""]])
+def test_a_login_goes_out_behind_empty_chunks(chunks: list[bytes]) -> None:
+    """With the first chunk that says something, or at the end of the body."""
 
     def app(environ: dict[str, Any], start: Any) -> Iterator[bytes]:
         session_from(environ).login("new")
         start("200 OK", PAGE)
-        yield b""
+        yield from chunks
+
+    site = Site(app)
+    status, cookie, body = site.get()
+    assert (status, body) == ("200 OK", b"".join(chunks).decode())
+    assert cookie
+    assert site.of("new").ended_at is None
+
+
+def test_an_answer_that_the_server_has_not_sent_yet_can_be_taken_back() -> None:
+    """A server that holds headers back lets an app begin anew; the cookie of its first answer is not on the second."""
+
+    def app(environ: dict[str, Any], start: Any) -> Iterator[bytes]:
+        session_from(environ).login("new")
+        start("200 OK", PAGE)
+        yield b"wel"
         try:
             raise ZeroDivisionError
         except ZeroDivisionError:
@@ -212,8 +272,7 @@ def test_an_answer_taken_back_after_an_empty_chunk_takes_the_login_back() -> Non
         answers.append(headers)
         return lambda chunk: None
 
-    body = site.app(environ, start)
-    assert b"".join(body) == b"sorry"
+    assert b"".join(site.app(environ, start)) == b"welsorry"
     first, second = ([value for name, value in headers if name == "Set-Cookie"] for headers in answers)
     assert first
     assert second == []
