@@ -25,7 +25,7 @@ from session_middleware.stores.base import AddsOnce
 if TYPE_CHECKING:
     from session_middleware.engine import Engine
 
-__all__ = ["BodyTooLong", "answer"]
+__all__ = ["BodyTooLong", "NoLength", "answer"]
 
 #: States that one browser keeps at a time; the next sign-in begins anew.
 MOST_STATES: Final = 5
@@ -35,6 +35,10 @@ _HIDDEN: Final = frozenset({"cookie", "authorization"})
 
 class BodyTooLong(Exception):
     """The body is longer than an endpoint takes."""
+
+
+class NoLength(Exception):
+    """Nobody says where the body ends."""
 
 
 class Asked:
@@ -122,11 +126,12 @@ async def answer(engine: Engine, x: Exchange, route: Endpoint, read_body: Callab
     Raises:
         StoreUnavailable: something could not be stored.
         BodyTooLong: the body is longer than the route takes.
+        NoLength: nobody says where the body ends.
     """
     asked = Asked(engine, x, route, read_body)
     try:
         said = await route.handler(asked)
-    except (SessionError, BodyTooLong):
+    except (SessionError, BodyTooLong, NoLength):
         raise
     except Exception as fault:
         engine.vouching.fault(fault)

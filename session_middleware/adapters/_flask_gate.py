@@ -24,6 +24,7 @@ from werkzeug.http import HTTP_STATUS_CODES
 
 from session_middleware.adapters._flask_login import FlaskLogin, manager_of
 from session_middleware.adapters._flask_routes import Routes
+from session_middleware.adapters._wsgi_body import read_to_its_end, refuse_endless
 from session_middleware.adapters._wsgi_exchange import KEY, OVER, Environ, StartResponse, Write, WSGIExchange, new
 from session_middleware.adapters._wsgi_open import HeldParts, belongs_to_session, is_event_stream, polled
 from session_middleware.adapters._wsgi_response import ExcInfo, Headers, LateBody, LateStart, says
@@ -365,12 +366,10 @@ def _discard(chunk: bytes) -> None:
 
 def _body_reader(current: Request) -> Callable[[int], Any]:
     async def read_body(limit: int) -> bytes:
+        refuse_endless(current.environ)
         try:
-            body: bytes = current.stream.read(limit + 1)
+            return read_to_its_end(current.stream, limit)
         except RequestEntityTooLarge:
             raise ValueError("the body is too long") from None
-        if len(body) > limit:
-            raise ValueError("the body is too long")
-        return body
 
     return read_body

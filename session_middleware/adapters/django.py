@@ -44,6 +44,8 @@ from session_middleware.adapters._django_http import (
 from session_middleware.adapters._django_open import events, hold
 from session_middleware.adapters._django_setup import Side, current, positions
 from session_middleware.adapters._django_view import asession_from, asessions, safe_return_to, session_from, sessions
+from session_middleware.adapters._wsgi_body import body_reader as wsgi_body_reader
+from session_middleware.adapters._wsgi_body import is_chunked
 from session_middleware.core.exchange import ANONYMOUS, NO_RULES, RouteRules
 from session_middleware.core.refusal import Reply
 from session_middleware.errors import SessionError, StoreUnavailable
@@ -108,7 +110,7 @@ class SessionLifetimeMiddleware:
         x = self._attach(request, side, scope)
         path, prefix = x.path, side.prefix
         if prefix in path and path.startswith(prefix):  # `in` is an operator: asked first, it spares a call
-            reply = side.run(side.endpoints.answer(x, body_reader(request)))
+            reply = side.run(side.endpoints.answer(x, _body_reader(request)))
             ours: HttpResponseBase = side.run(self._replied(x, reply))
             return ours
         get_response = self.get_response  # in a local variable first: see Entrance
@@ -127,7 +129,7 @@ class SessionLifetimeMiddleware:
         x = self._attach(request, side, getattr(request, "scope", None))
         path, prefix = x.path, side.prefix
         if prefix in path and path.startswith(prefix):
-            reply = await side.endpoints.answer(x, body_reader(request))
+            reply = await side.endpoints.answer(x, _body_reader(request))
             return await self._replied(x, reply)
         try:
             response: HttpResponseBase = await self.get_response(request)
@@ -278,6 +280,13 @@ class SessionLifetimeMiddleware:
         response = response_of(reply, x.method)
         finish(response, vary=engine.vary(x), protected=False, cookies=cookies)
         return response
+
+
+def _body_reader(request: HttpRequest) -> Callable[[int], Any]:
+    # Django takes a WSGI request without Content-Length for one without a body.
+    if request.__class__ is WSGIRequest and is_chunked(request.META):
+        return wsgi_body_reader(request.META)
+    return body_reader(request)
 
 
 def _instead(response: HttpResponseBase, other: HttpResponse) -> HttpResponse:

@@ -13,6 +13,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any
 
+from session_middleware.adapters._wsgi_body import body_reader
 from session_middleware.adapters._wsgi_exchange import (
     KEY,
     OVER,
@@ -105,7 +106,7 @@ class SessionLifetimeMiddleware:
     def _serve(self, x: _Answered, environ: Environ) -> Iterable[bytes]:
         engine = self.engine
         if environ.get("PATH_INFO", "").startswith(self._own_paths):
-            reply = run_sync(self.endpoints.answer(x, _body_reader(environ)))
+            reply = run_sync(self.endpoints.answer(x, body_reader(environ)))
             if not isinstance(reply, EventStream):
                 return _send(self, x, reply)
             cookies = run_sync(engine.close(x))  # of ours none (L9), but a provider's may be due
@@ -180,20 +181,6 @@ def _send(middleware: SessionLifetimeMiddleware, x: _Answered, reply: Reply) -> 
         headers.append(("Content-Length", str(len(reply.body))))
     x.server_start(f"{reply.status} {_PHRASES.get(reply.status, 'Unknown')}", headers)
     return [] if bodiless or x.method == "HEAD" else [reply.body]
-
-
-def _body_reader(environ: Environ) -> Callable[[int], Any]:
-    async def read_body(limit: int) -> bytes:
-        try:
-            length = int(environ.get("CONTENT_LENGTH") or 0)
-        except ValueError:
-            raise ValueError("Content-Length is not a number") from None
-        if not 0 <= length <= limit:
-            raise ValueError("the body is too long")
-        body: bytes = environ["wsgi.input"].read(length) if length else b""
-        return body
-
-    return read_body
 
 
 def attached(environ: Environ) -> WSGIExchange:

@@ -7,5 +7,6 @@ cookies (L9), and who answers. None of them is activity (L6); `continue` moves t
 from session_middleware.endpoints.call import BODY_LIMIT, ReadBody
 from session_middleware.endpoints.state import WARN_BEFORE
 from session_middleware.endpoints.table import ROUTES, Endpoints
+from session_middleware.provider_routes import NoLength
 
-__all__ = ["BODY_LIMIT", "ROUTES", "WARN_BEFORE", "Endpoints", "ReadBody"]
+__all__ = ["BODY_LIMIT", "ROUTES", "WARN_BEFORE", "Endpoints", "NoLength", "ReadBody"]

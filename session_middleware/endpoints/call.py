@@ -15,7 +15,7 @@ from session_middleware.engine import Engine
 
 __all__ = ["BODY_LIMIT", "Answers", "Call", "ReadBody", "fields_of"]
 
-#: Given a limit in bytes, returns the request's body; raises ValueError if it is longer.
+#: Given a limit in bytes, returns the request's body; raises ValueError if it is longer, NoLength if it has no known end.
 ReadBody = Callable[[int], Awaitable[bytes]]
 
 #: Bodies here hold a few short fields; more is refused with 413.
@@ -36,6 +36,7 @@ async def fields_of(call: Call) -> Fields | None:
 
     Raises:
         provider_routes.BodyTooLong: it is too long.
+        provider_routes.NoLength: nobody says where it ends.
     """
     try:
         body = await call.read_body(BODY_LIMIT)

@@ -110,6 +110,8 @@ class Endpoints(State, Mine):
             return self.engine.unavailable(x)
         except provider_routes.BodyTooLong:
             return problem(x.facts, 413, "too_large", "The request body is too large.")
+        except provider_routes.NoLength:
+            return problem(x.facts, 411, "length_required", "This server needs to be told the length of the body.")
 
 
 def _named(rest: str) -> tuple[str, str]:
