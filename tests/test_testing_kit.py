@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 from starlette.requests import Request
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 import session_middleware.testing
 from session_middleware import LocalAuthority, Settings
+from session_middleware.adapters.flask import SessionLifetime
 from session_middleware.authorities.base import NOTHING_SHOWN, Alive, Authority, Shown, Vouch
 from session_middleware.core.record import SessionRecord
 from session_middleware.errors import SessionNotAttached
@@ -26,7 +28,7 @@ from session_middleware.testing.reference_record import reference_record
 from session_middleware.testing.stage import KEY
 from session_middleware.testing.watched_store import StoreDown, WatchedStore
 from tests.fresh_python import printed_by
-from tests.modes import asgi_mode, wsgi_mode
+from tests.modes import asgi_mode, flask_mode, wsgi_mode
 
 ORIGIN = "https://app.example"
 
@@ -342,6 +344,16 @@ def settings(**more: Any) -> Settings:
     return Settings(secret_keys=[KEY], inactivity_timeout=900, default_policy="required", **more)
 
 
+class Around:
+    """An ASGI middleware as most are."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.app(scope, receive, send)
+
+
 class TestSignedIn:
     """A client of an app's own tests, in every framework."""
 
@@ -461,6 +473,16 @@ class TestSignedIn:
         assert client.get("/me").json["subject"] == "alice"
         assert client.post("/session/logout").status_code == 204
         assert client.get("/me").status_code == 401
+
+    def test_middlewares_around_ours(self, signed_in: SignIn, session_clock: FakeClock, store: Any) -> None:
+        """What stands around the middleware says nothing of its own kind; our engine knows whether there is a loop."""
+        blocking = ProxyFix(wsgi_mode.wrapped(settings(), store, clock=session_clock))
+        assert signed_in(blocking, "alice").get("/me").json["subject"] == "alice"
+        looping = Around(asgi_mode.wrapped(settings(), store, clock=session_clock))
+        assert signed_in(looping, "alice").get("/me").json()["subject"] == "alice"
+        flask = flask_mode.scenario_app()
+        SessionLifetime(flask, settings(), store, clock=session_clock)
+        assert signed_in(ProxyFix(flask.wsgi_app), "alice").get("/me").json["subject"] == "alice"
 
     def test_age(self, signed_in: SignIn, session_clock: FakeClock, store: Any) -> None:
         """`age` is the time since the login: such a session is not fresh, and ends with its lifetime (L3)."""

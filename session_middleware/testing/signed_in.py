@@ -104,9 +104,9 @@ def _family(app: Any) -> str:
     for name in ("flask", "starlette"):
         if name in roots:
             return name
-    if kind.__module__ == "session_middleware.adapters.wsgi":
-        return "wsgi"
-    return "asgi" if hasattr(app, "engine") or hasattr(app, "app") else ""
+    if not (hasattr(app, "engine") or hasattr(app, "app")):
+        return ""
+    return "asgi" if _engine_behind(app).runtime.asynchronous else "wsgi"  # a middleware around ours may be of any kind
 
 
 def _id_of(subject: Any) -> str:
