@@ -31,8 +31,8 @@ class Site:
         """Return what the app sends in answer to a request, and raise what it raises."""
         return asyncio.run(self.answered([], cookie))
 
-    async def answered(self, sent: list[dict[str, Any]], cookie: bytes = b"") -> list[dict[str, Any]]:
-        """Make a request on this loop; the messages are put into `sent`."""
+    async def answered(self, sent: list[dict[str, Any]], cookie: bytes = b"", **more: Any) -> list[dict[str, Any]]:
+        """Make a request on this loop, with more in its scope; the messages are put into `sent`."""
         scope: dict[str, Any] = {
             "type": "http",
             "asgi": {"version": "3.0"},
@@ -43,6 +43,7 @@ class Site:
             "query_string": b"",
             "root_path": "",
             "headers": [(b"host", b"app.example"), *([(b"cookie", cookie)] if cookie else [])],
+            **more,
         }
 
         async def receive() -> dict[str, Any]:
@@ -126,6 +127,23 @@ def test_a_login_stands_once_the_response_has_started(starts: bool) -> None:
     cookies = [value for message in sent for name, value in message.get("headers", ()) if name == b"set-cookie"]
     assert bool(cookies) is starts
     assert (site.record().end_reason is None) is starts
+
+
+@pytest.mark.parametrize("path", ["/base/me", "/me"], ids=["as ASGI has it", "as servers did before"])
+def test_the_way_back_leads_below_the_mount(path: str) -> None:
+    """Some servers leave root_path out of `path`; the return parameter is the address that the browser showed (L15)."""
+
+    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        raise AssertionError("not for visitors")
+
+    site = Site(answer)
+    site.app = SessionLifetimeMiddleware(app, site.app.engine.settings, site.store)
+    scope = {"path": path, "raw_path": path.encode(), "root_path": "/base", "query_string": b"page=2"}
+    headers = [(b"host", b"app.example"), (b"accept", b"text/html")]
+    sent = asyncio.run(site.answered([], **scope, headers=headers))
+    assert sent[0]["status"] == 303
+    location = dict(sent[0]["headers"])[b"location"].decode()
+    assert location == "/base/login?return_to=/base/me%3Fpage%3D2"
 
 
 # --- plain functions in threads ----------------------------------------------------------------------------------------

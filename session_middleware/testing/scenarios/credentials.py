@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from session_middleware.testing.browser import Browser
+from session_middleware.core.jwt import JwtKey
+from session_middleware.testing.browser import Answer, Browser, Driver
 from session_middleware.testing.scenarios.expect import problem, sent_to_login, served
 from session_middleware.testing.stage import JWT, KEY, OTHER_KEY, TOKEN, Stage, login
 
@@ -39,6 +40,23 @@ def sends(browser: Browser, cookie: str) -> Browser:
     other = browser.twin()
     other.cookie_header = cookie
     return other
+
+
+class Splitting:
+    """Sends each cookie in a header line of its own, in order or the other way round."""
+
+    def __init__(self, driver: Driver, order: int) -> None:
+        self.driver, self.order = driver, order
+
+    def request(self, method: str, target: str, headers: list[tuple[str, str]], body: bytes = b"") -> Answer:
+        sent = [pair for pair in headers if pair[0] != "Cookie"]
+        for name, value in headers:
+            if name == "Cookie":
+                sent += [(name, each) for each in value.split("; ")[:: self.order]]
+        return self.driver.request(method, target, sent, body)
+
+    def close(self) -> None:
+        self.driver.close()
 
 
 class CredentialScenarios:
@@ -141,6 +159,28 @@ class CredentialScenarios:
         browser.driver = away.driver = stage.app(secret_keys=[OTHER_KEY])
         assert served(browser.navigate("/me"))["id"] == seen["id"]
         problem(away.fetch("/me"), "signed_out")
+
+    def test_rotation_of_the_jwt_key(self, stage: Stage) -> None:
+        """A JWT under a later key is rotated, before it is due by time, and the token stays as it is (L9)."""
+        old, new = JwtKey.hs256(KEY.encode()), JwtKey.hs256(OTHER_KEY.encode())
+        browser = stage.signed_in(jwt_keys=[old])
+        token, jwt = browser.jar[TOKEN], browser.jar[JWT]
+        browser.driver = stage.app(jwt_keys=[old, new])
+        assert browser.navigate("/me").set_cookies == []
+        browser.driver = stage.app(jwt_keys=[new, old])
+        served(browser.navigate("/me"))
+        assert browser.jar[JWT] != jwt
+        assert browser.jar[TOKEN] == token
+        assert browser.navigate("/me").set_cookies == []
+
+    @pytest.mark.parametrize("order", [1, -1])
+    def test_cookies_in_several_lines(self, stage: Stage, order: int) -> None:
+        """HTTP/2 may split the Cookie header, also where a value has a comma in it; together they are one (RFC 9113)."""
+        browser = stage.signed_in()
+        browser.driver = Splitting(browser.driver, order)
+        browser.jar.take(["theme=dark,wide; Path=/"], browser.origin, "/")
+        seen = served(browser.navigate("/me"))
+        assert (seen["subject"], browser.answers[-1].set_cookies) == ("alice", [])
 
     def test_the_token_of_another_app(self, stage: Stage) -> None:
         """The same keys under another cookie name make other tokens (L10, L19)."""
