@@ -1,7 +1,7 @@
 """When a WSGI response starts: with its first chunk (PEP 3333), not with start_response; a login waits until then (L25).
 
-Up to the first chunk that is not empty an app may fail, or answer anew with `exc_info`. The browser must then not have the cookie of a view
-that failed, nor its old session be over.
+Up to the first chunk that is not empty an app may fail, or answer anew with `exc_info`. The browser must then not have the
+cookie of a view that failed, nor its old session be over.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from starlette.routing import Mount, Route
 
 from session_middleware import session_optional
 from session_middleware.adapters.fastapi import CurrentSession
-from session_middleware.adapters.starlette import SessionLifetimeMiddleware, session_from, sync_session_from
+from session_middleware.adapters.starlette import session_from, sync_session_from
 from tests.adapters.starlette_shop import Shop, page, sign_in
 from tests.authorities.desk import Desk, Stay
 
@@ -274,7 +274,6 @@ def test_handlers_are_left_alone_in_apps_without_us() -> None:
     """An app that is served with and without our middleware answers the same."""
     app = Starlette(routes=[Route("/", lambda request: int("x"))], exception_handlers={ValueError: sorry_plain})
     shop = Shop(Mount("/app", app))
-    assert SessionLifetimeMiddleware
     shop.sign_in()
     assert shop.call("GET", "/app/").body == b"sorry"
     shop.app = app
