@@ -465,6 +465,21 @@ def test_a_late_answer_counts_from_its_question(near: Plain, store: AnnouncingSt
     assert not near.holds(held)
 
 
+def test_the_longest_lag_is_told(near: Plain, store: AnnouncingStore, clock: Monotonic) -> None:
+    """Beside the last lag an operator reads the longest of those before it."""
+    line = opened(near, store)
+    line.answers = False
+    clock.now += 0.5
+    line.wake()
+    clock.now += 1.4
+    line.answer()  # and the next question is asked at once
+    line.answers = True
+    clock.now += 0.5
+    line.wake()
+    assert near.state.lag == pytest.approx(0.5)
+    assert near.state.worst_lag == pytest.approx(1.4)
+
+
 def test_announcements_before_an_answer_are_dealt_with_first(
     near: Plain, store: AnnouncingStore, clock: Monotonic
 ) -> None:

@@ -200,6 +200,22 @@ def test_a_list_forgets_entries_that_have_outlived_their_records(store: RedisSto
     assert client.zrange(entries, 0, -1) == [reference_record(2).key]
 
 
+def test_a_login_that_cannot_be_listed_fails(store: RedisStore, client: Any, prefix: str) -> None:
+    """Where something else stands in the place of a user's list, a login says so: nobody would find that session to end it."""
+    client.set(prefix.encode() + b"h:" + RECORD.handles[0].encode(), "x")
+    with pytest.raises(RecordUnreadable):
+        store.create(RECORD)
+
+
+def test_an_end_stands_whatever_becomes_of_the_list(store: RedisStore, client: Any, prefix: str) -> None:
+    """The session has ended once its record says so; a list that cannot be written to makes no fault of it."""
+    entries = prefix.encode() + b"h:" + RECORD.handles[0].encode()
+    store.create(RECORD)
+    client.set(entries, "x")
+    assert store.end(KEY, "logout", AT, RECORD.keep_until) is True
+    assert store.load(KEY).end_reason == "logout"
+
+
 def test_places_reserved_by_a_crash_are_free_again(store: RedisStore, client: Any, prefix: str) -> None:
     """A place that was reserved is counted until its time is over; one that was to make room counts again then."""
     handle = RECORD.handles[0]

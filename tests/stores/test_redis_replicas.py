@@ -6,14 +6,16 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 import redis
 
 from session_middleware.errors import SettingsError
+from session_middleware.runtime import run_sync
 from session_middleware.stores.redis import AsyncRedisStore, RedisStore
+from session_middleware.stores.redis.calls import RedisCalls
 from session_middleware.testing.reference_record import reference_record
 from tests.stores.redis_server import Server, in_a_cluster, replicates, wait_until
 
@@ -55,6 +57,19 @@ def test_a_short_timeout_outlasts_the_wait_for_a_silent_replica(server: Server, 
         assert store.unconfirmed == 2
 
 
+def test_the_end_of_all_sessions_and_one_time_values_wait_for_replicas(server: Server, replica: Server) -> None:
+    """end_before and add_once are as durable as a logout: where the replica is silent, the store counts it (L13)."""
+    with RedisStore.from_url(f"{server.url}?timeout=0.3") as store:
+        store.end_before(5.0, 6.0)
+        assert store.add_once("jti", AT + 60, AT) is True
+        assert store.unconfirmed == 0
+        os.kill(replica.process.pid, signal.SIGSTOP)
+        store.end_before(7.0, 8.0)
+        assert store.unconfirmed == 1
+        assert store.add_once("another", AT + 60, AT) is True
+        assert store.unconfirmed == 2
+
+
 def test_an_end_is_stored_where_the_server_does_not_know_the_script(server: Server, replica: Server) -> None:
     """After a restart or a fail-over no script is known; a silent replica does not keep the server from being told it."""
 
@@ -85,6 +100,37 @@ def test_a_wait_that_the_timeout_would_cut_short_is_refused() -> None:
         with pytest.raises(SettingsError, match=r"replica_wait=0\.5.*timeout of 0\.[345] s.*Give replica_wait=0\.\d"):
             make()
     RedisStore(redis.Redis(socket_timeout=0.3))  # left out, it fits by itself
+
+
+class Lost:
+    """A link whose connection is lost in the middle of every trip: the answers that are missing are faults."""
+
+    one_place = True
+    timeout = None
+
+    async def replicas(self, key: bytes) -> int:
+        return 1
+
+    async def together(self, key: bytes, commands: Sequence[Any]) -> list[Any]:
+        return [redis.exceptions.TimeoutError() for _ in commands]
+
+    async def get(self, name: bytes) -> None:
+        return None
+
+
+def test_a_fault_in_the_place_of_an_answer_is_a_fault() -> None:
+    """A login, an end, an end of all and a one-time value whose answer was lost raise; none counts as unconfirmed."""
+    link: Any = Lost()
+    calls = RedisCalls(lambda: link, prefix=b"session:", lease=2.0, replicas=1, replica_wait=0.1)
+    for call in (
+        calls.create(RECORD),
+        calls.end(KEY, "logout", AT, RECORD.keep_until),
+        calls.end_before(5.0, 6.0),
+        calls.add_once("jti", AT + 60, AT),
+    ):
+        with pytest.raises(redis.exceptions.TimeoutError):
+            run_sync(call)
+    assert calls.unconfirmed == 0
 
 
 # --- one that is not there --------------------------------------------------------------------------------------------

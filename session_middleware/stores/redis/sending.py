@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, ResponseError
 
 from session_middleware.errors import RecordUnreadable
 from session_middleware.stores.redis.faults import Fault, explained
@@ -61,7 +61,7 @@ class Sending:
     async def durably(self, link: Link, key: bytes, commands: Sequence[Command]) -> list[Answer]:
         """Send writes, in the same trip wait for replicas to have them where there are any, and return the answers.
 
-        Replicas that are late are no error: the write stands, and raising would tell a caller that it had not (L13).
+        Errors and faults are among them; `value_of` raises what they say. Replicas that are late are no error: the write stands, and raising would tell a caller that it had not (L13).
         """
         wanted = await self._wanted(link, key)
         if not wanted and len(commands) == 1:
@@ -78,9 +78,6 @@ class Sending:
             if late and not isinstance(answers[0], Exception):
                 self.unconfirmed += 1
                 link.doubt_replicas()  # after a fail-over there may be none, and nobody is to wait for it again
-        for answer in answers:
-            if isinstance(answer, RedisError) and not isinstance(answer, ResponseError):
-                raise answer
         return answers
 
     async def _wanted(self, link: Link, key: bytes) -> int:
