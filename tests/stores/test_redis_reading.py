@@ -19,7 +19,7 @@ import redis.exceptions
 
 from session_middleware.stores.redis import AsyncRedisStore, RedisStore
 from session_middleware.stores.redis.line import ASK_THE_CLIENT, Line
-from session_middleware.stores.redis.reading import AwaitedReads
+from session_middleware.stores.redis.reading import AwaitedReads, BlockingReads
 from session_middleware.testing.reference_record import reference_record
 from tests.stores.certificates import certificate_of_its_own
 from tests.stores.redis_server import Server, Wire, a_prefix, cluster, free_port, standalone
@@ -89,6 +89,23 @@ def test_reads_of_one_turn_share_a_write(writes: list[int]) -> None:
 
     asyncio.run(main())
     wire.close()
+
+
+def test_a_read_under_way_does_not_keep_a_server_that_was_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that is asked while all are left for another server brings its answer, and is not used again."""
+    with standalone().client() as client:
+        reads = BlockingReads(client)
+        assert reads.get(b"nothing") is None
+        (connection,) = reads._kept
+        answer = connection.read_response
+
+        def meanwhile(**options: Any) -> Any:
+            reads.leave()
+            return answer(**options)
+
+        monkeypatch.setattr(connection, "read_response", meanwhile)
+        assert reads.get(b"nothing") is None
+        assert connection._sock is None
 
 
 @pytest.mark.slow
