@@ -93,6 +93,24 @@ def takes_its_answer_back_late(environ: dict[str, Any], start: Any) -> Iterator[
     yield from takes_its_answer_back(environ, start)
 
 
+def assert_old_outlives(app: App, *, checked: bool) -> None:
+    """Sign in, then have the app sign in anew and fail: the first session goes on, the new one does not stand."""
+
+    def first_in_then(environ: dict[str, Any], start: Any) -> Iterable[bytes]:
+        session = session_from(environ)
+        if session.is_active:
+            return app(environ, start)
+        session.login("old")
+        start("200 OK", PAGE)
+        return [b"in"]
+
+    site = Site(first_in_then, checked=checked)
+    assert site.get()[1]
+    status, cookie, _ = site.get()
+    assert (status[:3], cookie) == ("500", "")
+    assert (site.of("old").ended_at, site.of("new").end_reason) == (None, "abandoned")
+
+
 @pytest.mark.parametrize("app", [raises_at_once, raises_in_its_body, takes_its_answer_back, takes_its_answer_back_late])
 def test_a_login_whose_answer_is_never_sent_does_not_stand(app: App) -> None:
     """L25: an app that fails between start_response and its first chunk sets no cookie; the new record is ended."""
@@ -106,20 +124,7 @@ def test_a_login_whose_answer_is_never_sent_does_not_stand(app: App) -> None:
 @pytest.mark.parametrize("app", [raises_at_once, raises_in_its_body, takes_its_answer_back, takes_its_answer_back_late])
 def test_the_session_that_came_outlives_an_answer_that_is_never_sent(app: App) -> None:
     """L25: the old session ends when the response starts, and this one never does."""
-
-    def first_in_then(environ: dict[str, Any], start: Any) -> Iterable[bytes]:
-        session = session_from(environ)
-        if session.is_active:
-            return app(environ, start)
-        session.login("old")
-        start("200 OK", PAGE)
-        return [b"in"]
-
-    site = Site(first_in_then, checked=app is not raises_at_once)
-    assert site.get()[1]
-    status, cookie, _ = site.get()
-    assert (status[:3], cookie) == ("500", "")
-    assert (site.of("old").ended_at, site.of("new").end_reason) == (None, "abandoned")
+    assert_old_outlives(app, checked=app is not raises_at_once)
 
 
 def in_a_list(environ: dict[str, Any], start: Any) -> Iterable[bytes]:
@@ -218,20 +223,7 @@ def writes_nothing_then_raises(environ: dict[str, Any], start: Any) -> Iterable[
 @pytest.mark.parametrize("app", [empty_first_then_raises, empty_first_then_begins_anew, writes_nothing_then_raises])
 def test_an_empty_chunk_is_not_the_start_of_a_response(app: App) -> None:
     """PEP 3333: headers go out with the first chunk that is not empty; up to there the login is taken back."""
-
-    def first_in_then(environ: dict[str, Any], start: Any) -> Iterable[bytes]:
-        session = session_from(environ)
-        if session.is_active:
-            return app(environ, start)
-        session.login("old")
-        start("200 OK", PAGE)
-        return [b"in"]
-
-    site = Site(first_in_then, checked=app is not writes_nothing_then_raises)
-    assert site.get()[1]
-    status, cookie, _ = site.get()
-    assert (status[:3], cookie) == ("500", "")
-    assert (site.of("old").ended_at, site.of("new").end_reason) == (None, "abandoned")
+    assert_old_outlives(app, checked=app is not writes_nothing_then_raises)
 
 
 @pytest.mark.parametrize("chunks", [[b"", b"", b"x"], [b""], [b"", b"x", b""]])
