@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import functools
 import gc
 import io
 import logging
@@ -16,7 +14,7 @@ from wsgiref.validate import validator
 
 import pytest
 
-from session_middleware import Settings, SettingsError, session_optional
+from session_middleware import Settings, session_optional
 from session_middleware.adapters.wsgi import SessionLifetimeMiddleware, session_from
 from session_middleware.core.record import SessionRecord
 from session_middleware.stores.memory import MemoryStore
@@ -345,11 +343,3 @@ def test_a_request_leaves_nothing_for_the_garbage_collector(kind: type[Reference
         assert gc.collect() == 0
     finally:
         gc.enable()
-
-
-@pytest.mark.parametrize("function", [asyncio.sleep, functools.partial(asyncio.sleep, 1)])
-def test_a_login_url_that_must_be_awaited_is_an_error_at_start_up(function: Any) -> None:
-    """Nothing awaits it."""
-    settings = Settings(secret_keys=["0f6a1b2c3d4e5f60718293a4b5c6d7e8f9"], login_url=function)
-    with pytest.raises(SettingsError, match=r"login_url=.*Write it with def"):
-        SessionLifetimeMiddleware(lambda environ, start_response: [], settings, MemoryStore())
