@@ -329,12 +329,6 @@ def test_a_login_url_of_any_letters() -> None:
     assert shop.call("GET", "/вход").status == 200
 
 
-def test_a_login_url_that_must_be_awaited_is_an_error_at_start_up() -> None:
-    """Nothing awaits it."""
-    with pytest.raises(SettingsError, match=r"login_url=.*Write it with def"):
-        Shop(login_url=asyncio.sleep).status("/")
-
-
 def test_paths_are_judged_below_root_path_and_not_below_inner_mounts() -> None:
     """exempt_paths are read below the server's mount, whatever mounts the router goes through (L21)."""
     shop = Shop(
