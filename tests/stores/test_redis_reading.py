@@ -108,6 +108,30 @@ def test_a_read_under_way_does_not_keep_a_server_that_was_left(monkeypatch: pyte
         assert connection._sock is None
 
 
+def test_a_line_that_is_left_brings_what_was_asked(writes: list[int]) -> None:
+    """However often writes find their server read-only, no read fails or is repeated; new ones go on another line."""
+
+    async def main() -> None:
+        async with AsyncRedisStore.from_url(standalone().url, prefix=a_prefix(), lease=60) as store:
+            for record in RECORDS[:2]:
+                await store.create(record)
+                assert await store.load(record.key) == record
+            reads, writes[:] = reads_of(store), []
+            line = reads._line
+            asking = [asyncio.create_task(store.load(record.key)) for record in RECORDS[:2]]
+            await asyncio.sleep(0)  # the first is on its way, the second is to be sent
+            reads.leave()
+            reads.leave()
+            assert await asyncio.gather(*asking) == RECORDS[:2]
+            assert sum(writes) == 2
+            assert reads._line is not line
+            reads.leave()  # with nothing on its way
+            assert await store.load(RECORDS[0].key) == RECORDS[0]
+            assert line.connection is None  # given back
+
+    asyncio.run(main())
+
+
 @pytest.mark.slow
 def test_a_cluster_that_closes_idle_connections_is_read_unnoticed() -> None:
     """Reads on connections of a Cluster that the servers have closed meanwhile are made anew; nobody sees a fault."""

@@ -44,6 +44,7 @@ class Line:
         self._rest = bytearray()
         self._needed = 0  # as long as what has come is shorter, there is no whole answer in it
         self._timer: Any = None
+        self._is_left = False
         self.master = master
 
     @classmethod
@@ -81,6 +82,12 @@ class Line:
             self._timer = loop.call_later(left, self._look)
         else:
             self.fail(TimeoutError("Redis did not answer in time."))
+
+    def leave(self) -> None:
+        """Hang up once nothing is awaited any more."""
+        self._is_left = True
+        if not self._sent:
+            self._transport.abort()
 
     def fail(self, problem: Exception) -> None:
         """Tell all who wait that no answer will come, and hang up."""
@@ -135,6 +142,8 @@ class Line:
                 future.set_result(value)
             at = following
         self._rest = bytearray(data[at:])
+        if self._is_left and not sent:
+            self._transport.abort()
 
     def eof_received(self) -> bool:
         return False  # the transport closes itself

@@ -141,7 +141,8 @@ class AwaitedReads:
                 future.set_result(ASK_THE_CLIENT)
             return futures
         if line is not None and line.master != self.master:
-            self.leave()
+            line.fail(Lost("Another master has been found."))
+            self.lost(line)
             line = None
         self._asked.extend(zip(names, futures, strict=True))
         if line is None:
@@ -178,11 +179,13 @@ class AwaitedReads:
                 future.cancel()
 
     def leave(self) -> None:
-        """Let go of a line that leads to a server that is no master any more; what was asked on it is asked anew."""
-        line = self._line
+        """Ask no more on a line that leads to a server that is no master; what is on its way comes, as it still answers."""
+        line, self._line = self._line, None
         if line is not None:
-            line.fail(Lost("Another master has been found."))
-            self.lost(line)
+            line.leave()
+            if self._asked and self._opening is None:
+                loop: Any = running_loop()
+                self._opening = loop.create_task(self._open())
 
     def lost(self, line: Line) -> None:
         """Use a line no more, and give its connection back to the pool."""
