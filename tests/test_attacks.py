@@ -254,6 +254,29 @@ def test_a_limit_that_was_cut_holds_during_an_outage() -> None:
     assert house.ask(STALE, cookies=before)[1] is not None
 
 
+def test_a_touch_behind_a_cache_is_kept_where_the_store_cannot_be_asked_anew() -> None:
+    """L5, L17: whether another process has written it cannot be known; it is not lost."""
+
+    class Cache(MemoryStore):
+        down = False
+
+        def reload(self, key: bytes) -> Any:
+            if self.down:
+                raise OSError("down")
+            return super().load(key)
+
+    cache = Cache()
+    house = House(store=cache)
+    house.login()
+    house.ask()
+    house.clock.advance(61)
+    cache.down = True
+    x, refusal = house.ask()
+    assert refusal is None
+    assert x.record is not None
+    assert x.record.last_seen_at == house.clock()
+
+
 # --- planted cookies -----------------------------------------------------------------------------------------------------
 
 

@@ -438,6 +438,7 @@ def test_an_end_of_a_record_that_cannot_be_read_is_written_once_it_can_be(clock:
     debtor.write()
     assert debtor.store.writes == writes + 1, "the other's own"
     debtor.store.poison.clear()
+    assert run_sync(debtor.reach.load(b"another")) is None
     record = run_sync(debtor.reach.load(debtor.records[0].key))
     assert record is not None
     assert record.end_reason == "logout"
@@ -470,6 +471,24 @@ def test_a_touch_of_a_record_that_cannot_be_read_is_dropped(clock: FakeClock) ->
     debtor.store.poison[debtor.records[0].key] = RecordUnreadable("damaged")
     debtor.write()
     assert not debtor.reach.unsaved
+
+
+def test_a_touch_that_fails_while_a_later_one_is_owed(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """L5, L17: the later one stands."""
+    debtor = Debtor(clock, 1)
+    key, later = debtor.records[0].key, Touch(clock() + 60, None, clock() + 120)
+    debtor.store.down = True
+    run_sync(debtor.reach.touch(debtor.records[0], Touch(clock(), None, clock() + 60)))
+    debtor.store.down = False
+
+    def fails(key: bytes, touch: Any) -> Any:
+        debtor.reach.unsaved[key] = later
+        raise OSError("gone again")
+
+    monkeypatch.setattr(debtor.store, "touch", fails)
+    debtor.reach._call = bind(debtor.store, ("create", "touch"), ThreadRuntime())
+    debtor.write()
+    assert debtor.reach.unsaved == {key: later}
 
 
 def test_what_is_owed_is_written_in_pieces(clock: FakeClock) -> None:
@@ -598,6 +617,26 @@ def test_what_is_kept_of_such_records_is_bounded(store: Failing, reach: Reach, m
             reach._outages._since[key] = 0.0
             run_sync(reach.load(key))
     assert len(reach._outages._over) == 3
+
+
+def test_a_cache_that_does_not_say_what_it_holds_is_asked_past_it(clock: FakeClock) -> None:
+    """L17: in an outage, so that an answer is the store's."""
+
+    class Cached(Failing):
+        reloaded = 0
+
+        def reload(self, key: bytes) -> Any:
+            self.reloaded += 1
+            return super().load(key)
+
+    store = Cached()
+    reach = Reach(store, runtime=ThreadRuntime(), clock=clock, retention=1.0, announce=lambda name, detail: None)
+    store.fault = OSError("down")
+    assert not ask(reach)
+    store.fault = None
+    assert (store.asked, store.reloaded) == (1, 0)
+    assert not ask(reach)
+    assert (store.asked, store.reloaded, reach.down_since) == (2, 1, None)
 
 
 def test_a_hit_of_a_cache_says_nothing_of_the_store_behind_it(clock: FakeClock, events: list[str]) -> None:

@@ -51,7 +51,10 @@ CHANNEL: Final = "__redis__:invalidate"
 
 #: How Redis names a command; of one inside a script it does not say which.
 _COMMAND: Final = re.compile(r"the '([a-z|]+)' command")
-_IN_A_SCRIPT: Final = "The user executing the script can't run"
+_IN_A_SCRIPT: Final = (
+    "The user executing the script can't run",
+    "ACL failure in script",
+)  # Redis; Valkey, with its name
 
 _NOT_ALLOWED: Final = (
     "The account at Redis may not {}. Allow it the store's keys (~session:*), the channel &__redis__:invalidate for a near "
@@ -78,7 +81,7 @@ def explained(problem: Fault, *, tls: bool = False) -> Exception:
         return StoreUnavailable(
             f"Redis refused to sign us in ({_code(problem)}). Check user and password of the store's URL or client."
         )
-    if isinstance(problem, NoPermissionError) or "The user executing the script can't" in text:
+    if isinstance(problem, NoPermissionError) or any(words in text for words in _IN_A_SCRIPT):
         return StoreUnavailable(_NOT_ALLOWED.format(_denied(text)))
     if isinstance(problem, ReadOnlyError):
         return StoreUnavailable(
@@ -102,7 +105,7 @@ def _denied(text: str) -> str:
     command = _COMMAND.search(text)
     if command is not None:
         return f"run {command[1].upper()}"
-    if _IN_A_SCRIPT in text:
+    if _IN_A_SCRIPT[0] in text:
         return "run a command inside our scripts"
     return f"use the channel {CHANNEL}" if "channel" in text else "use the store's keys"
 
