@@ -308,7 +308,7 @@ class Engine(Recording):
         return [] if self._authorization(x) is not None else self.credentials.keys_in(x.facts.cookies)
 
     def _shown(self, x: Exchange) -> Known | Verdict:
-        authorization = self._authorization(x)
+        authorization = self._authorization(x) if self._header_transport else None
         if authorization is not None:
             return self.credentials.read_header(authorization, x.now)
         header = x.facts.cookies

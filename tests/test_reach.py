@@ -611,10 +611,10 @@ def test_what_is_kept_of_such_records_is_bounded(store: Failing, reach: Reach, m
         with pytest.raises(StoreUnavailable):
             run_sync(reach.load(key))
     store.fault = None
-    assert len(reach._outages._since) == 3
+    assert len(reach._outages.since) == 3
     for _ in range(2):
         for key in keys:
-            reach._outages._since[key] = 0.0
+            reach._outages.since[key] = 0.0
             run_sync(reach.load(key))
     assert len(reach._outages._over) == 3
 

@@ -121,12 +121,18 @@ class Reach:
             StoreUnavailable: the store failed, or holds something unreadable under this key.
         """
         owed_end, owed = self.unended.get(key), self.unsaved.get(key)  # the read may write them after it has read
-        record: SessionRecord | None
+        record: SessionRecord | None = None
+        method = "reload" if anew and self.caches else "load"
         if self.caches and not anew and (self.down_since is not None or self._reads.faults):
-            record = self._held(key)  # which says nothing of the store behind the cache
-            record = await self._asked("reload", key) if record is None else record
-        else:
-            record = await self._asked("reload" if anew and self.caches else "load", key)
+            record, method = self._held(key), "reload"  # what is held says nothing of the store behind the cache
+        if record is None:
+            try:  # here, since each coroutine on the way of a read costs a microsecond (measured)
+                record = await self.read(method, key)
+            except StoreUnavailable:
+                self._outages.failed(key)
+                raise
+            if self._outages.since or self._set_aside:
+                self._has_been_read(key)
         if record is None:
             return None
         if record.ended_at is not None:
@@ -138,19 +144,12 @@ class Reach:
         owed = self.unsaved.get(key, owed)
         return owed.applied(record) if owed is not None and record.ended_at is None else record
 
-    async def _asked(self, method: str, key: bytes) -> SessionRecord | None:
-        """Load a record, and take note of how long it could not be read."""
-        try:
-            record: SessionRecord | None = await self.read(method, key)
-        except StoreUnavailable:
-            self._outages.failed(key)
-            raise
+    def _has_been_read(self, key: bytes) -> None:
+        """Take note of a record that could not be read, and can be."""
         self._outages.has_been_read(key)
-        if self._set_aside:
-            owed_end = self._set_aside.pop(key, None)
-            if owed_end is not None:
-                self.unended[key] = owed_end
-        return record
+        owed_end = self._set_aside.pop(key, None)
+        if owed_end is not None:
+            self.unended[key] = owed_end
 
     def as_known(self, record: SessionRecord) -> SessionRecord:
         """Return a live record with the touch that the store has not got yet."""

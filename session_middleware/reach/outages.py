@@ -17,22 +17,25 @@ class Outages:
 
     Args:
         clock: the engine's.
+
+    Attributes:
+        since: records that cannot be read, and since when.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._since: dict[bytes, float] = {}  # records that cannot be read
+        self.since: dict[bytes, float] = {}
         self._over: dict[bytes, Outage] = {}  # the last time of those that can be again
 
     def failed(self, key: bytes) -> None:
         """Take note that a record could not be read."""
-        if key not in self._since:
-            _make_room(self._since)
-            self._since[key] = self._clock()
+        if key not in self.since:
+            _make_room(self.since)
+            self.since[key] = self._clock()
 
     def has_been_read(self, key: bytes) -> None:
         """Take note that a record has been read."""
-        since = self._since.pop(key, None) if self._since else None
+        since = self.since.pop(key, None)
         if since is not None:
             _make_room(self._over)
             self._over[key] = Outage(since, self._clock())
