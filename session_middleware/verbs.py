@@ -10,11 +10,8 @@ from session_middleware.core import lifetime
 from session_middleware.core.exchange import Exchange, changed
 from session_middleware.core.lifetime import Touch, Verdict
 from session_middleware.core.record import SessionRecord
-from session_middleware.errors import ResponseAlreadyStarted, SessionError, StoreUnavailable
-
-if TYPE_CHECKING:
-    pass
 from session_middleware.core.values import as_json_values, data_changes, refresh
+from session_middleware.errors import ResponseAlreadyStarted, SessionError, StoreUnavailable
 from session_middleware.logins import Logins
 from session_middleware.unsaved import Unsaved
 
