@@ -21,11 +21,12 @@ from session_middleware.settings import Limits
 
 __all__ = ["Credentials", "Known"]
 
-#: How many Cookie headers are remembered; measured with reference records, 3 KiB each, and 6 KiB where the store does
-#: not keep the record in memory as well. The older half goes when it is full.
+#: How many Cookie headers are remembered; the older half goes when it is full. Measured with reference records and headers of
+#: 500 bytes, 3 KiB each, and 6 KiB where the store does not keep the record in memory as well; a session with much `data`
+#: takes as much more as that is long.
 REMEMBERED: Final = 16_384
 
-#: Bytes of all headers that are remembered, likewise. Both together are 120 MiB at most.
+#: Bytes of all headers that are remembered, likewise.
 KEPT: Final = 32 << 20
 
 #: A Cookie header longer than this is verified each time rather than kept.

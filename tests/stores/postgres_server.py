@@ -111,7 +111,7 @@ class PostgresServer:
             except psycopg.OperationalError:
                 if time.monotonic() > until or self._process.poll() is not None:
                     raise RuntimeError(self.log()) from None
-                time.sleep(0.02)
+                time.sleep(0.02)  # until the server answers
             else:
                 return
 
@@ -228,3 +228,16 @@ def new_schema() -> str:
     url = postgres_server().url(query=f"schema=s{os.getpid()}_{next(_numbers)}&timeout=30")
     create_schema(url)
     return url
+
+
+def counted_trips(store: Any, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Return a list that grows by one with each round trip of a store."""
+    waits, counted = store._calls.links._waits, []
+    answered = waits.answered
+
+    async def counting(*arguments: Any) -> Any:
+        counted.append(arguments)
+        return await answered(*arguments)
+
+    monkeypatch.setattr(waits, "answered", counting)
+    return counted

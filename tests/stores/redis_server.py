@@ -91,7 +91,7 @@ def wait_until(done: Callable[[], bool], what: str, seconds: float = 60.0) -> No
     patience = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < patience, f"still waiting for {what}"
-        time.sleep(0.01)
+        time.sleep(0.01)  # between two looks at a real server
 
 
 def replicates(client: redis.Redis) -> bool:

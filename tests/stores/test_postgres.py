@@ -18,7 +18,7 @@ from session_middleware.runtime import run_sync
 from session_middleware.stores.postgres import AsyncPostgresStore, PostgresStore
 from session_middleware.testing.reference_record import reference_record
 from session_middleware.testing.store_contract import StoreContract
-from tests.stores.postgres_server import new_schema, postgres_server
+from tests.stores.postgres_server import counted_trips, new_schema, postgres_server
 
 pytestmark = pytest.mark.server
 
@@ -97,15 +97,7 @@ def test_a_call_is_one_round_trip(store, call, trips, monkeypatch):
     for name, warm_up in CALLS.items():  # each statement is prepared once on each connection
         if name != "create":
             warm_up(store)
-    waits = store._calls.links._waits
-    counted = []
-    answered = waits.answered
-
-    async def counting(*arguments):
-        counted.append(arguments)
-        return await answered(*arguments)
-
-    monkeypatch.setattr(waits, "answered", counting)
+    counted = counted_trips(store, monkeypatch)
     calls[call](store)
     assert len(counted) == trips
 

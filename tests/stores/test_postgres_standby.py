@@ -12,7 +12,7 @@ from session_middleware.runtime import run_sync
 from session_middleware.stores.postgres import AsyncPostgresStore, PostgresStore, create_schema
 from session_middleware.stores.postgres.address import Address
 from session_middleware.testing.reference_record import reference_record
-from tests.stores.postgres_server import new_server
+from tests.stores.postgres_server import counted_trips, new_server
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -82,15 +82,7 @@ def test_a_standby_is_refused_however_it_was_chosen(standby, attributes):
 def test_a_new_connection_is_looked_at_in_one_round_trip(primary, monkeypatch):
     """To see whether a server is a standby costs no round trip of its own."""
     with PostgresStore.from_url(primary.url()) as store:
-        waits = store._calls.links._waits
-        counted = []
-        answered = waits.answered
-
-        async def counting(*arguments):
-            counted.append(arguments)
-            return await answered(*arguments)
-
-        monkeypatch.setattr(waits, "answered", counting)
+        counted = counted_trips(store, monkeypatch)
         run_sync(store._calls.links.opened())
         assert len(counted) == 1
 
