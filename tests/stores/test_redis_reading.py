@@ -132,6 +132,26 @@ def test_a_line_that_is_left_brings_what_was_asked(writes: list[int]) -> None:
     asyncio.run(main())
 
 
+def test_a_store_that_is_closed_leaves_nobody_waiting(writes: list[int]) -> None:
+    """Reads on their way and reads that were still to be sent hear of it at once; none waits for an answer for ever."""
+
+    async def main() -> None:
+        store = AsyncRedisStore.from_url(standalone().url, prefix=a_prefix(), lease=60)
+        await store.load(RECORDS[0].key)  # the line is up
+        writes.clear()
+        asking = [asyncio.create_task(store.load(record.key)) for record in RECORDS[:3]]
+        await asyncio.sleep(0)  # the first is on its way, the others are to be sent
+        assert writes == [1]
+        await store.close()
+        done, waiting = await asyncio.wait(asking, timeout=10)
+        assert not waiting
+        assert {str(task.exception()) for task in done} == {"The store was closed."}
+        async with store:
+            assert await store.load(RECORDS[0].key) is None
+
+    asyncio.run(main())
+
+
 @pytest.mark.slow
 def test_a_cluster_that_closes_idle_connections_is_read_unnoticed() -> None:
     """Reads on connections of a Cluster that the servers have closed meanwhile are made anew; nobody sees a fault."""

@@ -205,7 +205,9 @@ class AwaitedReads:
         """Give the connection back; the next question opens another."""
         line, self._line = self._line, None
         if line is not None:
-            line.fail(ConnectionError("The store was closed."))
+            closed = ConnectionError("The store was closed.")
+            line.fail(closed)
+            self._fail_all(closed)  # what waits for its turn would wait for ever: there is no line to send it on
             await self._given_back(line)
 
     def _answer_all(self, answer: object) -> None:
