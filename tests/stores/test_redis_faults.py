@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import multiprocessing
 import os
 import signal
@@ -588,6 +589,23 @@ def test_each_event_loop_has_its_own_connections(prefix: str) -> None:
             return await store.load(KEY)
 
     assert asyncio.run(again()) == RECORD
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # Python's own word for what is not closed
+def test_loops_that_end_without_a_close_hold_no_connection(prefix: str, server: Server) -> None:
+    """A task queue that calls asyncio.run for each job and never closes the store uses up neither files nor server."""
+    store = AsyncRedisStore.from_url(server.url, prefix=prefix)
+    gc.disable()  # so that what is counted below was freed there and not on the way
+    try:
+        for _ in range(5):
+            assert asyncio.run(store.load(KEY)) is None
+    finally:
+        gc.enable()
+    gc.collect()
+    with server.client() as client:
+        wait_until(lambda: len(client.client_list(_type="normal")) <= 2, "the connections of four loops to go")
+    del store
+    gc.collect()  # the fifth, while its warning is not an error
 
 
 def test_a_client_that_was_given_serves_one_event_loop(prefix: str) -> None:

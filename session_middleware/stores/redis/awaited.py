@@ -219,6 +219,17 @@ class AsyncRedisStore:
                 "Use AsyncRedisStore.from_url(url), or give a function that returns a new client.",
             )
         self._served = weakref.ref(loop)
+        self._forget_closed_loops()
         link = link_to(fitting(self._make(), awaited=True, replica_wait=self._replica_wait))
         self._links[loop] = (os.getpid(), link)
         return link
+
+    def _forget_closed_loops(self) -> None:
+        """Let go of the links of loops that ended without `close`, as those of `asyncio.run` in a script or a task queue.
+
+        A link leads to its loop, so being weak keys does not let them go.
+        """
+        for reference in self._links.keyrefs():
+            loop: Any = reference()  # Any: an event loop
+            if loop is not None and loop.is_closed():
+                self._links.pop(loop, None)
