@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
+from secrets import token_hex
+from typing import TypeVar
 from urllib.parse import unquote
 
 from session_middleware.errors import SessionError, SettingsError, StoreUnavailable
 from session_middleware.stores import masked, store_from_url, without_near_cache
+from session_middleware.stores.base import AddsOnce
 from session_middleware.stores.moving import Moved, MovingStore
 
 __all__ = ["run"]
+
+T = TypeVar("T")
 
 #: Records looked at between two looks at whether it is time to say how far we are.
 _BATCH = 200
@@ -42,6 +48,10 @@ def run(source: str, target: str) -> int:
         raise SettingsError("TO", masked(target), "is the same as FROM.", "Name the store that the sessions go to.")
     store = MovingStore(_opened("FROM", source), _opened("TO", target), create_in_new=True)
     try:
+        if _answered(store, lambda: _is_one(store)):
+            raise SettingsError(
+                "TO", masked(target), "is the store of FROM by another name.", "Name the one that the sessions go to."
+            )
         for number in range(1, _ROUNDS + 1):
             moved, failed = _round(store, number)
             if failed:
@@ -95,9 +105,22 @@ def _round(store: MovingStore, number: int) -> tuple[int, list[str]]:
             return moved, failed
 
 
+def _is_one(store: MovingStore) -> bool:
+    """Say whether both are one store, by its contents: then what the old one has noted the new one has noted already.
+
+    Else each mark of an end at a provider would go from the store to itself, and be ended there as moved (L24).
+    """
+    now = time.time()
+    return isinstance(store, AddsOnce) and not store.add_once(f"move {token_hex(16)}", now + 60, now)
+
+
 def _batch(store: MovingStore, after: bytes | None) -> Moved:
+    return _answered(store, lambda: store.move_some(after, _BATCH, time.time()))
+
+
+def _answered(store: MovingStore, call: Callable[[], T]) -> T:
     try:
-        return store.move_some(after, _BATCH, time.time())
+        return call()
     except SessionError:
         raise
     except Exception as fault:  # whatever a driver raises

@@ -10,6 +10,7 @@ import pytest
 
 from session_middleware.__main__ import main
 from session_middleware.adapters.attach import default_store
+from session_middleware.core.provider import provider_mark
 from session_middleware.core.record import SessionRecord
 from session_middleware.errors import SettingsError
 from session_middleware.stores.moving import AsyncMovingStore, Moved, MovingStore
@@ -63,6 +64,17 @@ def test_a_record_that_cannot_be_read_stays_and_is_named(old: SQLiteStore, capsy
     assert "1 moved, 1 ended ones copied, 0 were there, 1 failed" in said
     assert f"not moved: The record {alive(0).key[:4].hex()}" in said
     assert alive(0).key.hex() not in said
+    old.close()
+
+
+def test_one_store_by_two_names_is_told(old: SQLiteStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """FROM and TO are compared by what they hold; else each mark of an end at a provider would be ended as moved (L24)."""
+    mark = provider_mark("kratos", "a session there", time.time(), time.time() + 9_000)
+    old.create(mark)
+    assert main(["sessions", "move", OLD, f"sqlite:///{tmp_path}/old.db"]) == 1
+    assert "is the store of FROM by another name." in capsys.readouterr().err
+    assert old.load(mark.key) == mark
+    assert old.load(alive(0).key) is not None
     old.close()
 
 
