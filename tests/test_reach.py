@@ -12,6 +12,7 @@ from session_middleware.core.provider import mark_of
 from session_middleware.core.record import SessionRecord
 from session_middleware.errors import RecordUnreadable, StoreUnavailable
 from session_middleware.reach import CAUGHT_UP, FAULTS_IN_A_ROW, LEFT_ALONE, RETRY_INTERVAL, Reach
+from session_middleware.reach.outages import Outages
 from session_middleware.runtime import LoopRuntime, ThreadRuntime, bind, run_sync
 from session_middleware.stores.memory import MemoryStore
 from session_middleware.testing import FakeClock
@@ -446,17 +447,21 @@ def test_an_end_of_a_record_that_cannot_be_read_is_written_once_it_can_be(clock:
     assert debtor.is_ended(0)
 
 
-def test_a_mark_that_cannot_be_written_keeps_no_end_from_being_written(clock: FakeClock) -> None:
+@pytest.mark.parametrize(
+    "fault", [RecordUnreadable("damaged"), OSError("refused for this one")], ids=["unreadable", "any"]
+)
+def test_a_mark_that_cannot_be_written_keeps_no_end_from_being_written(clock: FakeClock, fault: Exception) -> None:
     """L24: it counts in this process; what is behind it is written."""
     debtor = Debtor(clock, 2)
     mark = mark_of(debtor.records[0].evolve(provider_session="p", authority="oidc"), clock())
     assert mark is not None
-    debtor.store.poison[mark.key] = RecordUnreadable("damaged")
+    debtor.store.poison[mark.key] = fault
     debtor.store.down = True
     assert not debtor.end(1)
     run_sync(debtor.reach.mark(mark))
     debtor.store.down = False
-    debtor.write()
+    for _ in range(2):
+        debtor.write()
     assert debtor.is_ended(1)
     assert run_sync(debtor.reach.write("touch", debtor.records[0].key, Touch(clock(), None, clock() + 1))) is not None
 
@@ -599,6 +604,23 @@ def test_a_record_that_could_not_be_read_has_an_outage_of_its_own(
     assert reach.outage_of(KEY) == Outage(clock() + 1, clock() + 2)
     reach.outage = None
     assert reach.outage_of(KEY) == Outage(clock() + 1, clock() + 2)
+
+
+def test_an_outage_of_a_record_begins_with_its_first_failure_and_joins_what_it_touches(clock: FakeClock) -> None:
+    """L17: whoever tries again and again is not signed out by the last try; two outages that touch were one to the user."""
+    began = clock()
+    outages = Outages(clock)
+    for _ in range(3):
+        outages.failed(KEY)
+        clock.advance(100)
+    outages.has_been_read(KEY)
+    own = Outage(began, began + 300)
+    assert outages.of(KEY, None) == own
+    assert outages.of(KEY, Outage(began - 50, began)) == Outage(began - 50, began + 300)
+    assert outages.of(KEY, Outage(began + 300, began + 400)) == Outage(began, began + 400)
+    assert outages.of(KEY, Outage(began + 10, began + 20)) == own
+    assert outages.of(KEY, Outage(began - 50, began - 1)) == own, "the later one"
+    assert outages.of(KEY, Outage(began + 301, began + 400)) == Outage(began + 301, began + 400), "the later one"
 
 
 def test_what_is_kept_of_such_records_is_bounded(store: Failing, reach: Reach, monkeypatch: pytest.MonkeyPatch) -> None:

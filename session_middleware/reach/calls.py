@@ -81,6 +81,7 @@ class Reach:
         self.hearers: tuple[Callable[[bytes], None], ...] = ()
         self._retried_at = float("-inf")
         self._is_stuck = False  # whether the last write failed
+        self._refused = ""  # the kind of what was owed and could not be written last time
         self._reads, self._writes = Breaker(clock), Breaker(clock)
         self._over: dict[bytes, None] = {}  # keys of sessions that this process has ended or found ended
         self._over_before = float("-inf")  # and of all that began earlier
@@ -318,18 +319,18 @@ class Reach:
         """Write some of what the store has missed, marks and ends first; each is forgotten only once written.
 
         Some, since a request of somebody else waits for it; and one request at a time. What cannot be written goes behind the
-        rest, so that it does not keep others from being written.
+        rest, and its kind behind the others, so that it does not keep them from being written.
         """
         if self._is_catching_up:
             return
         self._is_catching_up, self._is_stuck, self._retried_at = True, False, self._clock()
-        left = CAUGHT_UP
+        left, refused, self._refused = CAUGHT_UP, self._refused, ""
         try:
-            for name, owed in self._owed.items():
-                for key, value in list(owed.items())[:left]:
+            for name in sorted(self._owed, key=refused.__eq__):
+                for key, value in list(self._owed[name].items())[:left]:
                     left -= 1
                     if not await self._wrote(name, key, value):
-                        self._is_stuck = True
+                        self._is_stuck, self._refused = True, name
                         return
         finally:
             self._is_catching_up = False
