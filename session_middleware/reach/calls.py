@@ -11,6 +11,7 @@ from session_middleware.core.record import SessionRecord
 from session_middleware.errors import RecordUnreadable, StoreUnavailable
 from session_middleware.reach.breaker import Breaker, LeftAlone
 from session_middleware.reach.outages import Outages
+from session_middleware.reach.retrying import RETRY_INTERVAL, Retrying
 from session_middleware.runtime import Runtime, bind
 
 __all__ = ["Reach"]
@@ -36,9 +37,6 @@ KEPT_ENDS = 10_000
 
 #: Writes that one request makes up for, which whoever made it waits for.
 CAUGHT_UP = 64
-
-#: Seconds between two attempts to write what is owed, while only reads happen and no write has succeeded.
-RETRY_INTERVAL = 1.0
 
 
 class Reach:
@@ -88,6 +86,7 @@ class Reach:
         #: Ends of records that cannot be read, so that no store can end them; written once they can be.
         self._set_aside: dict[bytes, tuple[str, float, float]] = {}
         self._is_catching_up = False
+        self._retrying = Retrying(runtime, self._still_owes)
 
     @property
     def is_well(self) -> bool:
@@ -268,6 +267,7 @@ class Reach:
             self.unended[key] = (reason, at, keep)
             if unseen:
                 self.unseen.add(key)
+            self._retrying.begin()
             return False
         return True
 
@@ -286,6 +286,8 @@ class Reach:
         if owed is None or owed.last_seen_at < mark.last_seen_at:
             self.unmarked[mark.key] = mark
         await self.catch_up()
+        if self.unmarked:
+            self._retrying.begin()
 
     async def ended_at_provider(self, mark_key: bytes, now: float) -> float | None:
         """Return when what stood on a provider session ended, if it did.
@@ -315,11 +317,14 @@ class Reach:
                 await self._write_mark(mark)
             self.unseen.discard(key)
 
-    async def catch_up(self) -> None:
+    async def catch_up(self, *, says: bool = True) -> None:
         """Write some of what the store has missed, marks and ends first; each is forgotten only once written.
 
         Some, since a request of somebody else waits for it; and one request at a time. What cannot be written goes behind the
         rest, and its kind behind the others, so that it does not keep them from being written.
+
+        Args:
+            says: whether a fault is announced: not each second anew, where nobody asked for anything.
         """
         if self._is_catching_up:
             return
@@ -329,13 +334,18 @@ class Reach:
             for name in sorted(self._owed, key=refused.__eq__):
                 for key, value in list(self._owed[name].items())[:left]:
                     left -= 1
-                    if not await self._wrote(name, key, value):
+                    if not await self._wrote(name, key, value, says):
                         self._is_stuck, self._refused = True, name
                         return
         finally:
             self._is_catching_up = False
 
-    async def _wrote(self, name: str, key: bytes, value: Any) -> bool:  # Any: a mark, an end or a touch
+    async def _still_owes(self) -> bool:
+        """Write some of what is owed, and say whether an end or a mark of one still is: touches can wait for a request."""
+        await self.catch_up(says=False)
+        return bool(self.unended or self.unmarked)
+
+    async def _wrote(self, name: str, key: bytes, value: Any, says: bool) -> bool:  # Any: a mark, an end or a touch
         """Write one thing that is owed; False: the store is not to be asked for more now."""
         owed = self._owed[name]
         try:
@@ -355,7 +365,8 @@ class Reach:
             if name == "end":
                 self._set_aside[key] = value
         except Exception as fault:
-            self._fault(name, fault)
+            if says:
+                self._fault(name, fault)
             if owed.get(key) is value:
                 owed[key] = owed.pop(key)
             return False

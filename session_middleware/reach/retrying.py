@@ -1,0 +1,58 @@
+"""What a process owes its store is written also where no request comes by any more: a worker may be idle for hours (L17)."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from session_middleware.runtime import Runtime, at_once, beside, run_sync
+
+__all__ = ["RETRY_INTERVAL", "Retrying"]
+
+#: Seconds between two attempts to write what is owed, while no write has succeeded.
+RETRY_INTERVAL: Final = 1.0
+
+
+class Retrying:
+    """Asks again and again for what is owed to be written, beside the requests: in a thread, or in a task of the loop.
+
+    Args:
+        runtime: how to wait.
+        write: a method that writes some of it and says whether more is owed. Its object is not kept alive by this.
+    """
+
+    def __init__(self, runtime: Runtime, write: Callable[[], Awaitable[bool]]) -> None:
+        self._runtime = runtime
+        self._write = weakref.WeakMethod(write)
+        self._process: int | None = None  # where this is under way; a fork leaves it behind
+
+    def begin(self) -> None:
+        """See that this is under way; where nothing can be started now, whoever owes more tries again."""
+        process = os.getpid()
+        if self._process == process:
+            return
+        self._process = process
+        try:
+            if self._runtime.asynchronous:
+                at_once(self._until_written)
+            else:
+                beside(lambda: run_sync(self._until_written()), "session ends that are owed")
+        except RuntimeError:  # no thread is to be had, or no loop runs
+            self._process = None
+
+    async def _until_written(self) -> None:
+        try:
+            owes = True
+            while owes:
+                await self._runtime.pause(RETRY_INTERVAL)
+                write = self._write()
+                # Said before the last look, so that what comes to be owed after it begins this anew.
+                self._process = None
+                owes = write is not None and await write()
+                if owes:
+                    self._process = os.getpid()
+                del write
+        finally:
+            self._process = None

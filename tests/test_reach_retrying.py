@@ -1,0 +1,199 @@
+"""What a process owes its store is written although no request comes by any more (L17)."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import weakref
+from typing import Any
+
+import pytest
+
+from session_middleware.core.provider import provider_mark
+from session_middleware.reach import RETRY_INTERVAL, Reach
+from session_middleware.reach import retrying as module
+from session_middleware.runtime import LoopRuntime, Runtime, ThreadRuntime, run_sync
+from session_middleware.stores.memory import MemoryStore
+from session_middleware.testing import FakeClock
+from session_middleware.testing.reference_record import reference_record
+
+RECORD = reference_record(0)
+
+
+class Down(MemoryStore):
+    """A store that takes no writes but new records while it is down."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = True
+        self.asked = 0
+        self.has_ended = threading.Event()
+        super().create(RECORD)
+
+    def _ask(self) -> None:
+        self.asked += 1
+        if self.down:
+            raise OSError("read-only")
+
+    def create(self, record: Any) -> None:
+        self._ask()
+        super().create(record)
+
+    def touch(self, key: bytes, touch: Any) -> Any:
+        self._ask()
+        return super().touch(key, touch)
+
+    def end(self, *arguments: Any) -> bool:
+        self._ask()
+        ended = super().end(*arguments)
+        self.has_ended.set()
+        return ended
+
+
+class Stepwise(LoopRuntime):
+    """Waits until it is told to go on, a step at a time."""
+
+    def __init__(self) -> None:
+        self.pauses: list[float] = []
+        self.steps = asyncio.Semaphore(0)
+
+    async def pause(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        await self.steps.acquire()
+
+    async def step(self) -> None:
+        self.steps.release()
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+
+def over(store: MemoryStore, runtime: Runtime, events: list[str]) -> Reach:
+    return Reach(
+        store,
+        runtime=runtime,
+        clock=FakeClock(),
+        retention=86_400.0,
+        announce=lambda name, detail: events.append(name),
+    )
+
+
+def test_a_loop_writes_what_is_owed_by_itself() -> None:
+    """The end is tried once a second until it is stored; a fault is announced once, and then there is no task any more."""
+
+    async def main() -> None:
+        store, runtime, events = Down(), Stepwise(), list[str]()
+        reach = over(store, runtime, events)
+        assert not await reach.end(RECORD.key, "logout", 10.0, 10.0)
+        assert not await reach.end(b"another", "logout", 10.0, 10.0)
+        tried = store.asked
+        for _ in range(3):
+            await runtime.step()
+        assert store.asked == tried + 3
+        store.down = False
+        await runtime.step()
+        assert not reach.unended
+        assert store.has_ended.is_set()
+        assert events == ["store_fault"] * 2
+        assert runtime.pauses == [RETRY_INTERVAL] * 4
+        assert len(asyncio.all_tasks()) == 1
+        store.down = True
+        assert not await reach.end(b"a third", "logout", 20.0, 20.0)
+        await runtime.step()
+        assert runtime.pauses == [RETRY_INTERVAL] * 6, "begun anew"
+
+    asyncio.run(main())
+
+
+def test_a_thread_writes_what_is_owed_by_itself() -> None:
+    """The same where no loop runs."""
+    may_go_on = threading.Event()
+
+    class Held(ThreadRuntime):
+        async def pause(self, seconds: float) -> None:
+            may_go_on.wait(60)
+
+    store = Down()
+    reach = over(store, Held(), [])
+    assert not run_sync(reach.end(RECORD.key, "logout", 10.0, 10.0))
+    store.down = False
+    may_go_on.set()
+    assert store.has_ended.wait(60)
+
+
+def test_a_mark_that_is_owed_is_written_too() -> None:
+    """L24: of an end that was stored and whose mark was not."""
+
+    async def main() -> None:
+        store, runtime = Down(), Stepwise()
+        reach = over(store, runtime, [])
+        mark = provider_mark("kratos", "a session there", 10.0, 1_000.0)
+        await reach.mark(mark)
+        await asyncio.sleep(0)
+        store.down = False
+        await runtime.step()
+        assert store.load(mark.key) == mark
+        assert not reach.unmarked
+        await reach.mark(provider_mark("kratos", "another", 10.0, 1_000.0))
+        await asyncio.sleep(0)
+        assert len(runtime.pauses) == 1, "that one was stored at once"
+
+    asyncio.run(main())
+
+
+def test_an_app_that_is_gone_owes_nothing() -> None:
+    """Whoever retries does not keep alive what it retries for."""
+
+    async def main() -> None:
+        store, runtime = Down(), Stepwise()
+        reach = over(store, runtime, [])
+        assert not await reach.end(RECORD.key, "logout", 10.0, 10.0)
+        await asyncio.sleep(0)
+        gone, tried = weakref.ref(reach), store.asked
+        del reach
+        gc.collect()
+        assert gone() is None
+        await runtime.step()
+        assert len(asyncio.all_tasks()) == 1
+        assert store.asked == tried
+
+    asyncio.run(main())
+
+
+def test_a_loop_that_ends_leaves_it_to_the_next() -> None:
+    """Of `asyncio.run` in a script, say."""
+    store = Down()
+    events: list[str] = []
+
+    class Own(LoopRuntime):
+        here = Stepwise()
+
+        async def pause(self, seconds: float) -> None:
+            await self.here.pause(seconds)
+
+    runtime = Own()
+    reach = over(store, runtime, events)
+
+    async def main() -> int:
+        runtime.here = Stepwise()
+        assert not await reach.end(RECORD.key, "logout", 10.0, 10.0)
+        await asyncio.sleep(0)
+        return len(runtime.here.pauses)
+
+    assert [asyncio.run(main()), asyncio.run(main())] == [1, 1]
+
+
+def test_where_no_thread_is_to_be_had_the_next_fault_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end is owed all the same; a request that comes by writes it, as before."""
+    tried: list[str] = []
+
+    def full(work: object, name: str) -> None:
+        tried.append(name)
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(module, "beside", full)
+    reach = over(Down(), ThreadRuntime(), [])
+    for _ in range(2):
+        assert not run_sync(reach.end(RECORD.key, "logout", 10.0, 10.0))
+    assert len(tried) == 2
+    assert reach.unended
