@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from typing import TYPE_CHECKING, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from session_middleware.errors import SettingsError
 from session_middleware.stores.showing import masked
@@ -148,9 +148,9 @@ def _memory(url: str) -> Store:
 
 
 def _sqlite(url: str) -> Store:
-    parts = urlsplit(url)
-    name = unquote(parts.path[1:])
-    if parts.netloc or parts.query or parts.fragment or not name or name == ":memory:":
+    path = url.removeprefix("sqlite://")
+    name = unquote(path[1:])
+    if not path.startswith("/") or "?" in path or "#" in path or not name or name == ":memory:":
         problem = "a file has three slashes before its name, four if the path is absolute, and nothing after it."
         if name == ":memory:":
             problem = "SQLite in memory would be another store for each connection."

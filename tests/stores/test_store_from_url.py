@@ -48,6 +48,7 @@ def test_four_slashes_are_absolute(tmp_path):
         ("SQLITE:///x.db", "Did you mean sqlite:///"),
         ("sqlite:x.db", "Did you mean sqlite:///"),
         ("sqlite://x.db", "three slashes"),
+        ("sqlite://[x.db", "three slashes"),
         ("sqlite://", "three slashes"),
         ("sqlite:///", "three slashes"),
         ("sqlite:///x.db?mode=ro", "three slashes"),
