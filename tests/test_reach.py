@@ -179,6 +179,14 @@ def test_writes_are_spared_too(reach: Reach, store: Failing, clock: FakeClock) -
     assert held.end_reason == "logout"
 
 
+def test_what_cannot_be_read_is_not_written_either(reach: Reach, store: Failing) -> None:
+    """L17: a login does not wait for a server of which the pages before it know that it is silent."""
+    let_down(reach, store)
+    with pytest.raises(StoreUnavailable, match="left alone"):
+        run_sync(reach.write("create", reference_record(1)))
+    assert len(store) == 1
+
+
 def test_a_write_that_meets_garbage_is_answered(
     store: Failing, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -496,6 +504,39 @@ def test_a_touch_that_fails_while_a_later_one_is_owed(clock: FakeClock, monkeypa
     assert debtor.reach.unsaved == {key: later}
 
 
+def test_a_touch_that_is_owed_does_not_undo_a_later_one(clock: FakeClock) -> None:
+    """L7, L17: `extend(5)` leaves five minutes, whatever activity of before it the store has not heard of yet."""
+    debtor = Debtor(clock, 1)
+    record, now = debtor.records[0], clock()
+    debtor.store.down = True
+    run_sync(debtor.reach.touch(record, Touch(now, now + 7_200, now + 93_600)))
+    debtor.store.down = False
+    clock.advance(LEFT_ALONE)
+    extended = Touch(clock(), clock() + 300, clock() + 86_700, exact=True)
+    run_sync(debtor.reach.write("touch", record.key, extended))
+    assert MemoryStore.load(debtor.store, record.key) == extended.applied(record)
+    assert not debtor.reach.unsaved
+
+
+def test_a_touch_that_becomes_owed_beside_one_that_is_written_stays_so(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """L17: two requests of one session at once; the one that was stored does not speak for the other."""
+    debtor = Debtor(clock, 1)
+    record, now = debtor.records[0], clock()
+    other = Touch(now, now + 7_200, now + 90_000, exact=True)
+
+    def beside_another(key: bytes, touch: Any) -> Any:
+        debtor.reach.unsaved[key] = other
+        return record
+
+    monkeypatch.setattr(debtor.store, "touch", beside_another)
+    debtor.reach._call = bind(debtor.store, ("create", "touch"), ThreadRuntime())
+    debtor.reach._is_catching_up = True  # a third request is, and has passed this one
+    run_sync(debtor.reach.touch(record, Touch(now, now + 3_600, now + 90_000)))
+    assert debtor.reach.unsaved == {record.key: other}
+
+
 def test_what_is_owed_is_written_in_pieces(clock: FakeClock) -> None:
     """L17, no herd on return: whoever writes first does not pay for what thousands are owed, and nobody does it twice."""
     sessions = 3 * CAUGHT_UP
@@ -558,6 +599,16 @@ def test_while_one_request_catches_up_the_others_go_on(clock: FakeClock) -> None
 
 
 # --- what the process knows to be over -----------------------------------------------------------------------------------
+
+
+def test_what_this_process_has_ended_or_found_ended_is_over_for_it(clock: FakeClock) -> None:
+    """L13, L17: whoever reads that a session has ended does not take its JWT for an answer when the store is down next."""
+    debtor = Debtor(clock, 2)
+    assert run_sync(debtor.reach.end_now(debtor.records[0].key, "revoked", clock()))
+    debtor.store.end(debtor.records[1].key, "revoked", clock(), clock() + 60)
+    assert not debtor.reach.has_ended(debtor.records[1].key)
+    run_sync(debtor.reach.load(debtor.records[1].key))
+    assert [debtor.reach.has_ended(record.key) for record in debtor.records] == [True, True]
 
 
 def test_what_this_process_has_ended_by_date_or_evicted_is_over_for_it(clock: FakeClock) -> None:

@@ -194,12 +194,15 @@ class Reach:
         Raises:
             StoreUnavailable: it raised.
         """
+        owed = self.unsaved.get(args[0]) if method == "touch" else None
         try:
             answer = await self._write(method, *args)
         except LeftAlone:
             raise StoreUnavailable(_LEFT_ALONE) from None
         except Exception as fault:
             raise self._fault(method, fault) from fault
+        if owed is not None and self.unsaved.get(args[0]) is owed:
+            del self.unsaved[args[0]]  # the one just written was made of it, and may have set an earlier deadline (L7)
         if method == "end_before":
             self._over_before = max(self._over_before, args[0])
         elif method == "create_capped":
@@ -245,7 +248,6 @@ class Reach:
                 self.unsaved.pop(next(iter(self.unsaved)), None)
             self.unsaved[record.key] = touch
             return touch.applied(record)
-        self.unsaved.pop(record.key, None)
         return touched
 
     async def end(self, key: bytes, reason: str, at: float, now: float, *, unseen: bool = False) -> bool:
