@@ -14,6 +14,7 @@ from flask.sansio.scaffold import Scaffold
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
+from session_middleware.adapters._hidden_markers import may_hide
 from session_middleware.core.exchange import NO_RULES, RULES_ATTRIBUTE, RouteRules, rules_of
 from session_middleware.errors import SettingsError
 
@@ -233,7 +234,7 @@ def _held_by(holder: object) -> Iterator[object]:
     elif not isinstance(holder, (type, Scaffold)):
         held += list(getattr(holder, "__dict__", {}).values())
     # The app and its blueprints are callable or hold all there is: what they reach is not hidden by this view.
-    yield from (each for each in held if callable(each) and not isinstance(each, (type, Scaffold)))
+    yield from (each for each in held if may_hide(each) and not isinstance(each, (type, Scaffold)))
 
 
 def _merged(one: RouteRules | None, other: RouteRules | None) -> RouteRules | None:

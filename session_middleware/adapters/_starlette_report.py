@@ -10,6 +10,7 @@ from typing import Any
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Router
 
+from session_middleware.adapters._hidden_markers import may_hide
 from session_middleware.adapters._starlette_routes import router_behind
 from session_middleware.core.exchange import RULES_ATTRIBUTE, RouteRules, rules_of
 from session_middleware.engine import Engine
@@ -57,7 +58,7 @@ def _problems(engine: Engine, app: Any, router: Router) -> Iterator[tuple[str, s
 
 
 def _of_endpoint(path: str, endpoint: Any, reachable: set[int]) -> Iterator[tuple[str, str]]:
-    hidden = _hidden_marker(endpoint, reachable, _DEPTH)
+    hidden = _hidden_marker(endpoint, {*reachable}, _DEPTH)
     if hidden is None:
         return
     # What it forbids is applied, never what it allows: what the decorator really runs is not known for sure (L21).
@@ -104,14 +105,22 @@ def walk(router: Router, prefix: str = "", above: tuple[Router, ...] = ()) -> It
                 yield from walk(below, path, (*above, router))
 
 
-def _hidden_marker(endpoint: Any, reachable: set[int], depth: int) -> RouteRules | None:
-    """Return the rules of a marked function that a decorator closed over, if it is not an endpoint by itself."""
+def _hidden_marker(endpoint: Any, seen: set[int], depth: int) -> RouteRules | None:
+    """Return the rules of a marked function that a decorator closed over, if it is not an endpoint by itself.
+
+    Args:
+        endpoint: what is looked into.
+        seen: ids of what is not looked at, because it is an endpoint or has been already; functions of an app factory
+            may close over each other.
+        depth: how deep to look.
+    """
     if depth == 0:
         return None
     inner = [cell.cell_contents for cell in getattr(endpoint, "__closure__", None) or () if _filled(cell)]
     for part in (*inner, getattr(endpoint, "__wrapped__", None), getattr(endpoint, "func", None)):
-        if callable(part) and id(part) not in reachable:
-            found = rules_of(part) or _hidden_marker(part, reachable, depth - 1)
+        if may_hide(part) and id(part) not in seen:
+            seen.add(id(part))
+            found = rules_of(part) or _hidden_marker(part, seen, depth - 1)
             if found is not None:
                 return found
     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, Literal, Protocol
 
 from session_middleware.core.lifetime import Deadlines, Verdict
@@ -123,10 +124,9 @@ def rules_of(endpoint: object) -> RouteRules | None:
         rules = getattr(endpoint, RULES_ATTRIBUTE, None)
         if isinstance(rules, RouteRules):
             return rules
-        inner = getattr(endpoint, "func", None)
-        if inner is None or not hasattr(endpoint, "keywords"):
+        if not isinstance(endpoint, partial):  # by its attributes a mock would look like one, without end
             return None
-        endpoint = inner
+        endpoint = endpoint.func
 
 
 def is_prefetch(facts: RequestFacts) -> bool:

@@ -45,6 +45,7 @@ from session_middleware.stores.memory import MemoryStore  # noqa: E402
 from session_middleware.stores.sqlite import SQLiteStore  # noqa: E402
 from session_middleware.testing import FakeClock  # noqa: E402
 from session_middleware.testing.watched_store import WatchedStore  # noqa: E402
+from tests.adapters.closed_over import HELD  # noqa: E402
 from tests.adapters.django_routes import unwrapped  # noqa: E402
 
 ROUTES = "tests.adapters.django_routes"
@@ -537,7 +538,7 @@ class TestChecks:
         assert self.ids() == ["session_middleware.W005"]
 
     def test_routes(self, given: Given) -> None:
-        """A route under our prefix, a marker that a decorator hides, markers that contradict each other."""
+        """A route under our prefix, a marker that a decorator hides; views that hold anything else are in order."""
         given(ROOT_URLCONF=__name__)
         assert self.ids() == ["session_middleware.W002", "session_middleware.W003"]
 
@@ -625,4 +626,5 @@ urlpatterns = [
     path("abare", abare),
     path("session/mine", abare),
     path("hidden", unwrapped(marked)),
+    *(path(f"holds/{name}", unwrapped(held)) for name, held in HELD.items()),
 ]

@@ -17,6 +17,7 @@ from session_middleware import (
     session_optional,
     session_required,
 )
+from tests.adapters.closed_over import HELD
 from tests.adapters.flask_shop import HTTPS, Shop, bare, hello, wrapping
 
 # --- markers (L21) -------------------------------------------------------------------------------------------------
@@ -291,6 +292,17 @@ def test_a_marker_hidden_in_a_decorator_object_is_found() -> None:
     shop.app.add_url_rule("/page", "page", Counting(session_exempt(lambda: "x")))
     assert shop.status("/page") == 401
     assert len(shop.lost()) == 1
+
+
+@pytest.mark.parametrize("held", HELD.values(), ids=HELD)
+def test_a_view_may_hold_anything(held: object) -> None:
+    """A proxy that only works within a request (`request`, imported in an app factory) and a client of a database."""
+    shop = Shop()
+    shop.app.add_url_rule("/page", "page", session_optional(lambda: "hello"))
+    shop.app.add_url_rule("/holds", "holds", lambda: str(id(held)))
+    assert shop.status("/page") == 200
+    assert shop.status("/holds") == 401
+    assert shop.lost() == []
 
 
 def test_a_registered_view_used_by_another_is_not_lost() -> None:

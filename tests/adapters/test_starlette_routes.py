@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +35,7 @@ from session_middleware import (
 from session_middleware.adapters._asgi_connection import KEY
 from session_middleware.adapters.starlette import session_from
 from session_middleware.core.exchange import NO_RULES, rules_of
+from tests.adapters.closed_over import HELD
 from tests.adapters.starlette_shop import Shop, page, sign_in
 
 # --- random apps -------------------------------------------------------------------------------------------------------
@@ -551,6 +553,45 @@ def test_a_hidden_marker_is_reported_and_only_what_it_forbids_is_applied() -> No
     assert [where for where, _ in shop.problems] == ["/hidden"]
     closed = Shop(Route("/hidden", hiding(page(session_required))), default_policy="optional")
     assert closed.status("/hidden") == 401
+
+
+@pytest.mark.parametrize("held", HELD.values(), ids=HELD)
+def test_an_endpoint_may_hold_anything(held: object) -> None:
+    """A proxy that cannot be asked now, a client of a database that answers to any name."""
+
+    @session_optional
+    async def opened(request: Request) -> Response:
+        return PlainTextResponse("open")
+
+    async def holds(request: Request) -> Response:
+        return PlainTextResponse(str(id(held)))
+
+    shop = Shop(Route("/open", opened), Route("/holds", holds))
+    assert shop.status("/open") == 200
+    assert shop.status("/holds") == 401
+    assert shop.problems == []
+
+
+def test_functions_that_use_each_other_are_looked_at_once() -> None:
+    """Those of an app factory may, and to follow every way through them would take forever."""
+    looks = []
+
+    class Helper:
+        @property
+        def __closure__(self) -> tuple[types.CellType, ...]:
+            looks.append(self)
+            return tuple(map(types.CellType, helpers))
+
+        def __call__(self) -> None: ...
+
+    helpers = [Helper(), Helper(), Helper()]
+    first = helpers[0]
+
+    async def uses_one(request: Request) -> Response:
+        return PlainTextResponse(str(first))
+
+    Shop(Route("/", uses_one)).status("/")
+    assert len(looks) == len(helpers)
 
 
 def test_what_stands_in_the_wrong_place_is_reported() -> None:

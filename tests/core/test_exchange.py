@@ -24,6 +24,7 @@ from session_middleware.decorators import (
     session_required,
 )
 from session_middleware.errors import SettingsError
+from tests.adapters.closed_over import Client
 
 from .facts import Facts
 
@@ -40,6 +41,11 @@ def test_markers_return_what_they_mark() -> None:
     assert rules_of(functools.partial(view)) == RouteRules(touch=False)
     assert rules_of(functools.partial(functools.partial(view))) == RouteRules(touch=False)
     assert rules_of(object()) is None
+
+
+def test_what_answers_to_any_name_has_no_marker() -> None:
+    """A mock, or a client of a database, looks like a `functools.partial` of a partial, without end."""
+    assert rules_of(Client()) is None
 
 
 def test_markers_merge_in_any_order() -> None:

@@ -28,6 +28,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 from session_middleware.adapters._django_http import class_rules
 from session_middleware.adapters._django_setup import OURS, Setup, positions
+from session_middleware.adapters._hidden_markers import may_hide
 from session_middleware.core.exchange import RULES_ATTRIBUTE, RouteRules, rules_of
 from session_middleware.errors import SettingsError
 
@@ -155,7 +156,7 @@ def _hidden(view: Any, depth: int = 3) -> bool:  # Any: a callable with attribut
             inner = cell.cell_contents
         except ValueError:
             continue
-        if callable(inner) and not isinstance(inner, type):
+        if may_hide(inner) and not isinstance(inner, type):
             marked = isinstance(getattr(inner, RULES_ATTRIBUTE, None), RouteRules)
             if marked or _hidden(inner, depth - 1):
                 return True
