@@ -20,6 +20,7 @@ from session_middleware.core.values import (
     checked_subject,
     checked_text,
     data_changes,
+    refresh,
 )
 from session_middleware.errors import ResponseAlreadyStarted, SessionError, SettingsError
 from session_middleware.later import Later
@@ -278,10 +279,16 @@ class Logins(Later):
         elif x.presented is not None and x.presented.key not in x.replaced:
             x.replaced = (*x.replaced, x.presented.key)
             x.outgoing = x.record if x.verdict is Verdict.ACTIVE else None
+        if x.data is not None:
+            if x.record is not None and x.record.subject == record.subject:
+                refresh(x.data, record.data)  # the view goes on with the dict that it holds (L14)
+                x.data_from = record.data
+            else:
+                x.data = None
         x.created = x.record = record
         x.adopted = False
         x.verdict, x.configured, x.deadlines = Verdict.ACTIVE, configured, deadlines
-        x.claim_changes, x.data, x.deletes, x.reissue, x.quiet = None, None, False, True, False
+        x.claim_changes, x.deletes, x.reissue, x.quiet = None, False, True, False
 
     async def _create(self, x: Exchange, record: SessionRecord) -> None:
         """Store a new record, within the number of sessions that its subject may have (ASVS 7.1.2)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
 from session_middleware.adopting import Adopting
@@ -37,6 +37,10 @@ class Responding(Adopting):
     _tokens: TokenKeys
     _jwts: JwtKeys
     _resolve_login: Callable[[RequestFacts, str], str] | None
+
+    if TYPE_CHECKING:
+
+        def _authorization(self, x: Exchange) -> str | None: ...
 
     def refusal(self, x: Exchange, reason: str | None) -> Refusal:
         """Say why a request is not served."""
@@ -119,7 +123,7 @@ class Responding(Adopting):
             return []
         x.closed = True
         if x.deletes and x.created is None:
-            names = (self.settings.token_cookie, self.settings.jwt_cookie)
+            names = () if self._is_beside_another(x) else (self.settings.token_cookie, self.settings.jwt_cookie)
             return [*(cookies.delete_line(self.settings, name) for name in names), *cookies.relayed(x.relay)]
         try:
             return [*await self._finish(x), *cookies.relayed(x.relay)]
@@ -137,7 +141,18 @@ class Responding(Adopting):
             return []
         if not x.reissue and not self._jwt_due(x):
             return []
+        if x.created is None and self._is_beside_another(x):
+            return []
         return await self._issue(x)
+
+    def _is_beside_another(self, x: Exchange) -> bool:
+        """Say whether the token came in a header, and beside it cookies of another session (L19).
+
+        Those stay as they are: a JWT cookie of this session would make that one TAMPERED.
+        """
+        if x.presented is None or self._authorization(x) is None:
+            return False
+        return any(key != x.presented.key for key in self.credentials.keys_in(x.facts.cookies))
 
     def is_settled(self, x: Exchange) -> bool:
         """Say that `close` would return nothing and ask nobody; lets an adapter skip it on the hot path."""

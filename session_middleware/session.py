@@ -390,9 +390,8 @@ class AsyncSession(_View):
 
 async def _end_others(engine: Engine, x: Exchange) -> int:
     record = await engine.live(x, "end_others")
-    # The session that step_up carries on is this one, and ends when the response starts (L12).
-    mine = (record.key,) if x.stepped_from is None else (record.key, x.stepped_from)
-    return await provider_users.end_all(engine, record.subject, x.now, mine)
+    # What login or step_up take the place of ends when the response starts, and goes on if none does (L12, L25).
+    return await provider_users.end_all(engine, record.subject, x.now, (record.key, *x.replaced))
 
 
 _new = object.__new__

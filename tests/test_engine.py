@@ -192,6 +192,45 @@ def test_the_authorization_header_stands_for_the_cookie() -> None:
     assert house.opened(OPEN, Facts(authorization="Basic eA=="))[0].verdict is Verdict.ANONYMOUS
 
 
+def test_a_header_of_ours_leaves_the_cookies_of_another_session_alone() -> None:
+    """L9, L19: a JWT cookie of bob's beside alice's token would be a mismatch, and sign her out."""
+    house = House(transport="header", renewal_interval=600.0)
+    house.login("bob")
+    bob = f"Session {house.jar.pop('__Host-session')}"
+    house.jar.clear()
+    house.login("alice")
+    house.now += 700.0  # bob's token is due for renewal, and every JWT is over
+
+    def by_header(do: Callable[[Session], Any] | None = None) -> list[str]:
+        x, _ = house.opened(OPEN, Facts(authorization=bob, cookies=house.facts().cookies))
+        assert x.record is not None
+        assert x.record.subject == "bob"
+        if do is not None:
+            do(Session(house.engine, x))
+        return house.closed(x)
+
+    assert by_header() == []
+    assert by_header(lambda session: session.logout()) == []
+    x = house.request()
+    assert x.verdict is Verdict.ACTIVE
+    assert x.record is not None
+    assert x.record.subject == "alice"
+
+
+def test_a_header_of_ours_is_answered_with_cookies_where_no_others_came() -> None:
+    """L9, L11: a client without a browser reads its next token and JWT there."""
+    house = House(transport="header", renewal_interval=600.0)
+    house.login()
+    token = house.jar["__Host-session"]
+    house.now += 700.0
+    for cookies in ("", f"__Host-session={token}"):
+        x, _ = house.opened(OPEN, Facts(authorization=f"Session {token}", cookies=cookies))
+        assert [line.partition("=")[0] for line in run_sync(house.engine.close(x))] == [
+            "__Host-session",
+            "__Host-session_jwt",
+        ]
+
+
 def test_a_lost_renewal_is_accepted_and_recorded() -> None:
     """L11: a generation newer than the store's can only be ours; accepted even while it cannot be written."""
     house = House()
@@ -904,6 +943,22 @@ def test_step_up_and_end_others_keep_the_way_back() -> None:
     assert house.closed(x) == []
     assert x.verdict is Verdict.REVOKED
     assert key_of("x") != x.stepped_from
+
+
+def test_login_and_end_others_keep_the_way_back() -> None:
+    """L12, L25: the session that came ends with the response; where the view fails after end_others, it goes on."""
+    house = House()
+    house.login()
+    elsewhere, house.jar = house.jar, {}
+    house.login()
+    x, _ = house.opened()
+    session = Session(house.engine, x)
+    session.login("alice")
+    assert session.end_others() == 1
+    run_sync(house.engine.abandon(x))
+    assert house.request().verdict is Verdict.ACTIVE
+    house.jar = elsewhere
+    assert house.request().verdict is Verdict.REVOKED
 
 
 def test_what_is_answered_where_a_view_lets_a_fault_pass() -> None:

@@ -273,6 +273,31 @@ def test_a_dict_of_data_that_a_view_holds_stays_the_sessions() -> None:
     assert _kept(house)[1] == {"kept": [1, 2], "x": 1, "y": 2}
 
 
+@pytest.mark.parametrize(
+    ("goes_over", "kept"),
+    [
+        (lambda session: session.step_up([{"type": "otp"}]), {"before": 1, "after": 2}),
+        (lambda session: session.login("alice"), {"before": 1, "after": 2}),
+        (lambda session: session.login("bob"), {}),
+    ],
+    ids=["step_up", "login", "login of another"],
+)
+def test_a_dict_of_data_goes_over_with_its_user(goes_over: Callable[[Session], None], kept: dict[str, int]) -> None:
+    """L12, L14: what a view writes to it after `step_up()` or `login()` is saved; another user is given nothing."""
+    house = House()
+    house.login(data={"gone": 0})
+
+    def view(session: Session) -> None:
+        data = session.data
+        data["before"] = 1
+        del data["gone"]
+        goes_over(session)
+        data["after"] = 2
+
+    house.request(view)
+    assert _kept(house)[1] == kept
+
+
 def test_a_late_save_keeps_what_another_request_wrote_meanwhile() -> None:
     """L14: name by name, against the data that the view was given, not against what others have made of it since."""
     house = House()
