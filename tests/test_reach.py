@@ -356,7 +356,7 @@ class Owing(MemoryStore):
     def __init__(self) -> None:
         super().__init__()
         self.down = False
-        self.poison: dict[bytes, Exception] = {}
+        self.poison: dict[bytes, BaseException] = {}
         self.writes = 0
 
     def _ask(self, key: bytes) -> None:
@@ -434,6 +434,18 @@ def test_an_end_that_cannot_be_written_keeps_no_other_from_being_written(clock: 
         debtor.write()
     assert [debtor.is_ended(number) for number in range(3)] == [False, True, True]
     assert all(debtor.reach.is_over(record) for record in debtor.records), "this process knows of all three"
+
+
+def test_an_end_that_is_cancelled_with_its_request_is_written_by_the_next(clock: FakeClock) -> None:
+    """L13, L25: a client that goes away while its logout is being written has logged out all the same."""
+    debtor = Debtor(clock, 1)
+    debtor.store.poison[debtor.records[0].key] = asyncio.CancelledError()
+    with pytest.raises(asyncio.CancelledError):
+        debtor.end(0)
+    assert debtor.reach.is_over(debtor.records[0])
+    debtor.store.poison.clear()
+    assert run_sync(debtor.reach.load(b"another")) is None
+    assert debtor.is_ended(0)
 
 
 def test_an_end_of_a_record_that_cannot_be_read_is_written_once_it_can_be(clock: FakeClock) -> None:

@@ -263,15 +263,19 @@ class Reach:
         keep = now + self._retention
         self._is_over(key)
         self.unsaved.pop(key, None)
+        stored = False
         try:
             await self.write("end", key, reason, at, keep)
+            stored = True
         except StoreUnavailable:
-            self.unended[key] = (reason, at, keep)
-            if unseen:
-                self.unseen.add(key)
-            self._retrying.begin()
-            return False
-        return True
+            pass
+        finally:  # also where it is cancelled with its request: whether it has been written cannot be known then
+            if not stored:
+                self.unended[key] = (reason, at, keep)
+                if unseen:
+                    self.unseen.add(key)
+                self._retrying.begin()
+        return stored
 
     async def end_now(self, key: bytes, reason: str, now: float) -> bool:
         """End a session that must be stored as ended before this returns; True if it was alive.
