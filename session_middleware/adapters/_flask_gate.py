@@ -296,7 +296,7 @@ class _Exchange(LateStart):
             if refusal is not None:
                 self.replace(self.engine.render(self, refusal))
                 return _discard
-        return super().start_late(status, headers, exc_info, failed=failed or status.startswith("5"))
+        return super().start_late(status, headers, exc_info, failed=failed)
 
     def send(self, status: str, headers: Headers, exc_info: ExcInfo | None) -> Write:
         engine = self.engine

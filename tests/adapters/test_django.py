@@ -22,7 +22,7 @@ from django.contrib.auth.decorators import login_not_required  # noqa: E402
 from django.core.cache import cache  # noqa: E402
 from django.core.exceptions import ImproperlyConfigured  # noqa: E402
 from django.core.handlers.asgi import ASGIHandler  # noqa: E402
-from django.http import Http404, HttpRequest, HttpResponse  # noqa: E402
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse  # noqa: E402
 from django.shortcuts import resolve_url  # noqa: E402
 from django.test import AsyncClient, Client, RequestFactory, override_settings  # noqa: E402
 from django.urls import path, register_converter  # noqa: E402
@@ -378,6 +378,16 @@ class TestResponses:
         assert (answer.status_code, dict(answer.cookies)) == (404, {})
         assert sessions().list("alice") == []
 
+    def test_claims_and_data_of_a_view_that_fails_are_not_saved(self, given: Given) -> None:
+        """L25: as on every other framework; a 404 is an answer that the view chose, with what it wrote before."""
+        given(ROOT_URLCONF=__name__)
+        client = Client(raise_request_exception=False)
+        client.post("/sign-in")
+        assert client.get("/write-then/RuntimeError").status_code == 500
+        assert client.get("/written").json() == [{}, {}]
+        assert client.get("/write-then/Http404").status_code == 404
+        assert client.get("/written").json() == [{"half": 1}, {"half": 2}]
+
     def test_cookies_survive_pickling(self) -> None:
         """Caches pickle responses."""
         line = "__Host-session=v; Max-Age=60; Path=/; Secure; HttpOnly; SameSite=None; Partitioned"
@@ -557,6 +567,18 @@ def login_then_fail(request: HttpRequest) -> HttpResponse:
     raise RuntimeError("as asked")
 
 
+def write_then(request: HttpRequest, fault: str) -> HttpResponse:
+    session = session_from(request)
+    session.update_claims(half=1)
+    session.data["half"] = 2
+    raise {"Http404": Http404, "RuntimeError": RuntimeError}[fault]
+
+
+def written(request: HttpRequest) -> HttpResponse:
+    session = session_from(request)
+    return JsonResponse([dict(session.claims), session.data], safe=False)
+
+
 async def abare(request: HttpRequest) -> HttpResponse:
     return HttpResponse("bare")
 
@@ -625,6 +647,8 @@ urlpatterns = [
     path("login-then-fail", login_then_fail),
     path("abare", abare),
     path("session/mine", abare),
+    path("write-then/<fault>", write_then),
+    path("written", written),
     path("hidden", unwrapped(marked)),
     *(path(f"holds/{name}", unwrapped(held)) for name, held in HELD.items()),
 ]
