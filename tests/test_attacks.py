@@ -156,6 +156,20 @@ def test_a_stale_answer_still_serves_the_living() -> None:
     assert x.stale
 
 
+@pytest.mark.parametrize("everywhere", [True, False], ids=["by the setting", "by the marker"])
+def test_a_stale_answer_is_never_fresh(everywhere: bool) -> None:
+    """L17: what needs a recent login is not served from a JWT, however recent that login was."""
+    house = House(on_unavailable="stale" if everywhere else "refuse")
+    house.login()
+    house.ask()
+    within = RouteRules(policy="required", fresh_within=300.0, on_unavailable=None if everywhere else "stale")
+    assert house.ask(within)[1] is None
+    house.store.go_down()
+    _, refusal = house.ask(within)
+    assert refusal is not None
+    assert refusal.reason == "unavailable"
+
+
 SOCKET = {"websocket": True, "scheme": "wss", "origin": "https://evil.example"}
 
 

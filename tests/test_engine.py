@@ -11,7 +11,9 @@ import pytest
 from session_middleware.authorities.base import NOTHING_SHOWN, Alive, Vouch
 from session_middleware.authorities.local import LocalAuthority
 from session_middleware.core.exchange import Exchange, RouteRules
+from session_middleware.core.jwt import JwtKey
 from session_middleware.core.lifetime import Verdict
+from session_middleware.core.provider import ProviderSession
 from session_middleware.core.refusal import Refusal
 from session_middleware.core.tokens import key_of
 from session_middleware.engine import Engine
@@ -192,6 +194,15 @@ def test_the_authorization_header_stands_for_the_cookie() -> None:
     assert house.opened(OPEN, Facts(authorization="Basic eA=="))[0].verdict is Verdict.ANONYMOUS
 
 
+def test_a_link_of_another_site_may_sign_in() -> None:
+    """L20: one in a mail, say, that proves itself; only an unsafe request of another site is refused."""
+    house = House()
+    house.request(lambda session: session.login("alice"), facts=Facts("GET", sec_fetch_site="cross-site"))
+    assert house.request().verdict is Verdict.ACTIVE
+    with pytest.raises(SessionError, match="login CSRF"):
+        house.request(lambda session: session.login("bob"), facts=Facts("POST", sec_fetch_site="cross-site"))
+
+
 def test_a_header_of_ours_leaves_the_cookies_of_another_session_alone() -> None:
     """L9, L19: a JWT cookie of bob's beside alice's token would be a mismatch, and sign her out."""
     house = House(transport="header", renewal_interval=600.0)
@@ -325,6 +336,35 @@ def test_the_authority_is_asked_once_an_interval() -> None:
     assert often.engine.authority.asked == 2  # type: ignore[attr-defined]  # it is Says
 
 
+@pytest.mark.parametrize(("interval", "asked"), [(0, 31), (10, 4)])
+def test_the_authority_is_asked_where_nothing_else_is_due(interval: int, asked: int) -> None:
+    """L8: a request that is recognised asks it as well, once its last answer is too old."""
+    authority = Says()
+    house = House(authority=authority, verify_interval=interval)
+    house.login()
+    house.now += 61  # after which no touch is due for a minute
+    for _ in range(31):
+        assert house.request().verdict is Verdict.ACTIVE
+        house.now += 1
+    assert authority.asked == asked
+
+
+def test_a_session_is_over_since_its_deadline_not_since_that_was_noticed() -> None:
+    """L16, L24: who signs in at a provider between the two has proved who they are after the end."""
+    house = House(inactivity_timeout=900.0)
+    here = ProviderSession("there", house.now)
+    house.login(provider=here)
+    house.now += 1_000.0
+    x = house.request()
+    assert x.verdict is Verdict.INACTIVITY_TIMEOUT
+    assert x.record is not None
+    held = house.store.load(x.record.key)
+    assert held is not None
+    assert held.ended_at == x.record.inactivity_deadline
+    house.login(provider=ProviderSession("there", house.now - 50.0))
+    assert house.request().verdict is Verdict.ACTIVE
+
+
 def test_what_an_authority_says() -> None:
     """L8, L17: gone ends the session; unknown and an exception are nobody's logout."""
     authority = Says()
@@ -388,7 +428,9 @@ def test_limits_for_a_subject() -> None:
         house.now += 1
         house.request()
     assert len(asked) - before == 1
-    house.engine._holds = None  # as with a store that cannot recognise: the general path each time
+    house.engine.recogniser._holds = lambda record: (
+        False
+    )  # as with a store that cannot recognise: the general path each time
     for _ in range(5):
         house.request()
     assert len(asked) - before == 1
@@ -945,6 +987,100 @@ def test_step_up_and_end_others_keep_the_way_back() -> None:
     assert key_of("x") != x.stepped_from
 
 
+def test_step_up_changes_nothing_but_id_and_freshness() -> None:
+    """L2, L12, L14: ceiling, limits and what a later version wrote go over; a cut of today is not written down."""
+    house = House(inactivity_timeout=1_800.0, absolute_lifetime=28_800.0)
+    house.login(claims={"a": 1}, data={"b": 2}, persistent=True, stamp="s", actor="support", factors=[{"type": "pin"}])
+    x = house.request(lambda session: session.extend(300))  # past the cut to come
+    assert x.record is not None
+    told = {"ceiling": house.now + 20_000.0, "sealed": "z", "provider_session": "there", "extra": {"later": 1}}
+    before = house.store.save(x.record.evolve(**told))
+    assert before is not None
+    cut = House(store=house.store, inactivity_timeout=1_200.0, absolute_lifetime=14_400.0)
+    cut.jar = dict(house.jar)
+    cut.now += 30.0
+    x = cut.request(lambda session: session.step_up([{"type": "otp"}]))
+    assert x.record is not None
+    new = {
+        name: getattr(x.record, name) for name in ("key", "public_id", "renewed_at", "fresh_at", "factors", "revision")
+    }
+    assert x.record == before.evolve(**new)
+    assert (x.record.key != before.key, x.record.fresh_at) == (True, cut.now)
+    assert x.record.factors == ({"type": "pin"}, {"type": "otp"})
+
+
+def test_a_login_after_a_step_up_needs_no_earlier_session() -> None:
+    """L12: who proves who they are in full is signed in, whatever became of the session that the step-up carried on."""
+    house = House()
+    house.login()
+    x, _ = house.opened()
+    session = Session(house.engine, x)
+    session.step_up([{"type": "otp"}])
+    session.login("alice")
+    assert x.presented is not None
+    house.store.end(x.presented.key, "revoked", house.now, house.now + 86400)
+    assert house.closed(x) != []
+    assert house.request().verdict is Verdict.ACTIVE
+
+
+def test_a_second_step_up_carries_on_the_session_that_came() -> None:
+    """L12, L13: not the one of the first step-up, which nobody ever held; one ended meanwhile is dead."""
+    house = House()
+    house.login()
+    for ends_meanwhile in (False, True):
+        x, _ = house.opened()
+        session = Session(house.engine, x)
+        session.step_up([{"type": "otp"}])
+        session.step_up([{"type": "otp"}])
+        assert x.presented is not None
+        if ends_meanwhile:
+            house.store.end(x.presented.key, "revoked", house.now, house.now + 86400)
+        assert bool(house.closed(x)) is not ends_meanwhile
+
+
+def test_the_token_before_is_given_its_successor_each_time_and_refused_after_its_grace() -> None:
+    """L11: it is never recognised without a look, or a lost response would stay lost, and a thief be served for longer."""
+    house = House(renewal_interval=600.0, renewal_grace=30.0)
+    house.login()
+    token = house.jar["__Host-session"]
+    house.now += 700.0
+    house.request()
+    house.request()  # presents the successor: the grace begins
+    before = f"__Host-session={token}; __Host-session_jwt={house.jar['__Host-session_jwt']}"
+    for _ in range(3):
+        house.now += 9.0
+        x, _ = house.opened(OPEN, Facts(cookies=before))
+        assert (x.verdict, x.quiet) == (Verdict.ACTIVE, False)
+        assert len(run_sync(house.engine.close(x))) > 0
+    house.now += 3.0
+    assert house.opened(OPEN, Facts(cookies=before))[0].verdict is Verdict.REPLAYED
+
+
+def test_a_token_under_a_later_key_is_given_anew_each_time() -> None:
+    """L10: also where the response that brought the new one was lost."""
+    jwt_keys = [JwtKey.hs256(b"one key of 32 bytes, all the time")]
+    old = House(jwt_keys=jwt_keys, jwt_subject="plain")
+    old.login()
+    house = House(store=old.store, secret_keys=[KEY[::-1], KEY], jwt_keys=jwt_keys, jwt_subject="plain")
+    house.now += 61.0
+    for _ in range(3):
+        x, _ = house.opened(OPEN, old.facts())
+        assert any(line.startswith("__Host-session=") for line in run_sync(house.engine.close(x)))
+
+
+def test_our_own_pages_do_not_take_note_of_a_token() -> None:
+    """L6, L11: status and list write nothing at all; the grace of the token before begins with a request to the app."""
+    house = House(renewal_interval=600.0)
+    house.login()
+    house.now += 700.0
+    assert house.request().reissue
+    house.store.forget_calls()
+    house.request(rules=RouteRules(policy="optional", touch=False, sets_cookies=False))
+    assert house.store.writes == 0
+    house.request(rules=RouteRules(policy="optional", touch=False))
+    assert house.store.writes == 1
+
+
 def test_login_and_end_others_keep_the_way_back() -> None:
     """L12, L25: the session that came ends with the response; where the view fails after end_others, it goes on."""
     house = House()
@@ -980,14 +1116,15 @@ def test_what_is_answered_where_a_view_lets_a_fault_pass() -> None:
 def test_only_this_hosts_login_page_is_open() -> None:
     """L21: the login page is open to all; a page of ours that shares its path with a provider's is not."""
     for url, refused in [
-        ("/x", False),
-        (lambda facts: "/x", False),
         (lambda facts: "https://app.example/x", True),  # whoever asks chooses the Host
         (lambda facts: "https://id.example/x", True),
         (lambda facts: "https://[", True),
+        (lambda facts: "/x", False),
+        ("/x", False),
     ]:
         house = House(login_url=url)
         assert (house.opened(None)[1] is not None) is refused
+    assert house.opened(None, house.facts(path="//x"))[1] is not None, "to an app that may be another page"
 
 
 def test_an_empty_cookie_is_none() -> None:
