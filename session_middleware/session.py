@@ -390,8 +390,12 @@ class AsyncSession(_View):
 
 async def _end_others(engine: Engine, x: Exchange) -> int:
     record = await engine.live(x, "end_others")
-    # What login or step_up take the place of ends when the response starts, and goes on if none does (L12, L25).
-    return await provider_users.end_all(engine, record.subject, x.now, (record.key, *x.replaced))
+    mine, before = [record.key], x.outgoing
+    # What login or step_up take the place of ends when the response starts, and goes on if none does (L12, L25). Where it
+    # stands on a session of the provider's that this one does not, that is another, and ends for good (L24).
+    if before is not None and before.provider_session in (None, record.provider_session):
+        mine.append(before.key)
+    return await provider_users.end_all(engine, record.subject, x.now, mine)
 
 
 _new = object.__new__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from contextlib import nullcontext
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -1095,6 +1096,23 @@ def test_login_and_end_others_keep_the_way_back() -> None:
     assert house.request().verdict is Verdict.ACTIVE
     house.jar = elsewhere
     assert house.request().verdict is Verdict.REVOKED
+
+
+def test_login_and_end_others_end_the_providers_session_before() -> None:
+    """L24: nobody who has its credential begins a session with it again; the new one's own goes on."""
+    house = House()
+    house.login(provider=ProviderSession("first", house.now))
+    house.now += 1.0
+    x, _ = house.opened()
+    session = Session(house.engine, x)
+    session.login("alice", provider=ProviderSession("second", house.now))
+    assert session.end_others() == 1
+    house.closed(x)
+    assert house.request().verdict is Verdict.ACTIVE
+    for id, refused in (("first", True), ("second", False)):
+        x, _ = house.opened()
+        with pytest.raises(SessionError) if refused else nullcontext():
+            Session(house.engine, x).login("alice", provider=ProviderSession(id, house.now - 1.0))
 
 
 def test_what_is_answered_where_a_view_lets_a_fault_pass() -> None:
