@@ -134,6 +134,8 @@ class Routes:
             return _Judged(view, STATIC)
         own = rules_of(view)
         view_class = getattr(view, "view_class", None)
+        if not isinstance(view_class, type):
+            view_class = None  # a mock has one, too
         if view_class is not None:
             own = _merged(own, rules_of(view_class))
             own = _narrowed(own, rules_of(getattr(view_class, "dispatch_request", None)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from flask import Blueprint
@@ -303,6 +304,16 @@ def test_a_view_may_hold_anything(held: object) -> None:
     assert shop.status("/page") == 200
     assert shop.status("/holds") == 401
     assert shop.lost() == []
+
+
+def test_a_mock_may_stand_for_a_view() -> None:
+    """Tests put one there; whatever name it is asked for, it is no class-based view."""
+    shop = Shop()
+    shop.app.add_url_rule("/page", "page", session_optional(lambda: "hello"))
+    shop.app.view_functions["page"] = Mock(return_value="mocked")
+    assert shop.status("/page") == 401
+    shop.app.view_functions["page"] = session_optional(Mock(return_value="mocked"))
+    assert shop.status("/page") == 200
 
 
 def test_a_registered_view_used_by_another_is_not_lost() -> None:
