@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from django.conf import settings as conf
 
+from session_middleware.adapters._emptied import EMPTIED
 from session_middleware.core.exchange import Exchange, RequestFacts
 from session_middleware.runtime import on_loop
 
@@ -37,6 +38,7 @@ class Attached(Exchange):
         unknown: nothing can be known of the user, because the store does not answer (L17).
         linked: the public id that Django's session is known to carry.
         adopted: the session of ours was begun by this middleware, not by the view.
+        emptied: the public id of the session for whose end Django's was emptied in this request.
         given: what we put into request.user, until that is settled.
         find_user: what AuthenticationMiddleware put into request.user, None where logins are not bridged.
         find_auser: what it put into request.auser.
@@ -56,6 +58,7 @@ class Attached(Exchange):
     settled = False
     unknown = False
     adopted = False
+    emptied: str | None = None
     linked: str | None = None
     user: Any = None  # AbstractBaseUser | AnonymousUser
     given: Any = None
@@ -117,10 +120,25 @@ class Attached(Exchange):
 
     def empty_session(self) -> Any:  # an awaitable on a loop, else None
         """Clear Django's session, in the way that the place allows (L26)."""
-        session = self.framework
+        session, over = self.framework, self.over
         if session is None:
             return None
-        return session.aflush() if on_loop() else session.flush()
+        if on_loop():
+            return self._empty_on_loop(session, over)
+        if over is None or session.get(EMPTIED) != over:
+            session.flush()
+            self.emptied = over
+        return None
+
+    async def _empty_on_loop(self, session: Any, over: str | None) -> None:  # Any: SessionBase
+        if over is None or await session.aget(EMPTIED) != over:
+            await session.aflush()
+            self.emptied = over
+
+    def note_emptied(self) -> None:
+        """Note for which end Django's session was emptied, if the app has put something into it since."""
+        if self.emptied is not None and self.framework.keys():  # it is in memory: this waits for nothing
+            self.framework[EMPTIED] = self.emptied
 
 
 #: Request headers that CGI, and so Django, keeps under their own names.

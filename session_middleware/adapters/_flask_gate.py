@@ -12,6 +12,7 @@ from flask import (
     Flask,
     Request,
     Response,
+    after_this_request,
     current_app,
     got_request_exception,
     has_request_context,
@@ -22,6 +23,7 @@ from flask import session as flask_session
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.http import HTTP_STATUS_CODES
 
+from session_middleware.adapters._emptied import EMPTIED
 from session_middleware.adapters._flask_login import FlaskLogin, manager_of
 from session_middleware.adapters._flask_routes import Routes
 from session_middleware.adapters._wsgi_body import read_to_its_end, refuse_endless
@@ -215,8 +217,14 @@ class Gate:
         """Empty Flask's session (L26)."""
         if not has_request_context():
             return  # the session is used outside its request: there is no Flask session to clear
+        x = self.exchange(request)
+        over = x.over
+        if over is not None:
+            if flask_session.get(EMPTIED) == over:
+                return
+            after_this_request(partial(_note_emptied, over))
         if self._bridge is not None:
-            self._bridge.clear(self.exchange(request))
+            self._bridge.clear(x)
         elif flask_session:
             flask_session.clear()
 
@@ -345,6 +353,13 @@ class _Exchange(LateStart):
         if close is not None:
             close()
         return self.instead
+
+
+def _note_emptied(over: str, response: Response) -> Response:
+    """Note for which end the Flask session was emptied, if the app has put something into it since; else it stays empty."""
+    if flask_session:
+        flask_session[EMPTIED] = over
+    return response
 
 
 def _is_answer(fault: Exception) -> bool:

@@ -119,7 +119,7 @@ class SessionLifetimeMiddleware:
         except BaseException:  # under DEBUG_PROPAGATE_EXCEPTIONS; else Django has made it a response
             side.run(side.engine.abandon(x))
             raise
-        if x.judged and (x.quiet or (not x.unknown and side.engine.is_settled(x))):
+        if x.judged and (x.quiet or (not x.unknown and x.emptied is None and side.engine.is_settled(x))):
             return self._leave(response, x, side)
         finished: HttpResponseBase = side.run(self._finish(request, x, response))
         return finished
@@ -136,7 +136,7 @@ class SessionLifetimeMiddleware:
         except BaseException:  # the client went away, or DEBUG_PROPAGATE_EXCEPTIONS
             await side.engine.abandon(x)
             raise
-        if x.judged and (x.quiet or (not x.unknown and side.engine.is_settled(x))):
+        if x.judged and (x.quiet or (not x.unknown and x.emptied is None and side.engine.is_settled(x))):
             return self._leave(response, x, side)
         return await self._finish(request, x, response)
 
@@ -260,6 +260,7 @@ class SessionLifetimeMiddleware:
             cookies = await engine.close(x)
             if self._bridged:
                 await auth.relink(request, x)
+            x.note_emptied()
         except StoreUnavailable:
             cookies = []
             response = _instead(response, response_of(engine.unavailable(x), x.method))

@@ -21,6 +21,7 @@ from session_middleware.adapters._asgi_connection import KEY, ASGIApp, Connectio
 from session_middleware.adapters._asgi_entrance import Entrance
 from session_middleware.adapters._asgi_gate import Gate
 from session_middleware.adapters._asgi_thread import refuse_in_thread, session_in_thread
+from session_middleware.adapters._emptied import EMPTIED
 from session_middleware.adapters._starlette_report import report
 from session_middleware.adapters._starlette_routes import gate_default, place_gates, router_behind
 from session_middleware.adapters.asgi import attached
@@ -80,9 +81,14 @@ class Visitor(Connection, BaseUser, AuthCredentials):
 
     def empty_session(self) -> None:
         """Empty `request.session`, where Starlette's SessionMiddleware keeps one (L26)."""
-        session = self.scope.get("session")
-        if session:
-            session.clear()
+        session, over = self.scope.get("session"), self.over
+        if session is None or (over is not None and session.get(EMPTIED) == over):
+            return
+        session.clear()
+        if over is not None:
+            session[EMPTIED] = (
+                over  # at once: a SessionMiddleware inside ours writes its cookie before we see the answer
+            )
 
 
 class SessionLifetimeMiddleware(Entrance):

@@ -215,6 +215,11 @@ class Exchange:
         return self.verdict is _ACTIVE
 
     @property
+    def over(self) -> str | None:
+        """The public id of the session for whose end the framework's is emptied; None at a logout or a login (L26)."""
+        return None if self.record is None or self.is_active else self.record.public_id
+
+    @property
     def claims(self) -> Mapping[str, Any]:
         """The claims as the view sees them: the record's, with what it changed."""
         held: Mapping[str, Any] = self.record.claims if self.record is not None else {}

@@ -97,7 +97,20 @@ async def apassword(request: HttpRequest) -> HttpResponse:
     return await awho(request)
 
 
+def note(request: HttpRequest) -> HttpResponse:
+    request.session["notes"] = request.session.get("notes", 0) + 1
+    return JsonResponse({"notes": request.session["notes"]})
+
+
+async def anote(request: HttpRequest) -> HttpResponse:
+    await asession_from(request).open()
+    await request.session.aset("notes", await request.session.aget("notes", 0) + 1)
+    return JsonResponse({"notes": await request.session.aget("notes")})
+
+
 urlpatterns = [
+    path("note", note),
+    path("anote", anote),
     path("who", who),
     path("user", user_only),
     path("public", public),

@@ -121,6 +121,26 @@ class TestLogin(Bridged):
         ]
         assert DjangoSession.objects.count() == 0  # proven over, so Django's session is flushed (L26)
 
+    def test_what_the_project_keeps_after_an_end_stays(self) -> None:
+        """Our dead cookie stays until the next login, for which a project keeps something, a second factor's step say."""
+        client = self.sign_in()
+        for page in ("/note", "/anote"):
+            client.get("/note")
+            self.clock.advance(minutes=16)
+            assert [client.get(page).json()["notes"] for _ in range(3)] == [1, 2, 3]
+            client.post(LOGIN, {"username": "alice", "password": "wonderland"})
+            assert client.get("/note").json()["notes"] == 4, "the login of the same browser keeps it, as Django does"
+            self.clock.advance(minutes=16)
+            assert client.get(page).json()["notes"] == 1, "another end"
+            client.post(LOGIN, {"username": "alice", "password": "wonderland"})
+
+    async def test_what_the_project_keeps_after_an_end_stays_on_the_loop(self) -> None:
+        """The same under ASGI, where Django's session is awaited."""
+        client = AsyncClient()
+        await client.post("/alogin", {"username": "alice", "password": "wonderland"})
+        self.clock.advance(minutes=16)
+        assert [(await client.get("/anote")).json()["notes"] for _ in range(3)] == [1, 2, 3]
+
     def test_a_view_that_logs_in_and_raises_signs_nobody_in(self) -> None:
         """What a failed response promised does not stand (L25)."""
         with self.settings(ROOT_URLCONF=__name__):

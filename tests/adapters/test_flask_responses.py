@@ -546,6 +546,25 @@ def test_the_flask_session_is_cleared_at_a_proven_end() -> None:
     assert client.get("/basket", base_url=HTTPS).data == b"1"
 
 
+def test_what_the_app_keeps_after_an_end_stays() -> None:
+    """Our dead cookie stays until the next login, for which the app keeps something, such as a token against CSRF (L26)."""
+    client = (shop := shop_with_a_basket()).client("alice")
+    client.get("/basket", base_url=HTTPS)
+    shop.clock.advance(hours=2)
+    assert [client.get("/basket", base_url=HTTPS).data for _ in range(3)] == [b"1", b"2", b"3"]
+    client.get("/sign-in/alice", base_url=HTTPS)
+    assert client.get("/basket", base_url=HTTPS).data == b"4"
+    shop.clock.advance(hours=2)
+    assert [client.get("/basket", base_url=HTTPS).data for _ in range(2)] == [b"1", b"2"], "another end"
+
+
+def test_an_end_gives_no_flask_session_to_an_app_without_one() -> None:
+    """Nothing is noted in a Flask session that nobody uses, so no cookie of Flask's goes out."""
+    client = (shop := shop_with_a_basket()).client("alice")
+    shop.clock.advance(hours=2)
+    assert client.get("/", base_url=HTTPS).headers.getlist("Set-Cookie") == []
+
+
 def test_the_flask_session_stays_without_proof() -> None:
     """A visitor without a session keeps the basket: nothing has ended."""
     client = shop_with_a_basket().client()

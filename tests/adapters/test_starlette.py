@@ -263,6 +263,12 @@ async def look(request: Request) -> Response:
     return PlainTextResponse(request.session.get("cart", ""))
 
 
+@session_optional
+async def fill(request: Request) -> Response:
+    request.session["cart"] = "pen"
+    return PlainTextResponse()
+
+
 class Carts(Shop):
     """A shop whose carts Starlette's SessionMiddleware keeps, and one browser."""
 
@@ -272,6 +278,7 @@ class Carts(Shop):
             Route("/get", get),
             Route("/out", sign_out),
             Route("/look", look),
+            Route("/fill", fill),
             **{side: [Middleware(SessionMiddleware, secret_key="x" * 40, session_cookie="cart")]},  # type: ignore[arg-type]
         )
         self.jar: dict[str, str] = {}
@@ -300,6 +307,19 @@ def test_request_session_is_cleared_when_the_session_is_over(side: str) -> None:
     shop.visit("GET", "/put")
     shop.clock.advance(2 * 3600)
     assert shop.visit("GET", "/look") == b"", "silence ended it, proven by the record"
+
+
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_what_the_app_keeps_after_an_end_stays(side: str) -> None:
+    """Our dead cookie stays until the next login, for which the app keeps something, such as an OpenID `state` (L26)."""
+    shop = Carts(side)
+    for _ in range(2):
+        shop.visit("POST", "/sign-in")
+        shop.visit("GET", "/put")
+        shop.clock.advance(2 * 3600)
+        assert shop.visit("GET", "/look") == b"", "emptied, for each end"
+        shop.visit("GET", "/fill")
+        assert shop.visit("GET", "/look") == b"pen"
 
 
 # --- where people are sent -----------------------------------------------------------------------------------------------
