@@ -224,6 +224,8 @@ class Connection(Exchange):
             if refusal is not None:
                 await self.instead(engine.render(self, refusal))
                 return
+        if message.get("status", 0) >= 500:
+            await engine.take_back(self)  # an error page is what a framework makes of a view that raised (L25)
         try:
             cookies = await engine.close(self)
         except StoreUnavailable:

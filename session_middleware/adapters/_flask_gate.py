@@ -204,7 +204,9 @@ class Gate:
     def _abandon(self, sender: Flask, **detail: object) -> None:
         if has_request_context():
             self._take_back()
-            run_sync(self.engine.abandon(self.exchange(request)))
+            x = self.exchange(request)
+            if not x.adopted:  # whom we have adopted did not log in here: no fault of the view's signs them out
+                run_sync(self.engine.abandon(x))
 
     def _take_back(self) -> None:
         x = self.exchange(request)
@@ -295,16 +297,14 @@ class _Exchange(LateStart):
 
     gate: Gate
 
-    def start_late(
-        self, status: str, headers: Headers, exc_info: ExcInfo | None = None, *, failed: bool = False
-    ) -> Write:
+    def start_late(self, status: str, headers: Headers, exc_info: ExcInfo | None = None) -> Write:
         """Take an answer that no quiet request was given; one that no view gave is judged first."""
         if not self.judged:
             refusal = self.gate.judge_late(self)
             if refusal is not None:
                 self.replace(self.engine.render(self, refusal))
                 return _discard
-        return super().start_late(status, headers, exc_info, failed=failed)
+        return super().start_late(status, headers, exc_info)
 
     def send(self, status: str, headers: Headers, exc_info: ExcInfo | None) -> Write:
         engine = self.engine

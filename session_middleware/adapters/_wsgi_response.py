@@ -92,23 +92,21 @@ class LateStart(WSGIExchange):
         start = self.server_start
         return start(status, headers)
 
-    def start_late(
-        self, status: str, headers: Headers, exc_info: ExcInfo | None = None, *, failed: bool = False
-    ) -> Write:
+    def start_late(self, status: str, headers: Headers, exc_info: ExcInfo | None = None) -> Write:
         """Take an answer as `start` does, to a request for which there may be something to do.
 
         Args:
             status: as PEP 3333 has it.
             headers: as PEP 3333 has it.
             exc_info: as PEP 3333 has it.
-            failed: whether this is an error page, which no view gave that logged in.
         """
         if self.held is not None and exc_info is None:
             self.release()  # a second answer without a fault is the server's to refuse
         if self.created is None:
             return self.send(status, headers, exc_info)
         if not self.closed:
-            if exc_info is None and not failed:
+            # An error page is what a framework makes of a view that raised (L25); whom we have adopted did not log in there.
+            if exc_info is None and (self.adopted or not status.startswith("5")):
                 self.held = status, list(headers)
                 return self._write
             self.held = None

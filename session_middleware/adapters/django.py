@@ -254,7 +254,7 @@ class SessionLifetimeMiddleware:
                 response = _instead(response, refused)
         if x.unknown and auth.is_denial(request, response):
             response = _instead(response, response_of(engine.unavailable(x), x.method))
-        if x.failed and x.created is not None and not x.adopted:
+        if x.created is not None and not x.adopted and (x.failed or _is_failure(response)):
             await engine.abandon(x)
         try:
             cookies = await engine.close(x)
@@ -294,6 +294,11 @@ def _instead(response: HttpResponseBase, other: HttpResponse) -> HttpResponse:
     """Return another response than the app's, which is closed with it: an open file, say."""
     other._resource_closers.extend(response._resource_closers)  # type: ignore[attr-defined]  # not in the stubs
     return other
+
+
+def _is_failure(response: HttpResponseBase) -> bool:
+    """Say whether a response was made of what the view raised; REST framework answers that itself, and says so."""
+    return response.status_code >= 500 or getattr(response, "exception", None) is True
 
 
 def _note_failure(*, request: Any = None, **_: object) -> None:  # Any: HttpRequest | None

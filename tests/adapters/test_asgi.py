@@ -129,6 +129,22 @@ def test_a_login_stands_once_the_response_has_started(starts: bool) -> None:
     assert (site.record().end_reason is None) is starts
 
 
+def test_a_login_that_ends_in_an_error_page_does_not_stand() -> None:
+    """L25: a framework makes an error page of a view that raised, and we hear of nothing else; the session that came stays."""
+
+    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        session = session_from(scope)
+        await session.login("mallory" if session.is_active else "alice")
+        await send({"type": "http.response.start", "status": 500 if scope["query_string"] else 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    site = Site(app)
+    cookie = b"; ".join(value.partition(b";")[0] for name, value in site.get()[0]["headers"] if name == b"set-cookie")
+    answer = asyncio.run(site.answered([], cookie, query_string=b"fail"))
+    assert [name for name, _ in answer[0]["headers"] if name == b"set-cookie"] == []
+    assert {row.subject: row.end_reason for row in site.store.rows.values()} == {"alice": None, "mallory": "abandoned"}
+
+
 @pytest.mark.parametrize("path", ["/base/me", "/me"], ids=["as ASGI has it", "as servers did before"])
 def test_the_way_back_leads_below_the_mount(path: str) -> None:
     """Some servers leave root_path out of `path`; the return parameter is the address that the browser showed (L15)."""

@@ -148,6 +148,15 @@ class TestLogin(Bridged):
             assert client.post("/login-then-fail").status_code == 500
         assert sessions().list(str(self.alice.pk)) == []
 
+    def test_a_view_whose_framework_answers_what_it_raised_signs_nobody_in(self) -> None:
+        """REST framework answers what its views raise, and says so on the response; an error page says it too (L25)."""
+        with self.settings(ROOT_URLCONF=__name__):
+            for query, status in [("raised", 403), ("error", 503)]:
+                answer = Client().post(f"/login-then-answer?{query}")
+                assert (answer.status_code, TOKEN in answer.cookies) == (status, False)
+                assert sessions().list(str(self.alice.pk)) == []
+            assert TOKEN in Client().post("/login-then-answer").cookies
+
     def test_an_api_token_is_not_a_login(self) -> None:
         """A login signal without a session behind it, as token libraries send it, begins none of ours."""
         with self.settings(ROOT_URLCONF=__name__):
@@ -597,6 +606,13 @@ def login_then_fail(request: HttpRequest) -> HttpResponse:
     raise RuntimeError("after the login")
 
 
+def login_then_answer(request: HttpRequest) -> HttpResponse:
+    login(request, User.objects.get(username="alice"))
+    response = HttpResponse(status=403 if "raised" in request.GET else 503 if "error" in request.GET else 200)
+    response.exception = "raised" in request.GET  # type: ignore[attr-defined]  # as REST framework's Response has it
+    return response
+
+
 def token_login(request: HttpRequest) -> HttpResponse:
     user_logged_in.send(sender=User, request=request, user=User.objects.get(username="alice"))
     return HttpResponse("token")
@@ -661,6 +677,7 @@ async def aseen(request: HttpRequest) -> HttpResponse:
 
 urlpatterns = [
     path("login-then-fail", login_then_fail),
+    path("login-then-answer", login_then_answer),
     path("token-login", token_login),
     path("our-logout", our_logout),
     path("aour-logout", aour_logout),

@@ -208,6 +208,22 @@ def test_our_own_required_marker_adopts_too() -> None:
     assert who(old_client(wiki), "/ours") == "alice"
 
 
+@pytest.mark.parametrize("fails", ["raises", "answers"])
+def test_a_view_that_fails_keeps_the_adopted_session(fails: str) -> None:
+    """Whom we have adopted did not log in in that view: its fault signs nobody out (L25)."""
+    wiki = Wiki(adopt_existing_until="2099-12-31")
+
+    @wiki.app.get("/fails")
+    def fail() -> tuple[str, int]:
+        assert current_user.is_authenticated
+        assert fails == "answers"
+        return "sorry", 500
+
+    client = old_client(wiki)
+    assert client.get("/fails", base_url=HTTPS).status_code == 500
+    assert who(client) == "alice"
+
+
 def test_a_linked_session_is_never_adopted_again() -> None:
     """Once linked, the Flask session counts only with its session of ours."""
     wiki = Wiki(adopt_existing_until="2099-12-31")

@@ -91,6 +91,22 @@ def takes_its_answer_back_late(environ: dict[str, Any], start: Any) -> Iterator[
     yield from takes_its_answer_back(environ, start)
 
 
+def answers_with_an_error_page(environ: dict[str, Any], start: Any) -> Iterable[bytes]:
+    session_from(environ).login("new")
+    start("500 Sorry", PAGE)
+    return [b"sorry"]
+
+
+#: A framework makes an error page of a view that raised, and we hear of nothing else.
+FAILING = [
+    raises_at_once,
+    raises_in_its_body,
+    takes_its_answer_back,
+    takes_its_answer_back_late,
+    answers_with_an_error_page,
+]
+
+
 def assert_old_outlives(app: App, *, checked: bool) -> None:
     """Sign in, then have the app sign in anew and fail: the first session goes on, the new one does not stand."""
 
@@ -109,7 +125,7 @@ def assert_old_outlives(app: App, *, checked: bool) -> None:
     assert (site.of("old").ended_at, site.of("new").end_reason) == (None, "abandoned")
 
 
-@pytest.mark.parametrize("app", [raises_at_once, raises_in_its_body, takes_its_answer_back, takes_its_answer_back_late])
+@pytest.mark.parametrize("app", FAILING)
 def test_a_login_whose_answer_is_never_sent_does_not_stand(app: App) -> None:
     """L25: an app that fails between start_response and its first chunk sets no cookie; the new record is ended."""
     site = Site(app, checked=app is not raises_at_once)
@@ -119,7 +135,7 @@ def test_a_login_whose_answer_is_never_sent_does_not_stand(app: App) -> None:
     assert site.of("new").end_reason == "abandoned"
 
 
-@pytest.mark.parametrize("app", [raises_at_once, raises_in_its_body, takes_its_answer_back, takes_its_answer_back_late])
+@pytest.mark.parametrize("app", FAILING)
 def test_the_session_that_came_outlives_an_answer_that_is_never_sent(app: App) -> None:
     """L25: the old session ends when the response starts, and this one never does."""
     assert_old_outlives(app, checked=app is not raises_at_once)
