@@ -167,8 +167,12 @@ class Gate:
         return self._response(reply)
 
     def exchange(self, current: Request) -> WSGIExchange:
-        """Return the exchange of a request; one that did not come from a server begins here (a test's)."""
-        x: WSGIExchange | None = current.environ.get(KEY)
+        """Return the exchange of a request; one that did not come through us begins here (a test's, an event's).
+
+        That is kept in the request: Flask-SocketIO makes a new one of the same environ for each event, and by then the session
+        may have ended.
+        """
+        x: WSGIExchange | None = current.environ.get(KEY) or current.__dict__.get(KEY)
         if x is None:
             if not self._checked:
                 self.check()
@@ -176,6 +180,7 @@ class Gate:
             made.gate = self
             made.says = self._says
             made.begin(self.engine, current.environ, _no_server)
+            current.__dict__[KEY] = current.environ.pop(KEY)
         return x
 
     def judge_late(self, x: WSGIExchange) -> Refusal | None:

@@ -79,6 +79,20 @@ def test_logout_ends_our_session_everywhere() -> None:
     assert wiki.lifetime.sessions.list("alice") == []
 
 
+def test_each_context_of_one_environ_is_judged_anew() -> None:
+    """Flask-SocketIO keeps the environ of a connection and makes a context of it for each event: an end is seen there."""
+    wiki = Wiki()
+    client = wiki.client("alice")
+    environ = client.get("/who", base_url=HTTPS).request.environ
+    environ = {name: value for name, value in environ.items() if name.partition(".")[0] in ("wsgi", name)}
+    seen = []
+    for _ in range(2):
+        with wiki.app.request_context(environ):
+            seen.append((current_user.get_id(), session_from().subject, session_from().is_active))
+        client.post("/logout", base_url=HTTPS)
+    assert seen == [("alice", "alice", True), (None, None, False)]
+
+
 def test_our_logout_signs_out_of_flask_login() -> None:
     """`POST /session/logout` clears the Flask session and has the remember cookie removed."""
     wiki = Wiki()
