@@ -78,7 +78,7 @@ class Gate:
         # often read a database, and costs less (measured: 3 us).
         self._preprocess = app.preprocess_request
         app.preprocess_request = self._before  # type: ignore[method-assign]  # made to be overridden, says its docstring
-        self._handle = app.handle_user_exception
+        self._handle: Callable[[Exception], Any] = app.handle_user_exception
         app.handle_user_exception = self._raised  # type: ignore[method-assign, assignment]  # gives what Flask's own gives
         app.error_handler_spec[None][None].setdefault(SessionError, self._fault)
         got_request_exception.connect(self._abandon, app)
@@ -202,9 +202,19 @@ class Gate:
 
     def _raised(self, fault: Exception) -> Any:  # Any: what Flask makes of it
         """Have an exception answered that left the view, or a hook before it: what that began does not stand (L25)."""
+        return self._raised_to(self._handle, fault)
+
+    def _raised_to(self, handle: Callable[[Exception], Any], fault: Exception) -> Any:  # Any: as above
         if not _is_answer(fault):
             self._take_back()
-        return self._handle(fault)
+        if isinstance(fault, SessionError) and getattr(handle, "__func__", None) is not Flask.handle_user_exception:
+            # An extension that answers everything itself, Flask-RESTX say, would make it a 500.
+            handlers = self.app.error_handler_spec[None][None]
+            if handlers.get(type(fault), self._fault) == handlers.get(SessionError) == self._fault:
+                reply = run_sync(self.engine.answer(self.exchange(request), fault))
+                if reply is not None:
+                    return self._response(reply)
+        return handle(fault)
 
     def _abandon(self, sender: Flask, **detail: object) -> None:
         if has_request_context():
@@ -263,6 +273,11 @@ class Gate:
                 return
             self._bridge_login()
             self._check_login_url()
+            standing: Callable[[Exception], Any] = self.app.handle_user_exception
+            if (
+                standing != self._raised
+            ):  # an extension that was set up after us answers exceptions before we hear of them
+                self.app.handle_user_exception = partial(self._raised_to, standing)  # type: ignore[method-assign]
             app_wide = self.app.error_handler_spec[None][None]
             if app_wide.get(SessionError) == self._fault and StoreUnavailable not in app_wide:
                 # A blueprint's errorhandler(Exception) would go before it.

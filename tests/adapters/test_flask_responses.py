@@ -18,7 +18,7 @@ from session_middleware import (
 )
 from session_middleware.adapters.flask import SessionLifetime, safe_return_to, session_client, session_from
 from session_middleware.core.refusal import Reply
-from session_middleware.errors import ResponseAlreadyStarted, StoreUnavailable
+from session_middleware.errors import ResponseAlreadyStarted, SessionError, StoreUnavailable
 from session_middleware.stores.memory import MemoryStore
 from session_middleware.testing import FakeClock
 from session_middleware.testing.watched_store import WatchedStore
@@ -151,6 +151,53 @@ def test_a_login_before_an_exception_that_has_a_handler_does_not_stand() -> None
     assert (answer.status_code, answer.data) == (400, b"for None")
     assert "Set-Cookie" not in answer.headers
     assert (signed_in(shop), signed_in(shop, "alice")) == (0, 1)
+
+
+@pytest.mark.parametrize("extension_first", [True, False], ids=["extension first", "we first"])
+def test_an_extension_that_answers_exceptions_itself(extension_first: bool) -> None:
+    """Flask-RESTX answers what its views raise before Flask does: a login there does not stand, an outage is a 503."""
+
+    def answered_by_extension(app: Flask) -> None:
+        standing = app.handle_user_exception
+
+        def handle(fault: Exception) -> Any:
+            return ("handled", 418) if isinstance(fault, (KeyError, SessionError)) else standing(fault)
+
+        app.handle_user_exception = handle  # type: ignore[method-assign, assignment]
+
+    app = Flask("restful")
+    app.config["SECRET_KEY"] = "0f6a1b2c3d4e5f60718293a4b5c6d7e8f9"
+    if extension_first:
+        answered_by_extension(app)
+    lifetime = SessionLifetime(app, store=MemoryStore())
+    if not extension_first:
+        answered_by_extension(app)
+
+    @app.get("/fail")
+    @session_optional
+    def fail() -> str:
+        session_from().login("alice")
+        raise KeyError
+
+    @app.get("/down")
+    @session_optional
+    def down() -> str:
+        raise StoreUnavailable("down")
+
+    @app.get("/misused")
+    @session_optional
+    def misused() -> str:
+        raise SessionError("misused")
+
+    client = app.test_client()
+    failed = client.get("/fail", base_url=HTTPS)
+    assert (failed.status_code, failed.headers.getlist("Set-Cookie")) == (418, [])
+    assert lifetime.sessions.list("alice") == []
+    answer = client.get("/down", base_url=HTTPS)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+    assert client.get("/misused", base_url=HTTPS).status_code == 418, "which is the app's to answer"
+    app.error_handler_spec[None][None][StoreUnavailable] = lambda fault: ("the app's own", 503)
+    assert client.get("/down", base_url=HTTPS).status_code == 418
 
 
 def test_a_handler_may_sign_in_itself() -> None:
