@@ -283,6 +283,13 @@ class Gate:
                 # A blueprint's errorhandler(Exception) would go before it.
                 for name in self.app.blueprints:
                     self.app.error_handler_spec[name][None].setdefault(SessionError, self._fault)
+            sockets = getattr(self.app.extensions.get("socketio"), "sockio_mw", None)
+            if sockets is self._inner:  # its events would see the exchange of the request that opened their connection
+                problem = (
+                    "SocketIO(app) stands before SessionLifetime(app): its events do not see an end; call it after"
+                )
+                detail = {"endpoint": "socketio", "marked": "SocketIO", "problem": problem}
+                self.engine.announce("marker_unreachable", self.engine.clock(), detail=detail)
             for lost in self._routes.check(self.engine.settings.endpoint_prefix):
                 detail = {"endpoint": lost.endpoint, "marked": lost.marked, "problem": lost.problem}
                 self.engine.announce("marker_unreachable", self.engine.clock(), detail=detail)

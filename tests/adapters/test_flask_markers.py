@@ -7,7 +7,7 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
-from flask import Blueprint
+from flask import Blueprint, Flask
 from flask.views import MethodView, View
 
 from session_middleware import (
@@ -363,3 +363,21 @@ def test_redirects_by_the_url_map(path: str, target: str | None) -> None:
     if target is not None:
         shop.app.add_url_rule(path, "moved", session_optional(hello()), redirect_to=target)
     assert shop.status(path) == (308 if target is None else 401)
+
+
+@pytest.mark.parametrize("stands", ["before", "after"])
+def test_sockets_set_up_before_us_are_reported(stands: str) -> None:
+    """Flask-SocketIO must wrap what we have wrapped: inside ours its events would see an exchange that is over (L21)."""
+
+    class Sockets:
+        def __init__(self, app: Flask) -> None:
+            inner = app.wsgi_app
+            self.sockio_mw = lambda environ, start_response: inner(environ, start_response)
+            app.wsgi_app = self.sockio_mw  # type: ignore[method-assign]
+            app.extensions["socketio"] = self
+
+    shop = Shop(build=Sockets if stands == "before" else None)
+    if stands == "after":
+        Sockets(shop.app)
+    assert shop.status("/nowhere") == 401
+    assert shop.lost() == ([("socketio", "SocketIO")] if stands == "before" else [])
