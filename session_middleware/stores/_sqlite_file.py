@@ -14,15 +14,16 @@ from typing import Final
 
 from session_middleware.errors import SettingsError, StoreUnavailable
 from session_middleware.runtime import mutex
+from session_middleware.stores._sqlite_faults import Complaints
 
 __all__ = ["SQLiteFile"]
 
 #: Kept in the file's user_version; a file of a later version is refused, never guessed at.
 _SCHEMA_VERSION: Final = 1
 
-#: Seconds that a fork waits for the calls of other threads to end, and how often it looks.
-_FORK_PATIENCE: Final = 1.0
-_FORK_LOOK: Final = 0.0005
+#: Seconds that one who needs all connections closed waits for the calls of other threads to end, and how often it looks.
+_PATIENCE: Final = 1.0
+_LOOK: Final = 0.0005
 
 #: Connections that were open when a process was forked behind our back. SQLite forbids to use or close them there, and
 #: what nothing refers to is closed.
@@ -61,6 +62,10 @@ class SQLiteFile:
             # SQLite's file ends at a NUL, and what is a newline here was most likely an accident of the environment.
             raise _unusable(self.path, "the name has a control character in it")
         self._log = self.path.with_name(self.path.name + "-wal")
+        self._address = (
+            f"{self.path.as_uri()}?mode=rw"  # without it SQLite makes what is missing, empty and for all to read
+        )
+        self._complaints = Complaints(self.path)
         self._schema = schema
         self._busy_timeout = busy_timeout
         self._opened: list[sqlite3.Connection] = []
@@ -92,8 +97,9 @@ class SQLiteFile:
         """Take back a connection that is in no transaction."""
         self._idle.append(connection)
 
-    def discard(self, connection: sqlite3.Connection) -> None:
+    def discard(self, connection: sqlite3.Connection, problem: BaseException | None = None) -> None:
         """Take back a connection on which something went wrong; closing it undoes an open transaction."""
+        self._complaints.about(problem)
         with contextlib.suppress(sqlite3.Error):
             connection.close()
         with contextlib.suppress(ValueError):
@@ -107,7 +113,7 @@ class SQLiteFile:
             durable: whether a commit must survive a power cut.
 
         Raises:
-            StoreUnavailable: other threads of this process held the lock for longer than busy_timeout.
+            StoreUnavailable: other threads of this process held the lock for longer than busy_timeout, or the file is gone.
         """
         if self._pid != os.getpid():
             self._forked()
@@ -115,6 +121,8 @@ class SQLiteFile:
         if not writer.acquire(timeout=self._busy_timeout):
             raise StoreUnavailable(f"Other threads kept {self.path} locked for {self._busy_timeout} s.")
         try:
+            if _place(self.path) != self._place:
+                self._follow()
             connection = self.take()
             try:
                 if durable:
@@ -124,10 +132,11 @@ class SQLiteFile:
                 connection.execute("COMMIT")
                 if durable:
                     connection.execute("PRAGMA synchronous=NORMAL")
-            except BaseException:
-                self.discard(connection)
+            except BaseException as problem:
+                self.discard(connection, problem)
                 raise
             self.give(connection)
+            self._complaints.are_over()
         finally:
             writer.release()
 
@@ -154,8 +163,8 @@ class SQLiteFile:
         connection = self.take()
         try:
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-        except BaseException:
-            self.discard(connection)
+        except BaseException as problem:
+            self.discard(connection, problem)
             raise
         self.give(connection)
 
@@ -168,9 +177,18 @@ class SQLiteFile:
     # --- opening ----------------------------------------------------------------------------------------------------
 
     def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            self.path, timeout=self._busy_timeout, isolation_level=None, check_same_thread=False, cached_statements=64
-        )
+        try:
+            connection = sqlite3.connect(
+                self._address,
+                uri=True,
+                timeout=self._busy_timeout,
+                isolation_level=None,
+                check_same_thread=False,
+                cached_statements=64,
+            )
+        except sqlite3.Error as problem:
+            self._complaints.about(problem)
+            raise
         try:
             connection.execute("PRAGMA synchronous=NORMAL")
             # What ended must not linger in free space (L16); FAST overwrites only pages that are written anyway.
@@ -214,6 +232,7 @@ class SQLiteFile:
                 raise _unusable(self.path, str(problem)) from problem
             else:
                 _tighten(real)  # not before it is known to be ours
+                self._place = _place(self.path)
                 return
             finally:
                 connection.close()
@@ -234,17 +253,41 @@ class SQLiteFile:
             connection.execute(f"PRAGMA user_version={_SCHEMA_VERSION}")
         connection.execute("COMMIT")
 
+    def _follow(self) -> None:
+        """Leave a file that was taken away or replaced: what is written there nobody else sees, a logout least of all.
+
+        Called by a writer that holds the lock, so at the next write; reads go on in the old file until then.
+
+        Raises:
+            StoreUnavailable: there is none at this path any more, which may be a disk that is not mounted; a new one here
+                would sign everybody out.
+            SettingsError: the new one cannot be used.
+        """
+        with self._gate:
+            self._close_all()
+            if self._opened:
+                raise StoreUnavailable(f"{self.path} was replaced, and what reads the old file does not end.")
+        if _place(self.path) is None:
+            gone = StoreUnavailable(f"{self.path} is gone. Put it back, or start the app anew with an empty one.")
+            self._complaints.about(gone)
+            raise gone
+        self._prepare()
+
+    def _close_all(self) -> None:
+        """Close all connections, waiting a moment for those that are out; whoever calls it holds the gate."""
+        patience = time.monotonic() + _PATIENCE
+        self.close()
+        while self._opened and time.monotonic() < patience:
+            time.sleep(_LOOK)
+            self.close()
+
     # --- forks ------------------------------------------------------------------------------------------------------
 
     def _before_fork(self) -> None:
         # SQLite shares its file locks among the connections of a process, and believes in a child that it still holds
         # the parent's. So none may be open at that instant: lend no more, wait for those that are out, close all.
-        self._gate.acquire(timeout=_FORK_PATIENCE)
-        patience = time.monotonic() + _FORK_PATIENCE
-        self.close()
-        while self._opened and time.monotonic() < patience:
-            time.sleep(_FORK_LOOK)
-            self.close()
+        self._gate.acquire(timeout=_PATIENCE)
+        self._close_all()
 
     def _after_fork_in_parent(self) -> None:
         with contextlib.suppress(RuntimeError):  # not ours: patience was over
@@ -255,6 +298,15 @@ class SQLiteFile:
         _left_behind.extend(self._opened)
         self._opened.clear()
         self._begin()
+
+
+def _place(path: Path) -> tuple[int, int] | None:
+    """Return what tells the file at a path from any other that was or will be there while this one is open."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _make(path: Path) -> None:

@@ -217,8 +217,8 @@ class SQLiteStore:
         connection = self._file.take()
         try:
             found = _listed(connection, handle, now)
-        except BaseException:
-            self._file.discard(connection)
+        except BaseException as problem:
+            self._file.discard(connection, problem)
             raise
         self._file.give(connection)
         return found
@@ -259,8 +259,8 @@ class SQLiteStore:
         connection = self._file.take()
         try:
             rows = connection.execute(_WALK, (0 if after is None else int(after), limit)).fetchall()
-        except BaseException:
-            self._file.discard(connection)
+        except BaseException as problem:
+            self._file.discard(connection, problem)
             raise
         self._file.give(connection)
         return [key for _, key in rows], str(rows[-1][0]).encode() if len(rows) == limit else None
@@ -272,8 +272,8 @@ class SQLiteStore:
         connection = file.take()
         try:
             row = connection.execute(statement, arguments).fetchone()
-        except BaseException:
-            file.discard(connection)
+        except BaseException as problem:
+            file.discard(connection, problem)
             raise
         file.give(connection)
         return row

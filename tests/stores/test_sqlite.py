@@ -23,6 +23,7 @@ import pytest
 
 from session_middleware.core.lifetime import Touch
 from session_middleware.errors import RecordUnreadable, SettingsError, StoreUnavailable
+from session_middleware.stores import _sqlite_file
 from session_middleware.stores.packing import COMMON
 from session_middleware.stores.sqlite import SQLiteStore
 from session_middleware.testing.reference_record import reference_record
@@ -528,3 +529,71 @@ def test_a_store_that_is_dropped_closes_its_connections(path):
     gc.collect()
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         connection.execute("SELECT 1")
+
+
+# --- a file that is taken away ------------------------------------------------------------------------------------------
+
+
+def test_a_file_that_was_replaced_is_followed(store, path):
+    """After the file was deleted and made anew by another process a write goes where the others read, and reads follow.
+
+    Else a logout there would not count here, nor one here there (L13).
+    """
+    store.create(reference_record(0))
+    for file in path.parent.glob("sessions.db*"):
+        file.unlink()
+    with SQLiteStore(path) as other:
+        other.create(reference_record(1))
+        assert store.load(KEY) is not None  # read from the old file, until there is something to write
+        store.create(reference_record(2))
+        assert other.load(reference_record(2).key) is not None
+        assert store.load(KEY) is None
+        other.end(reference_record(1).key, "logout", 1.0, 9e9)
+        assert store.load(reference_record(1).key).end_reason == "logout"
+
+
+def test_a_file_that_is_gone_is_a_fault_and_is_not_made_anew(store, path, caplog):
+    """It may be on a disk that is not mounted: an empty one in its place would sign everybody out (L17)."""
+    store.create(reference_record(0))
+    aside = path.rename(path.with_name("aside.db"))
+    with pytest.raises(StoreUnavailable, match="gone"):
+        store.end(KEY, "logout", 1.0, 9e9)
+    with pytest.raises(sqlite3.OperationalError, match="unable to open"):
+        store.load(KEY)
+    assert not path.exists()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{path} is gone. Put it back, or start the app anew with an empty one.",
+        f"{path}: unable to open database file. Put the file back, or start the app anew with an empty one; check who may "
+        "read and write it.",
+    ]
+    aside.rename(path)
+    assert store.end(KEY, "logout", 1.0, 9e9)
+
+
+def test_no_read_of_the_old_file_outlives_a_switch(store, path, monkeypatch):
+    """A read that is still going on in a file that was replaced keeps writes from the new one, for as long as it lasts."""
+    monkeypatch.setattr(_sqlite_file, "_PATIENCE", 0.0)
+    store.create(reference_record(0))
+    reading = store._file.take()
+    path.unlink()
+    SQLiteStore(path).close()
+    with pytest.raises(StoreUnavailable, match="replaced"):
+        store.create(reference_record(1))
+    store._file.give(reading)
+    store.create(reference_record(1))
+    assert store.load(KEY) is None
+
+
+def test_a_fault_is_explained_once_in_the_log(path, caplog):
+    """An operator reads what is wrong with which file and what to do, once, and again when it comes back."""
+    says = f"{path}: database is locked. Find the process that keeps it locked: a shell with an open transaction, a backup, a VACUUM."
+    with SQLiteStore(path, busy_timeout=0.01) as store:
+        store.create(reference_record(0))
+        for _ in range(2):
+            with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                for _ in range(3):
+                    with pytest.raises(sqlite3.OperationalError, match="locked"):
+                        store.end_before(1.0, 1.0)
+            store.end_before(1.0, 1.0)
+    assert [record.getMessage() for record in caplog.records] == [says, says]

@@ -1,0 +1,55 @@
+"""What goes wrong with a SQLite file, in words that name the way out."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+from session_middleware.errors import StoreUnavailable
+
+__all__ = ["Complaints"]
+
+_log: Final = logging.getLogger("session_middleware")
+
+#: What to do, by SQLite's primary result code.
+_FIXES: Final = {
+    sqlite3.SQLITE_BUSY: "Find the process that keeps it locked: a shell with an open transaction, a backup, a VACUUM.",
+    sqlite3.SQLITE_CANTOPEN: "Put the file back, or start the app anew with an empty one; check who may read and write it.",
+    sqlite3.SQLITE_CORRUPT: "Stop the app, put a backup in its place or move it away, and start anew.",
+    sqlite3.SQLITE_FULL: "Make room on its disk.",
+    sqlite3.SQLITE_IOERR: "Check its disk, and that it is no network file system.",
+    sqlite3.SQLITE_NOTADB: "Stop the app, put a backup in its place or move it away, and start anew.",
+    sqlite3.SQLITE_READONLY: "Check that the app may write to the file and its folder, and that the file system is not read-only.",
+}
+
+
+class Complaints:
+    """Says once what an operator has to put right: a request only learns that there is a fault.
+
+    Args:
+        path: the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._last = ""
+
+    def about(self, problem: BaseException | None) -> None:
+        """Log a fault of SQLite or of ours with its way out, unless it was the last that was logged."""
+        if isinstance(problem, sqlite3.Error):
+            # The low byte is what went wrong, the rest where; an error of the sqlite3 module itself has no code.
+            fix = _FIXES.get(getattr(problem, "sqlite_errorcode", 0) & 0xFF, "")
+            said = f"{self._path}: {problem}. {fix}".rstrip()
+        elif isinstance(problem, StoreUnavailable):
+            said = str(problem)
+        else:
+            return
+        if said != self._last:
+            self._last = said
+            _log.error("%s", said)
+
+    def are_over(self) -> None:
+        """Forget what was said, since all is well."""
+        self._last = ""
