@@ -20,11 +20,14 @@ from session_middleware import Limits, Settings
 from session_middleware.__main__ import main
 from session_middleware.adapters.wsgi import SessionLifetimeMiddleware, session_from
 from session_middleware.commands.check import describe
+from session_middleware.core.record import handle_of
+from session_middleware.core.tokens import key_of
 from session_middleware.demo import Demo, demo_settings
 from session_middleware.demo.visitors import Visitor
 from session_middleware.stores.memory import MemoryStore
 from session_middleware.stores.sqlite import SQLiteStore
 from session_middleware.testing.clock import FakeClock
+from session_middleware.testing.reference_record import reference_record
 
 KEY = "0f6a1b2c3d4e5f60718293a4b5c6d7e8f9"
 KEY_2 = "9f8e7d6c5b4a30214365870a9b8c7d6e5f"
@@ -236,6 +239,22 @@ def test_an_operator_learns_why_a_session_ended(operated: _Operated, capsys: pyt
     assert main(["sessions", "show", one, "--store", operated.url]) == 0
     assert "reason: revoked" in capsys.readouterr().out
     assert main(["sessions", "show", "nobody", "--store", operated.url]) == 1
+
+
+def test_what_others_chose_gives_no_orders_to_a_terminal(
+    operated: _Operated, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A name or an address with line breaks and escapes in it stays on its line, and forges no other (ASVS 16.4.1)."""
+    hostile = "alice\x1b[2J\nended:      long ago"
+    record = reference_record(0).evolve(subject=hostile, attributes={"address": hostile}, keep_until=9e9)
+    record = record.evolve(handles=(handle_of("subject", hostile),), authenticated_at=8e9, inactivity_deadline=8.9e9)
+    operated.store.create(record.evolve(key=key_of(record.public_id)))
+    for verb in (["list", hostile], ["show", record.public_id]):
+        assert main(["sessions", *verb, "--store", operated.url]) == 0
+        said = capsys.readouterr().out
+        assert repr(hostile) in said
+        assert "\x1b" not in said
+        assert "\nended" not in said
 
 
 @pytest.mark.parametrize("public_id", ["-lYNNG9m5v0j1qlOHLT31o", "--YNNG9m5v0j1qlOHLT31o"])

@@ -17,6 +17,8 @@ from session_middleware.settings import Settings
 
 __all__ = ["attach", "default_store"]
 
+_OF_EVERY_STORE = ("create", "load", "touch", "save", "renew", "end", "list")
+
 
 def default_store(folder: str | Path | None = None, *, asynchronous: bool = False) -> Any:  # Store | AsyncStore
     """Return the store of an app that names none: SESSION_STORE_URL, else the SQLite file `sessions.db` in a folder.
@@ -72,12 +74,36 @@ def attach(
         from session_middleware.stores import store_from_url
 
         store = store_from_url(store, asynchronous=runtime.asynchronous)
+    elif store is None:
+        store = default_store(folder, asynchronous=runtime.asynchronous)
+    else:
+        _check_store(store)
+    if options.get("resolve_login") is None:
+        _check_login_url(settings.login_url)
     return Engine(
         settings,
-        default_store(folder, asynchronous=runtime.asynchronous) if store is None else store,
+        store,
         authority=authority,
         runtime=runtime,
         clock=clock or time.time,
         on_event=hooks,
         **options,
     )
+
+
+def _check_store(store: object) -> None:
+    """Refuse what is no store; it would be taken for one that is down, for ever."""
+    fix = "Give a store, such as SQLiteStore('sessions.db'), or its URL, such as 'sqlite:///sessions.db'."
+    if isinstance(store, type):
+        raise SettingsError("store", store.__name__, "is a class.", fix)
+    lacks = [name for name in _OF_EVERY_STORE if not callable(getattr(store, name, None))]
+    if lacks:
+        raise SettingsError("store", type(store).__name__, f"is no store: it has no {', '.join(lacks)}.", fix)
+
+
+def _check_login_url(url: object) -> None:
+    """Refuse the name of a route where nobody knows routes: a browser would take it for a path beside each page."""
+    if isinstance(url, str) and not url.startswith(("/", "http://", "https://")):
+        raise SettingsError(
+            "login_url", url, "is no path, and this adapter knows no names of routes.", "Write '/login'."
+        )

@@ -142,7 +142,7 @@ def _list(sessions: Sessions, subject: str) -> int:
     for row in rows:
         print(
             f"{row.id}  login {_shown(row.authenticated_at.timestamp())}  seen {_shown(row.last_seen_at.timestamp())}"
-            f"  {row.attributes.get('address', '-')}  {row.attributes.get('user_agent', '-')!r}"
+            f"  {_plain(row.attributes.get('address', '-'))}  {row.attributes.get('user_agent', '-')!r}"
         )
     return 0
 
@@ -155,7 +155,7 @@ def _show(engine: Engine, public_id: str) -> int:
     if record is None:
         print("Nothing is known of this id: it is wrong, or the session ended too long ago.")
         return 1
-    print(f"subject:    {record.subject}")
+    print(f"subject:    {_plain(record.subject)}")
     print(f"login:      {_shown(record.authenticated_at)}")
     print(f"last seen:  {_shown(record.last_seen_at)} (written at most once per touch_interval)")
     if record.ended_at is not None:
@@ -181,6 +181,11 @@ def _instant(text: str) -> datetime:
     if instant.tzinfo is None:
         raise SettingsError("instant", text, "has no time zone.", "Add Z or +01:00.")
     return instant
+
+
+def _plain(text: str) -> str:
+    """Return a text that somebody else chose so that it stays on its line and gives no orders to a terminal."""
+    return text if text.isprintable() else repr(text)
 
 
 def _shown(at: float) -> str:

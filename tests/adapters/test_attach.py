@@ -1,0 +1,47 @@
+"""What every adapter is given: what makes no sense is refused before the first request, with what to give instead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from session_middleware import Settings, SettingsError
+from session_middleware.adapters.asgi import SessionLifetimeMiddleware as ASGI
+from session_middleware.adapters.wsgi import SessionLifetimeMiddleware as WSGI
+from session_middleware.stores.sqlite import SQLiteStore
+
+KEY = "0f6a1b2c3d4e5f60718293a4b5c6d7e8f9"
+
+
+@pytest.mark.parametrize("middleware", [ASGI, WSGI])
+@pytest.mark.parametrize(
+    ("store", "says"),
+    [
+        (SQLiteStore, "store='SQLiteStore': is a class"),
+        (Path("sessions.db"), "is no store: it has no create, load, save, renew, end, list. Give a store"),
+        ({}, "'sqlite:///sessions.db'"),
+    ],
+)
+def test_what_is_no_store_is_refused(middleware: Any, store: Any, says: str) -> None:
+    """Taken as it is, it would be a store that is down for ever: 503 at each login."""
+    with pytest.raises(SettingsError) as refused:
+        middleware(lambda *_: None, Settings(secret_keys=[KEY]), store)
+    assert says in str(refused.value)
+
+
+@pytest.mark.parametrize("middleware", [ASGI, WSGI])
+@pytest.mark.parametrize("name", ["login", "./login", "javascript:1"])
+def test_the_name_of_a_route_is_refused_where_nobody_knows_routes(middleware: Any, name: str) -> None:
+    """A browser would take it for a path beside each page, which leads to itself and never to the login."""
+    with pytest.raises(SettingsError, match="knows no names of routes"):
+        middleware(lambda *_: None, Settings(secret_keys=[KEY], login_url=name), "memory://")
+
+
+@pytest.mark.parametrize("middleware", [ASGI, WSGI])
+@pytest.mark.parametrize("url", ["/login", "https://id.example/login", lambda facts: "/login"])
+def test_a_path_a_url_and_a_function_need_no_routes(middleware: Any, url: Any) -> None:
+    """What says by itself where people sign in is taken in plain WSGI and ASGI too."""
+    settings = Settings(secret_keys=[KEY], login_url=url)
+    assert middleware(lambda *_: None, settings, "memory://").engine.settings.login_url == url
