@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
 import pytest
@@ -581,6 +582,43 @@ def test_reads_catch_up_as_well_once_writes_work(clock: FakeClock) -> None:
     for left in (CAUGHT_UP + 1, 1, 0):
         run_sync(debtor.reach.load(debtor.records[0].key))
         assert len(debtor.reach.unsaved) == left
+
+
+def test_who_can_wait_does_not_wait_in_vain_again(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """L17: where a write took five seconds to fail, touches are kept for as long, untried; an end is always tried."""
+    debtor = Debtor(clock, 3)
+    first, second, third = debtor.records
+    seconds = itertools.count(step=5.0)
+    monkeypatch.setattr("session_middleware.reach.calls.monotonic", lambda: next(seconds))
+
+    def touch(record: SessionRecord) -> int:
+        before = len(debtor.events)
+        run_sync(debtor.reach.touch(record, Touch(clock(), None, clock() + 60)))
+        return len(debtor.events) - before
+
+    debtor.store.down = True
+    assert touch(first) == 1
+    clock.advance(seconds=4.9)
+    run_sync(debtor.reach.load(second.key))
+    assert touch(second) == 0
+    assert set(debtor.reach.unsaved) == {first.key, second.key}
+    assert not run_sync(debtor.reach.end(third.key, "logout", clock(), clock()))
+    assert debtor.events[1:] == ["touch", "end"]
+    clock.set(clock() - 3600)  # what lies that far ahead is no pause
+    assert touch(first) == 1
+    debtor.store.down = False
+    clock.advance(seconds=5)
+    run_sync(debtor.reach.load(first.key))
+    assert not debtor.reach.unsaved
+    assert not debtor.reach.unended
+    debtor.store.down = True
+    assert touch(first) == 1
+    debtor.store.down = False
+    assert run_sync(debtor.reach.end(second.key, "logout", clock(), clock())), (
+        "an end is tried, and says that all is well"
+    )
+    assert touch(first) == 0
+    assert not debtor.reach.unsaved
 
 
 def test_while_one_request_catches_up_the_others_go_on(clock: FakeClock) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 from session_middleware.core.lifetime import Outage, Touch
@@ -37,6 +38,10 @@ KEPT_ENDS = 10_000
 
 #: Writes that one request makes up for, which whoever made it waits for.
 CAUGHT_UP = 64
+
+#: Seconds that a failed write must have taken for others to be spared the same wait, and for how long at most.
+SLOW = 0.1
+LONGEST_PAUSE = 30.0
 
 
 class Reach:
@@ -80,6 +85,7 @@ class Reach:
         self._retried_at = float("-inf")
         self._is_stuck = False  # whether the last write failed
         self._refused = ""  # the kind of what was owed and could not be written last time
+        self._pause_until = float("-inf")  # for writes that can wait, since one has just waited in vain
         self._reads, self._writes = Breaker(clock), Breaker(clock)
         self._over: dict[bytes, None] = {}  # keys of sessions that this process has ended or found ended
         self._over_before = float("-inf")  # and of all that began earlier
@@ -182,8 +188,10 @@ class Reach:
         breaker.faults = 0
         if self.down_since is not None:
             self._came_back(self.down_since)
-        if (self.unended or self.unsaved or self.unmarked) and (
-            not self._is_stuck or self._clock() - self._retried_at >= RETRY_INTERVAL
+        if (
+            (self.unended or self.unsaved or self.unmarked)
+            and (not self._is_stuck or self._clock() - self._retried_at >= RETRY_INTERVAL)
+            and not self._pauses()
         ):
             await self.catch_up()
         return answer
@@ -227,6 +235,7 @@ class Reach:
     async def _write(self, method: str, *args: Any) -> Any:  # Any: the store's methods, by name
         """Call a method that writes, unless that has just failed too often to be worth the wait."""
         self._writes.pass_through()
+        began = monotonic()
         try:
             answer = await getattr(self._call, method)(*args)
         except RecordUnreadable:
@@ -235,13 +244,25 @@ class Reach:
         except Exception:
             self._writes.fault()
             self._is_stuck = True
+            took = monotonic() - began
+            if took >= SLOW:
+                self._pause_until = self._clock() + min(took, LONGEST_PAUSE)
             raise
         self._reads.faults = self._writes.faults = 0
+        self._pause_until = float("-inf")
         return answer
+
+    def _pauses(self) -> bool:
+        """Say whether writes that can wait are put off: for as long as the last one waited in vain, so that at most every
+        other moment is spent on a lock that somebody keeps, or a server that accepts no writes and does not say so."""
+        now = self._clock()
+        return now < self._pause_until <= now + LONGEST_PAUSE  # else that time is over, or the clock was set back
 
     async def touch(self, record: SessionRecord, touch: Touch) -> SessionRecord | None:
         """Write a touch; where that fails keep it, and go on as if it were written. None: the session has ended."""
         try:
+            if self._pauses():
+                raise StoreUnavailable(_LEFT_ALONE)
             touched: SessionRecord | None = await self.write("touch", record.key, touch)
         except StoreUnavailable:
             if len(self.unsaved) >= KEPT_TOUCHES:
