@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -255,6 +256,25 @@ def test_what_others_chose_gives_no_orders_to_a_terminal(
         assert repr(hostile) in said
         assert "\x1b" not in said
         assert "\nended" not in said
+
+
+def test_without_settings_only_a_login_limits_itself(
+    operated: _Operated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A session of a month is listed on its tenth day; --settings cuts it, also settings that leave the key to Flask (L2)."""
+    now = time.time()
+    record = reference_record(0).evolve(subject="carol", handles=(handle_of("subject", "carol"),), keep_until=9e9)
+    month = Limits(None, 30 * 86_400)
+    operated.store.create(record.evolve(authenticated_at=now - 864_000, inactivity_deadline=None, limits=month))
+    command = ["sessions", "list", "carol", "--store", operated.url]
+    assert main(command) == 0
+    assert record.public_id in capsys.readouterr().out
+
+    (tmp_path / "keyless.py").write_text("from session_middleware import Settings\nsettings = Settings()\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    assert main([*command, "--settings", "keyless:settings"]) == 1
+    assert capsys.readouterr().out == "'carol' has no live session.\n"
 
 
 @pytest.mark.parametrize("public_id", ["-lYNNG9m5v0j1qlOHLT31o", "--YNNG9m5v0j1qlOHLT31o"])

@@ -124,11 +124,15 @@ def test_a_failing_hook_disturbs_nobody(caplog: pytest.LogCaptureFixture) -> Non
     assert "hook failed" in caplog.text
 
 
-def test_log_lines_cannot_be_forged(caplog: pytest.LogCaptureFixture) -> None:
-    """ASVS 16.4.1: line breaks and escapes in what a client sent stay inside one line."""
+@pytest.mark.parametrize("where", ["session_id", "subject", "address", "detail"])
+def test_log_lines_cannot_be_forged(caplog: pytest.LogCaptureFixture, where: str) -> None:
+    """ASVS 16.4.1: line breaks and escapes in what a client sent, or a proxy said of it, stay inside one line."""
+    hostile = "a\r\nb\x1b[31m"
+    given: dict[str, Any] = {where: {"k": hostile} if where == "detail" else hostile}
     with caplog.at_level(logging.INFO, "session_middleware"):
-        announce(SessionEvent("session_created", 1.0, None, "a\r\nb\x1b[31m", None, {"k": "x\ny"}), [])
+        announce(SessionEvent("session_created", 1.0, **given), [])
     (record,) = caplog.records
+    assert repr(hostile) in record.getMessage()
     assert "\n" not in record.getMessage()
     assert "\x1b" not in record.getMessage()
 

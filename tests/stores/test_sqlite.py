@@ -407,6 +407,18 @@ def test_only_the_owner_may_read_the_file(store, path):
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
 
 
+@pytest.mark.skipif(os.name != "posix", reason="POSIX modes")
+def test_the_file_is_never_for_others_to_read(path, monkeypatch):
+    """It is made with mode 0600, whatever the umask, not made and closed to others a moment later."""
+    monkeypatch.setattr(_sqlite_file, "_tighten", lambda path: None)
+    umask = os.umask(0)
+    try:
+        SQLiteStore(path).close()
+    finally:
+        os.umask(umask)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
 _OTHER = """
 import sys
 from session_middleware.stores.sqlite import SQLiteStore

@@ -272,3 +272,24 @@ def test_a_near_cache_before_a_store(url, plain, asynchronous, monkeypatch):
     assert type(near).__name__ == ("AsyncNearCache" if asynchronous else "NearCache")
     assert near.lease == 0.5
     assert asked == [plain]
+
+
+@pytest.mark.parametrize(
+    ("driver", "package", "url"), [("redis", "redis", "redis://h"), ("psycopg", "postgres", "postgresql://h/d")]
+)
+def test_a_driver_that_is_missing_names_its_extra(driver: str, package: str, url: str) -> None:
+    """Whether the store is imported or named by its URL, the error says what to install."""
+    said = printed_by(
+        f"""
+import sys
+sys.modules[{driver!r}] = None  # not installed
+from importlib import import_module
+from session_middleware.stores import store_from_url
+for ask in (lambda: import_module("session_middleware.stores.{package}"), lambda: store_from_url({url!r})):
+    try:
+        ask()
+    except (ImportError, ValueError) as problem:
+        print(problem)
+"""
+    )
+    assert said.count(f"session-middleware[{package}]") == 2

@@ -6,6 +6,11 @@ both; `scripts` what the server does with it and `value` how a record lies there
 an operator is told.
 """
 
+try:
+    import redis  # noqa: F401  # asked for here, once for all of this package
+except ImportError as problem:
+    raise ImportError("RedisStore needs redis-py: pip install 'session-middleware[redis]'") from problem
+
 from session_middleware.stores.redis.awaited import AsyncRedisStore
 from session_middleware.stores.redis.blocking import RedisStore
 
