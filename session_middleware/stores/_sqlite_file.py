@@ -140,6 +140,23 @@ class SQLiteFile:
         finally:
             writer.release()
 
+    def follow(self) -> bool:
+        """Look whether another file was put in the place of the one that is read, and go on with that; True if so.
+
+        Raises:
+            StoreUnavailable: there is none any more, or a write to the old one does not end.
+            SettingsError: the new one cannot be used.
+        """
+        if _place(self.path) == self._place:
+            return False
+        if not self._writer.acquire(timeout=self._busy_timeout):
+            raise StoreUnavailable(f"Other threads kept {self.path} locked for {self._busy_timeout} s.")
+        try:
+            self._follow()
+        finally:
+            self._writer.release()
+        return True
+
     def version(self) -> object:
         """Return what every commit of any process changes: the times and sizes of the file and its log.
 
@@ -256,7 +273,8 @@ class SQLiteFile:
     def _follow(self) -> None:
         """Leave a file that was taken away or replaced: what is written there nobody else sees, a logout least of all.
 
-        Called by a writer that holds the lock, so at the next write; reads go on in the old file until then.
+        Called by who holds the lock of writers: at the next write, or for a session that is not found; until then what is
+        found is read from the old file.
 
         Raises:
             StoreUnavailable: there is none at this path any more, which may be a disk that is not mounted; a new one here

@@ -176,6 +176,8 @@ class SQLiteStore:
 
     def load(self, key: bytes) -> SessionRecord | None:
         row = self._read(_LOAD, (key[:8], key))
+        if row is None and self._file.follow():
+            row = self._read(_LOAD, (key[:8], key))
         return None if row is None else _after_epoch(_record(key, row), row)
 
     def holds(self, record: SessionRecord) -> bool:

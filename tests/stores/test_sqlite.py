@@ -546,7 +546,8 @@ def test_a_store_that_is_dropped_closes_its_connections(path):
 # --- a file that is taken away ------------------------------------------------------------------------------------------
 
 
-def test_a_file_that_was_replaced_is_followed(store, path):
+@pytest.mark.parametrize("finds", [False, True])
+def test_a_file_that_was_replaced_is_followed(store, path, finds):
     """After the file was deleted and made anew by another process a write goes where the others read, and reads follow.
 
     Else a logout there would not count here, nor one here there (L13).
@@ -556,7 +557,11 @@ def test_a_file_that_was_replaced_is_followed(store, path):
         file.unlink()
     with SQLiteStore(path) as other:
         other.create(reference_record(1))
-        assert store.load(KEY) is not None  # read from the old file, until there is something to write
+        assert (
+            store.load(KEY) is not None
+        )  # read from the old file, until there is something to write, or not to be found
+        if finds:
+            assert store.load(reference_record(1).key) is not None
         store.create(reference_record(2))
         assert other.load(reference_record(2).key) is not None
         assert store.load(KEY) is None
@@ -594,6 +599,18 @@ def test_no_read_of_the_old_file_outlives_a_switch(store, path, monkeypatch):
     store._file.give(reading)
     store.create(reference_record(1))
     assert store.load(KEY) is None
+
+
+def test_a_switch_waits_for_a_write_to_the_old_file(path):
+    """A session that is not found is looked for in the new file once no write to the old one is under way."""
+    with SQLiteStore(path, busy_timeout=0.01) as store, ThreadPoolExecutor(1) as pool:
+        store.create(reference_record(0))
+        with store._file.transaction(durable=False):
+            path.unlink()
+            SQLiteStore(path).close()
+            with pytest.raises(StoreUnavailable, match="locked"):
+                pool.submit(store.load, reference_record(1).key).result()
+        assert store.load(reference_record(1).key) is None
 
 
 def test_a_fault_is_explained_once_in_the_log(path, caplog):
