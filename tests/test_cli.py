@@ -258,6 +258,15 @@ def test_what_others_chose_gives_no_orders_to_a_terminal(
         assert "\nended" not in said
 
 
+@pytest.mark.parametrize("verb", ["list", "show", "end", "end-all"])
+def test_who_finds_nothing_reads_where_it_was_looked_for(
+    operated: _Operated, verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An operator who looked in another store than the app's must not believe that a user is out."""
+    main(["sessions", verb, "nobody", "--store", operated.url])
+    assert f" in {operated.url}" in capsys.readouterr().out
+
+
 def test_without_settings_only_a_login_limits_itself(
     operated: _Operated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -274,7 +283,7 @@ def test_without_settings_only_a_login_limits_itself(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", ["", *sys.path])
     assert main([*command, "--settings", "keyless:settings"]) == 1
-    assert capsys.readouterr().out == "'carol' has no live session.\n"
+    assert capsys.readouterr().out == f"'carol' has no live session in {operated.url}.\n"
 
 
 @pytest.mark.parametrize("public_id", ["-lYNNG9m5v0j1qlOHLT31o", "--YNNG9m5v0j1qlOHLT31o"])

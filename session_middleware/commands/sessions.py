@@ -32,17 +32,20 @@ def run(options: argparse.Namespace) -> int:
         return _create_schema(options.store)
     if options.verb == "end":
         ended = _told(options, lambda sessions: sessions.end(options.id))
-        print("Ended." if ended else "There is no live session with this id.")
+        print("Ended." if ended else f"There is no live session with this id in {masked(options.store)}.")
         return 0 if ended else 1
     if options.verb == "end-all":
-        print(f"Ended: {_told(options, lambda sessions: sessions.end_all(options.subject))}.")
+        count = _told(options, lambda sessions: sessions.end_all(options.subject))
+        print(
+            f"Ended: {count}." if count else f"Ended: 0. {options.subject!r} had no session in {masked(options.store)}."
+        )
         return 0
     engine = Engine(_settings(options.settings), _existing_store(options.store))
     sessions = Sessions(engine)
     if options.verb == "list":
-        return _list(sessions, options.subject)
+        return _list(sessions, options)
     if options.verb == "show":
-        return _show(engine, options.id)
+        return _show(engine, options)
     instant = _instant(options.instant)
     sessions.end_before(instant)
     print(f"Every session whose login was before {_shown(instant.timestamp())} has ended.")
@@ -134,10 +137,10 @@ def _create_schema(url: str) -> int:
     return 0
 
 
-def _list(sessions: Sessions, subject: str) -> int:
-    rows = sessions.list(subject)
-    if not rows:
-        print(f"{subject!r} has no live session.")
+def _list(sessions: Sessions, options: argparse.Namespace) -> int:
+    rows = sessions.list(options.subject)
+    if not rows:  # in which store: it may be another than the app's
+        print(f"{options.subject!r} has no live session in {masked(options.store)}.")
         return 1
     for row in rows:
         print(
@@ -147,13 +150,16 @@ def _list(sessions: Sessions, subject: str) -> int:
     return 0
 
 
-def _show(engine: Engine, public_id: str) -> int:
+def _show(engine: Engine, options: argparse.Namespace) -> int:
     try:
-        record = engine.store.load(key_of(public_id))
+        record = engine.store.load(key_of(options.id))
     except Exception as fault:  # whatever a driver raises
         raise StoreUnavailable(f"The session store failed on load ({type(fault).__name__}).") from fault
     if record is None:
-        print("Nothing is known of this id: it is wrong, or the session ended too long ago.")
+        print(
+            f"Nothing is known of this id in {masked(options.store)}: it is wrong, the session ended too long ago, or the app "
+            "uses another store."
+        )
         return 1
     print(f"subject:    {_plain(record.subject)}")
     print(f"login:      {_shown(record.authenticated_at)}")
