@@ -25,6 +25,7 @@ the arguments; answers are JSON, `describe(session)` unless said otherwise.
 | POST /login-then-fail?subject= | `@session_optional` | logs in, then raises RuntimeError |
 | POST /login-then-refuse?subject= | `@session_optional` | logs in, then raises what the framework itself answers with 403 |
 | | | (`abort(403)`, `HTTPException(403)`, `PermissionDenied`); where there is no framework, anything |
+| POST /login-then-error?subject= | `@session_optional` | logs in, then answers 500 with any page |
 | GET /fail | none | raises RuntimeError |
 | GET /headers | `@session_optional` | reads `session.verdict`; own `Vary: Accept-Encoding`, `Cache-Control: public, max-age=60` |
 | GET /own-cookie | none | sets its own cookie `app=1` |

@@ -335,20 +335,6 @@ def test_an_answer_that_is_taken_back_takes_its_login_along() -> None:
     assert (signed_in(shop), signed_in(shop, "alice")) == (0, 1)
 
 
-def test_a_login_in_a_view_that_answers_with_an_error_stands() -> None:
-    """L25: whatever its status, it is the view's own answer, as in every other framework."""
-    shop = Shop()
-
-    @shop.app.get("/signs-in")
-    @session_optional
-    def signs_in() -> tuple[str, int]:
-        session_from().login("alice")
-        return "Signed in, but your mail could not be fetched.", 503
-
-    assert "Set-Cookie" in shop.client().get("/signs-in", base_url=HTTPS).headers
-    assert signed_in(shop, "alice") == 1
-
-
 def test_claims_of_a_view_that_fails_are_not_saved() -> None:
     """Claims are saved when a response starts, and a failed view has none (L25)."""
     shop = Shop()

@@ -148,6 +148,12 @@ async def login_then_refuse(scope: Scope) -> Response:
     raise PermissionError("after the login")  # which nobody answers here
 
 
+@session_optional
+async def login_then_error(scope: Scope) -> Response:
+    await session_from(scope).login(query_of(scope)["subject"])
+    return as_json({"error": "sorry"}, 500)
+
+
 async def fail(scope: Scope) -> Response:
     raise RuntimeError("as asked")
 
@@ -190,6 +196,7 @@ ROUTES: dict[tuple[str, str], View] = {
     ("POST", "/end-others"): end_others,
     ("POST", "/login-then-fail"): login_then_fail,
     ("POST", "/login-then-refuse"): login_then_refuse,
+    ("POST", "/login-then-error"): login_then_error,
     ("GET", "/fail"): fail,
     ("GET", "/headers"): headers,
     ("GET", "/own-cookie"): own_cookie,

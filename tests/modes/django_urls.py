@@ -14,8 +14,8 @@ def login_route(request: HttpRequest) -> HttpResponse:
 
 
 NAMES = (
-    "me shown exempt login step_up sign_out extend claims data end_others login_then_fail login_then_refuse fail headers "
-    "own_cookie"
+    "me shown exempt login step_up sign_out extend claims data end_others login_then_fail login_then_refuse login_then_error fail "
+    "headers own_cookie"
 )
 
 urlpatterns = views.routes(

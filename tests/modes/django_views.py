@@ -93,6 +93,12 @@ def login_then_refuse(request: HttpRequest) -> HttpResponse:
     raise PermissionDenied
 
 
+@session_optional
+def login_then_error(request: HttpRequest) -> HttpResponse:
+    session_from(request).login(request.GET["subject"])
+    return HttpResponse("sorry", status=500)
+
+
 def fail(request: HttpRequest) -> HttpResponse:
     raise RuntimeError("as asked")
 
@@ -194,6 +200,12 @@ async def alogin_then_refuse(request: HttpRequest) -> HttpResponse:
     raise PermissionDenied
 
 
+@session_optional
+async def alogin_then_error(request: HttpRequest) -> HttpResponse:
+    await asession_from(request).login(request.GET["subject"])
+    return HttpResponse("sorry", status=500)
+
+
 async def afail(request: HttpRequest) -> HttpResponse:
     raise RuntimeError("as asked")
 
@@ -277,6 +289,7 @@ def routes(views: dict[str, View], login_route: View) -> list[URLPattern]:
         path("end-others", only("POST", views["end_others"])),
         path("login-then-fail", only("POST", views["login_then_fail"])),
         path("login-then-refuse", only("POST", views["login_then_refuse"])),
+        path("login-then-error", only("POST", views["login_then_error"])),
         path("fail", only("GET", views["fail"])),
         path("headers", only("GET", views["headers"])),
         path("own-cookie", only("GET", views["own_cookie"])),

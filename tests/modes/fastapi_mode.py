@@ -152,6 +152,14 @@ async def login_then_refuse(subject: str, session: CurrentSession) -> None:
     raise HTTPException(403)
 
 
+@bottom.post("/login-then-error")
+@session_optional
+async def login_then_error(subject: str, session: CurrentSession, response: Response) -> str:
+    await session.login(subject)
+    response.status_code = 500
+    return "sorry"
+
+
 @bottom.api_route("/fail", methods=READ)
 async def fail() -> None:
     raise RuntimeError("as asked")

@@ -128,6 +128,12 @@ def login_then_refuse() -> Response:
     abort(403)
 
 
+@session_optional
+def login_then_error() -> Response:
+    session_from().login(request.args["subject"])
+    return Response("sorry", 500)
+
+
 def fail() -> Response:
     raise RuntimeError("as asked")
 
@@ -175,6 +181,7 @@ def scenario_app() -> Flask:
         ("/end-others", end_others),
         ("/login-then-fail", login_then_fail),
         ("/login-then-refuse", login_then_refuse),
+        ("/login-then-error", login_then_error),
     ]:
         app.post(path)(view)
     app.register_blueprint(outer)

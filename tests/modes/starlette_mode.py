@@ -141,6 +141,12 @@ async def login_then_refuse(request: Request) -> Response:
     raise HTTPException(403)
 
 
+@session_optional
+async def login_then_error(request: Request) -> Response:
+    await session_from(request).login(request.query_params["subject"])
+    return Response("sorry", 500)
+
+
 async def fail(request: Request) -> Response:
     raise RuntimeError("as asked")
 
@@ -189,6 +195,7 @@ ROUTES = [
                 post("/end-others", end_others),
                 post("/login-then-fail", login_then_fail),
                 post("/login-then-refuse", login_then_refuse),
+                post("/login-then-error", login_then_error),
                 Route("/fail", fail),
                 Route("/headers", headers),
                 Route("/own-cookie", own_cookie),

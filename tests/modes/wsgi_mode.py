@@ -145,6 +145,12 @@ def login_then_refuse(environ: Environ) -> Response:
     raise PermissionError("after the login")
 
 
+@session_optional
+def login_then_error(environ: Environ) -> Response:
+    session_from(environ).login(query_of(environ)["subject"])
+    return as_json({"error": "sorry"}, 500)
+
+
 def fail(environ: Environ) -> Response:
     raise RuntimeError("as asked")
 
@@ -187,6 +193,7 @@ ROUTES: dict[tuple[str, str], Callable[[Environ], Response]] = {
     ("POST", "/end-others"): end_others,
     ("POST", "/login-then-fail"): login_then_fail,
     ("POST", "/login-then-refuse"): login_then_refuse,
+    ("POST", "/login-then-error"): login_then_error,
     ("GET", "/fail"): fail,
     ("GET", "/headers"): headers,
     ("GET", "/own-cookie"): own_cookie,

@@ -283,6 +283,15 @@ class IdentityScenarios:
         assert [(event.subject, event.detail["reason"]) for event in ended] == [("alice", "abandoned")]
         assert sessions_of(stage.signed_in("alice", browser.driver)) == 1
 
+    def test_login_then_an_error_page(self, stage: Stage) -> None:
+        """An error page is what a framework inside makes of a view that raised, so no login goes out with one (L25)."""
+        browser = stage.signed_in()
+        before = browser.jar[TOKEN]
+        answer = browser.submit("/login-then-error?subject=bob")
+        assert (answer.status, answer.set_cookies, browser.jar[TOKEN]) == (500, [], before)
+        assert served(browser.fetch("/me"))["subject"] == "alice"
+        assert sessions_of(stage.signed_in("bob", browser.driver)) == 1
+
     def test_login_then_refuse_beside_a_live_session(self, stage: Stage) -> None:
         """The session that came with the request was not replaced, time and again (L25)."""
         browser = stage.signed_in()
