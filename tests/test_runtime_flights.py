@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 import trio
 import trio.testing
 
-from session_middleware.runtime import LoopRuntime, OneFlight, ThreadRuntime, run_sync
+from session_middleware.runtime import LoopPlaces, LoopRuntime, OneFlight, ThreadRuntime, run_sync
 
 
 class Question:
@@ -195,3 +197,23 @@ def test_in_a_thread_nothing_is_limited() -> None:
         return "done"
 
     assert run_sync(life()) == "done"
+
+
+def test_places_of_loops_that_have_ended_are_forgotten() -> None:
+    """A semaphore that somebody has waited for leads to its loop; a script that calls asyncio.run for each job keeps one."""
+    places, loops = LoopPlaces(1), []
+
+    async def two_at_once() -> None:
+        loops.append(weakref.ref(asyncio.get_running_loop()))
+
+        async def one() -> None:
+            await places.take(1)
+            await asyncio.sleep(0)
+            places.give()
+
+        await asyncio.gather(one(), one())
+
+    for _ in range(3):
+        asyncio.run(two_at_once())
+    gc.collect()
+    assert [loop() is None for loop in loops] == [True, True, False]

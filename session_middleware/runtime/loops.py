@@ -9,11 +9,13 @@ from asyncio import _get_running_loop  # in its __all__, though for those who wr
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol, TypeVar
+from weakref import WeakKeyDictionary
 
 __all__ = [
     "LoopRuntime",
     "Runtime",
     "ThreadRuntime",
+    "forget_closed",
     "on_asyncio",
     "on_loop",
     "run_on",
@@ -123,6 +125,17 @@ def this_loop() -> Any:  # Any: an asyncio loop, or a token of trio's, which has
     import trio  # whoever runs us on trio has it
 
     return trio.lowlevel.current_trio_token()
+
+
+def forget_closed(kept: WeakKeyDictionary[Any, Any]) -> None:  # Any: loops, and what belongs to each
+    """Let go of what belongs to loops that ended without a word, as those of `asyncio.run` in a script or a task queue.
+
+    A connection leads to its loop, so that being weak keys does not let them go.
+    """
+    for reference in kept.keyrefs():
+        loop: Any = reference()  # Any: an asyncio loop; a token of trio's cannot be asked, and nothing leads to it
+        if isinstance(loop, asyncio.AbstractEventLoop) and loop.is_closed():
+            kept.pop(loop, None)
 
 
 def run_on(loop: Any, call: Callable[[], Coroutine[Any, Any, T]]) -> T:  # Any: as this_loop; a coroutine's other types

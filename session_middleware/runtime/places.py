@@ -7,7 +7,7 @@ import threading
 from weakref import WeakKeyDictionary
 
 from session_middleware.errors import SettingsError
-from session_middleware.runtime.loops import on_asyncio
+from session_middleware.runtime.loops import forget_closed, on_asyncio
 
 __all__ = ["LoopPlaces", "ThreadPlaces"]
 
@@ -70,6 +70,7 @@ class LoopPlaces:
         loop = asyncio.get_running_loop()
         free = self._free.get(loop)
         if free is None:
+            forget_closed(self._free)
             free = self._free[loop] = asyncio.Semaphore(self._number)
         if free.locked():
             async with asyncio.timeout(seconds):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import pickle
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -439,3 +441,26 @@ def test_the_first_call_of_a_process_does_not_wait_for_the_disk() -> None:
     kind, certificates, *loaded = printed_by(FIRST_CALL).split()
     assert (kind, certificates) == ("connection", "0")
     assert not {"httpcore2", "httpx2", "trio"} & set(loaded)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # Python's own word for what is not closed
+def test_loops_that_end_without_a_close_hold_no_connection(provider: tuple[Provider, str]) -> None:
+    """A task queue that calls asyncio.run for each job and closes nothing does not use up its files."""
+    _, url = provider
+    calls = attached(Calls(url), "asyncio")
+    clients = []
+
+    async def work() -> None:
+        assert isinstance(await calls.ask("GET", "/"), Answered)
+        clients.append(weakref.ref(calls._connections.async_client()))
+
+    gc.disable()  # so that what is counted below was freed there and not on the way
+    try:
+        for _ in range(4):
+            asyncio.run(work())
+    finally:
+        gc.enable()
+    gc.collect()
+    assert [client() is None for client in clients] == [True, True, True, False]
+    calls._connections._empty()
+    gc.collect()  # the fourth, while its warning is not an error

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from session_middleware.errors import SettingsError
-from session_middleware.runtime import mutex, this_loop
+from session_middleware.runtime import forget_closed, mutex, this_loop
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -88,6 +88,7 @@ class Connections:
         loop = this_loop()
         held = self._awaited.get(loop)
         if held is None or held[0] != os.getpid():
+            forget_closed(self._awaited)
             held = self._awaited[loop] = (os.getpid(), library().AsyncClient(**self._options()))
         return held[1]
 

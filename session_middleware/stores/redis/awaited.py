@@ -11,7 +11,7 @@ from typing import Any
 from session_middleware.core.lifetime import Touch
 from session_middleware.core.record import SessionRecord
 from session_middleware.errors import SettingsError
-from session_middleware.runtime import running_loop
+from session_middleware.runtime import forget_closed, running_loop
 from session_middleware.stores._on_trio import OnTrio
 from session_middleware.stores.base import Announcements
 from session_middleware.stores.redis.arguments import LEASE, PREFIX, TIMEOUT, checked, listening_to
@@ -219,17 +219,7 @@ class AsyncRedisStore:
                 "Use AsyncRedisStore.from_url(url), or give a function that returns a new client.",
             )
         self._served = weakref.ref(loop)
-        self._forget_closed_loops()
+        forget_closed(self._links)
         link = link_to(fitting(self._make(), awaited=True, replica_wait=self._replica_wait))
         self._links[loop] = (os.getpid(), link)
         return link
-
-    def _forget_closed_loops(self) -> None:
-        """Let go of the links of loops that ended without `close`, as those of `asyncio.run` in a script or a task queue.
-
-        A link leads to its loop, so being weak keys does not let them go.
-        """
-        for reference in self._links.keyrefs():
-            loop: Any = reference()  # Any: an event loop
-            if loop is not None and loop.is_closed():
-                self._links.pop(loop, None)
