@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
-__all__ = ["LEVELS", "Hook", "SessionEvent", "announce"]
+__all__ = ["LEVELS", "Hook", "SessionEvent", "announce", "log_failure"]
 
 _log = logging.getLogger("session_middleware")
 
@@ -72,6 +72,11 @@ class SessionEvent:
 
 
 Hook = Callable[[SessionEvent], object]
+
+
+def log_failure(what: str, fault: Exception) -> None:
+    """Log with its traceback what a function of the app's own raised: the event names its class alone."""
+    _log.error("%s raised", what, exc_info=fault)
 
 
 def announce(event: SessionEvent, hooks: Iterable[Hook]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from session_middleware.authorities.base import Authority
 from session_middleware.core.exchange import Exchange, RequestFacts
 from session_middleware.errors import SettingsError
-from session_middleware.events import Hook, SessionEvent, announce
+from session_middleware.events import Hook, SessionEvent, announce, log_failure
 from session_middleware.settings import AAL3_OVERALL, Limits, Settings
 
 __all__ = ["Telling"]
@@ -45,6 +45,7 @@ class Telling:
             if fallback is None:
                 raise
             # Nobody is logged out by a fault of the app's own function: what held at login goes on.
+            log_failure("limits=", fault)
             self.announce("settings_fault", self.clock(), subject=subject, detail={"fault": type(fault).__name__})
             return fallback
         return answer
@@ -60,6 +61,7 @@ class Telling:
         try:
             found = find(facts)
         except Exception as fault:
+            log_failure("client_address=", fault)
             self.announce("settings_fault", self.clock(), detail={"fault": type(fault).__name__})
             return None
         return found if isinstance(found, str) else None

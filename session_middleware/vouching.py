@@ -27,6 +27,8 @@ from session_middleware.authorities.base import (
 from session_middleware.core.cookies import find
 from session_middleware.core.exchange import RequestFacts
 from session_middleware.core.record import SessionRecord
+from session_middleware.errors import SessionError
+from session_middleware.events import log_failure
 from session_middleware.runtime import OneFlight
 
 __all__ = ["Vouching"]
@@ -186,8 +188,12 @@ class Vouching:
 
     def fault(self, fault: Exception) -> None:
         """Say that the authority could not be asked."""
-        # A provider's fault names its kind; what its message says is for the log of whoever raised it.
-        self._announce("authority_fault", {"fault": str(getattr(fault, "kind", type(fault).__name__))})
+        # A provider's fault names its kind; what its message says is for the log of whoever raised it. Any other is a mistake
+        # in `verify` or in the authority, and whoever wrote that needs to know where.
+        kind = getattr(fault, "kind", None)
+        if kind is None and not isinstance(fault, SessionError):
+            log_failure("the authority", fault)
+        self._announce("authority_fault", {"fault": str(kind or type(fault).__name__)})
 
     # --- telling -----------------------------------------------------------------------------------------------
 

@@ -29,7 +29,7 @@ MAY = {
     "logins": {"core", "later"},
     "unsaved": set(),
     "verbs": {"core", "logins", "unsaved"},
-    "vouching": {"core", "authorities", "runtime"},
+    "vouching": {"core", "authorities", "events", "runtime"},
     "adopting": {"core", "authorities", "verbs"},
     "responding": {"core", "adopting"},
     "recording": {"core", "responding"},

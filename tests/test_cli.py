@@ -160,6 +160,17 @@ def test_settings_that_are_not_there_are_refused(source: str, capsys: pytest.Cap
     assert "module:name" in error
 
 
+def test_an_app_that_cannot_be_built_is_said_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What an app raises while it is imported is an error of the command, not a traceback of ours."""
+    (tmp_path / "unbuilt_app.py").write_text("import os\nname = os.environ['NOT_SET_HERE']\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    assert main(["check", "--settings", "unbuilt_app:name"]) == 1
+    assert "cannot be imported (KeyError: 'NOT_SET_HERE')" in capsys.readouterr().err
+
+
 def test_a_reader_that_has_seen_enough_is_no_fault() -> None:
     """`session-middleware check | head -0` leaves no traceback."""
     reader, writer = os.pipe()
@@ -325,6 +336,9 @@ def test_an_instant_without_a_zone_is_refused(
     alice, _ = operated.visitor("alice")
     assert main(["sessions", "end-before", instant, "--store", operated.url]) == 1
     assert "instant" in capsys.readouterr().err
+    assert main(["sessions", "end-before", "2026-01-31", "--store", operated.url]) == 1
+    assert "Write 2026-01-31T00:00Z," in capsys.readouterr().err
+    assert main(["sessions", "end-before", "2026-01-31T00:00Z", "--store", operated.url]) == 0
     assert alice.ask("GET", "/")["status"] == 200
 
 

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from session_middleware.authorities.base import NOTHING_SHOWN, Alive, Vouch
+from session_middleware.authorities.calls import ProviderFault
 from session_middleware.authorities.local import LocalAuthority
 from session_middleware.core.exchange import Exchange, RouteRules
 from session_middleware.core.jwt import JwtKey
@@ -516,6 +517,39 @@ def test_claims_too_large_for_the_cookie_are_refused_before_they_are_stored() ->
         house.request(lambda session: session.update_claims(big="x" * 4000))
     house.request(lambda session: session.update_claims(big="x" * 2000))
     assert len(house.jar["__Host-session_jwt"]) > 2000
+
+
+def test_what_a_function_of_the_app_raised_is_logged_with_where(caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody is let in or signed out by it, so the log is all that whoever wrote the function has (L2, L8, L17)."""
+    broken: list[str] = []
+
+    def limits(subject: str, claims: Any) -> Limits:
+        if "limits" in broken:
+            raise KeyError("a mistake in limits")
+        return Limits(600, 3600)
+
+    def client_address(facts: Any) -> str:
+        raise KeyError("a mistake in client_address")
+
+    def verify(record: Any) -> bool:
+        raise KeyError("a mistake in verify")
+
+    house = House(limits=limits, client_address=client_address, authority=LocalAuthority(verify=verify))
+    house.login()
+    broken.append("limits")
+    house.now += 120
+    house.request()
+    for name in ("limits", "client_address", "verify"):
+        assert f"a mistake in {name}" in caplog.text
+    assert f"in {limits.__name__}\n" in caplog.text  # a line of the traceback
+    caplog.clear()
+    authority = Says()
+    authority.answer = ProviderFault("timeout", "no answer")
+    house = House(authority=authority)
+    house.login()
+    house.request()
+    assert "authority_fault" in caplog.text
+    assert "Traceback" not in caplog.text  # a provider that is down is no mistake of anybody's
 
 
 def test_a_jwt_that_no_longer_fits_logs_nobody_out() -> None:

@@ -14,6 +14,7 @@ from session_middleware.errors import SettingsError
 from session_middleware.events import Hook
 from session_middleware.runtime import Runtime
 from session_middleware.settings import Settings
+from session_middleware.settings.kinds import check_function, listed
 
 __all__ = ["attach", "default_store"]
 
@@ -69,7 +70,13 @@ def attach(
         raise SettingsError(
             "settings", type(settings).__name__, "is not Settings.", "Give Settings(secret_keys=[...], ...)."
         )
-    hooks = (on_event,) if callable(on_event) else tuple(on_event)
+    hooks = _hooks(on_event)
+    if clock is not None:
+        check_function("clock", clock, "Give one that returns seconds since the epoch, such as time.time.")
+    if authority is not None and not callable(getattr(authority, "verify", None)):
+        raise SettingsError(
+            "authority", authority, "is no authority: it has no verify.", "Give one, such as LocalAuthority(...)."
+        )
     if isinstance(store, str):
         from session_middleware.stores import store_from_url
 
@@ -89,6 +96,14 @@ def attach(
         on_event=hooks,
         **options,
     )
+
+
+def _hooks(on_event: Hook | Iterable[Hook]) -> tuple[Hook, ...]:
+    fix = "Give a function that takes a SessionEvent, or a list of them."
+    hooks = (on_event,) if callable(on_event) else listed("on_event", on_event, fix)
+    for hook in hooks:
+        check_function("on_event", hook, fix)
+    return hooks
 
 
 def _check_store(store: object) -> None:

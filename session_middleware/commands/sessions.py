@@ -185,7 +185,8 @@ def _instant(text: str) -> datetime:
     except ValueError:
         raise SettingsError("instant", text, "is no date and time.", "Write 2026-01-31T12:00:00Z, or now.") from None
     if instant.tzinfo is None:
-        raise SettingsError("instant", text, "has no time zone.", "Add Z or +01:00.")
+        at_zulu = text if ":" in text else f"{text}T00:00"
+        raise SettingsError("instant", text, "has no time zone.", f"Write {at_zulu}Z, or +01:00 in place of the Z.")
     return instant
 
 

@@ -45,8 +45,11 @@ def described_by(source: str | None) -> tuple[Settings, object | None]:
         raise SettingsError("--settings", source, "names no object.", _FORMS)
     try:
         found: object = importlib.import_module(module_name)
-    except ImportError as problem:
-        raise SettingsError("--settings", source, f"cannot be imported ({problem}).", _FORMS) from problem
+    except SettingsError:
+        raise
+    except Exception as problem:  # whatever an app raises while it is built: a variable of its environment is not there
+        said = f"cannot be imported ({type(problem).__name__}: {problem})."
+        raise SettingsError("--settings", source, said, _FORMS) from problem
     for name in path.split("."):
         if not hasattr(found, name):
             raise SettingsError("--settings", source, f"has no {name!r}.", _FORMS)

@@ -82,6 +82,8 @@ def _logout_urls(name: str, urls: object) -> tuple[str, ...]:
     for url in found:
         if not _LOGOUT_URL.fullmatch(url):
             raise SettingsError(name, url, "is no URL to return to after logout.", fix)
+        if "*" in url:  # as in exempt_paths, or at some providers
+            raise SettingsError(name, url, "is a pattern, and none is understood here.", fix)
     return found
 
 

@@ -45,3 +45,26 @@ def test_a_path_a_url_and_a_function_need_no_routes(middleware: Any, url: Any) -
     """What says by itself where people sign in is taken in plain WSGI and ASGI too."""
     settings = Settings(secret_keys=[KEY], login_url=url)
     assert middleware(lambda *_: None, settings, "memory://").engine.settings.login_url == url
+
+
+async def _later(event: object) -> None: ...
+
+
+@pytest.mark.parametrize("middleware", [ASGI, WSGI])
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"clock": 5}, "clock=5: is not a function. Give one that returns seconds"),
+        ({"on_event": 5}, "on_event=5: is not a list. Give a function that takes a SessionEvent"),
+        ({"on_event": [print, None]}, "on_event=None: is not a function. Give a function that takes"),
+        ({"on_event": _later}, "nobody would await what it returns"),
+        ({"on_event": "print"}, "on_event='print': is one value, not a list"),
+        ({"authority": "auth0"}, "authority='auth0': is no authority"),
+        ({"settings": {}}, "settings='dict': is not Settings"),
+    ],
+)
+def test_what_is_no_function_and_no_authority_is_refused(middleware: Any, given: dict[str, Any], says: str) -> None:
+    """Each names the argument, what was given, and what to give instead."""
+    with pytest.raises(SettingsError) as refused:
+        middleware(lambda *_: None, **{"settings": Settings(secret_keys=[KEY]), "store": "memory://", **given})
+    assert says in str(refused.value)

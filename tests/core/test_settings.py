@@ -101,6 +101,7 @@ NONSENSE: list[tuple[dict[str, Any], str]] = [
     ({"return_param": "a b"}, "return_param"),
     ({"logout_urls": "/"}, "logout_urls"),
     ({"logout_urls": ["//evil.example"]}, "logout_urls"),
+    ({"logout_urls": ["https://app.example/*"]}, "logout_urls"),
     ({"logout_urls_by_client": {"a": ["javascript:alert(1)"]}}, "logout_urls_by_client['a']"),
     ({"cookie_name": "a b"}, "cookie_name"),
     ({"cookie_name": "__Host-a"}, "cookie_name"),
