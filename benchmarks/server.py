@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.bars import Row
@@ -23,7 +23,7 @@ from benchmarks.clients import HEADERS, Jar
 from benchmarks.contenders import VISITS
 from benchmarks.cores import on_core
 from benchmarks.redis_server import redis_server
-from benchmarks.rounds import Spread
+from benchmarks.rounds import Spread, ratio
 
 __all__ = ["load", "rows"]
 
@@ -47,6 +47,9 @@ UVICORN: dict[str, float | None] = {
     "session-middleware": None,
     "starsessions-redis": None,
 }
+
+#: What we may add of what Starlette's SessionMiddleware adds: the bar of the same app in one process, held to under a server.
+OF_PEER = 0.2
 
 
 def rows(quick: bool) -> list[Row]:
@@ -76,6 +79,7 @@ def rows(quick: bool) -> list[Row]:
         for name in ("ours-memory", "ours-near-redis")
         if name in rates
     )
+    found.extend(_beside_peer(name, rates) for name in ("ours-memory", "ours-near-redis") if name in rates)
     for name in names:
         # Whoever waits for whom on two cores decides requests a second; this does not depend on it.
         used = Spread.of(spent[name])
@@ -92,6 +96,14 @@ def rows(quick: bool) -> list[Row]:
         share = _share(rates[name], rates["bare"])
         found.append(Row(f"gunicorn gthread, 8 threads: Flask with {name} / bare", f"{share.text(2)} x", "", None))
     return found
+
+
+def _beside_peer(name: str, rates: Mapping[str, Sequence[float]]) -> Row:
+    """Return the row of how much longer a request takes, as a share of how much longer it takes with Starlette's own."""
+    times = {each: [1 / rate for rate in found] for each, found in rates.items()}
+    share = Spread.of(ratio(times, name, "session-middleware", "bare"))
+    title = f"uvicorn, {CONNECTIONS} connections: what Starlette with {name} adds / with session-middleware"
+    return Row(title, f"{share.text(2)} x", f"≤ {OF_PEER:g} x", share.median <= OF_PEER)
 
 
 def _share(mine: Sequence[float], bare: Sequence[float]) -> Spread:
