@@ -294,7 +294,7 @@ class Logins(Later):
         """Store a new record, within the number of sessions that its subject may have (ASVS 7.1.2)."""
         most = self.settings.max_sessions
         if most is None:
-            await self.reach.write("create", record)
+            await self.reach.create("create", record)
             return
         # What this one replaces ends when the response starts, or right after it; until then there are more.
         standing = x.record if x.verdict is Verdict.ACTIVE else None
@@ -303,7 +303,7 @@ class Logins(Later):
         evict = self.settings.on_max_sessions == "evict"
         subject = handle_of("subject", record.subject)
         keep_until = x.now + self.settings.timing.ended_retention
-        ended = await self.reach.write("create_capped", record, subject, most, evict, x.now, keep_until)
+        ended = await self.reach.create("create_capped", record, subject, most, evict, x.now, keep_until)
         if ended is None:
             limit = {"most": str(self.settings.max_sessions)}
             self.announce("session_limit", x.now, None, record.subject, detail=limit)

@@ -449,6 +449,43 @@ def test_an_end_that_is_cancelled_with_its_request_is_written_by_the_next(clock:
     assert debtor.is_ended(0)
 
 
+class Unsure(MemoryStore):
+    """A store that writes a new record and then raises, as one whose answer does not come in time."""
+
+    fault: BaseException | None = None
+
+    def create(self, record: SessionRecord) -> None:
+        super().create(record)
+        if self.fault is not None:
+            raise self.fault
+
+
+@pytest.mark.parametrize("fault", [TimeoutError(), asyncio.CancelledError()], ids=lambda fault: type(fault).__name__)
+def test_a_new_record_of_which_nobody_heard_is_ended(clock: FakeClock, fault: BaseException) -> None:
+    """L25: it is nobody's session, and would count among those that its subject may have."""
+    store, record = Unsure(), reference_record(1)
+    reach = Reach(store, runtime=ThreadRuntime(), clock=clock, retention=60.0, announce=lambda name, detail: None)
+    store.fault = fault
+    with pytest.raises((StoreUnavailable, asyncio.CancelledError)):
+        run_sync(reach.create("create", record))
+    store.fault = None
+    run_sync(reach.load(b"another"))
+    held = store.load(record.key)
+    assert held is not None
+    assert (held.end_reason, reach.unended) == ("abandoned", {})
+
+
+def test_a_new_record_for_which_the_store_was_not_asked_is_not_ended(clock: FakeClock) -> None:
+    """A store that is left alone has not got it: nothing is owed, which each later request would have to make up for."""
+    store = Unsure()
+    reach = Reach(store, runtime=ThreadRuntime(), clock=clock, retention=60.0, announce=lambda name, detail: None)
+    store.fault = TimeoutError()
+    for n in range(FAULTS_IN_A_ROW + 3):
+        with pytest.raises(StoreUnavailable):
+            run_sync(reach.create("create", reference_record(n)))
+    assert len(reach.unended) == FAULTS_IN_A_ROW
+
+
 def test_an_end_of_a_record_that_cannot_be_read_is_written_once_it_can_be(clock: FakeClock) -> None:
     """L13: it is not retried meanwhile, which would keep every request from being recognised quietly; nor forgotten."""
     debtor = Debtor(clock, 1)

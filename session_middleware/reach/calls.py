@@ -25,6 +25,10 @@ def _nothing_held(key: bytes) -> SessionRecord | None:
     return None
 
 
+class _NotAsked(StoreUnavailable):
+    """The store was left alone: nothing can have been written."""
+
+
 STORE_METHODS = (
     *("create", "create_capped", "load", "reload", "touch", "save", "renew", "end", "list"),
     *("end_before", "add_once", "prune"),
@@ -206,7 +210,7 @@ class Reach:
         try:
             answer = await self._write(method, *args)
         except LeftAlone:
-            raise StoreUnavailable(_LEFT_ALONE) from None
+            raise _NotAsked(_LEFT_ALONE) from None
         except Exception as fault:
             raise self._fault(method, fault) from fault
         if owed is not None and self.unsaved.get(args[0]) is owed:
@@ -258,6 +262,32 @@ class Reach:
         now = self._clock()
         return now < self._pause_until <= now + LONGEST_PAUSE  # else that time is over, or the clock was set back
 
+    async def create(self, method: str, record: SessionRecord, *args: Any) -> Any:  # Any: as in `write`
+        """Store a new record; where that fails and it may be there all the same, it is ended as soon as that can be.
+
+        Nobody has its token; but it would be one of the user's places (`max_sessions`), and stand in every list.
+
+        Args:
+            method: which of the store's methods.
+            record: the record.
+            args: what else the method takes.
+
+        Raises:
+            StoreUnavailable: it could not be stored.
+        """
+        may_be_there = True
+        try:
+            answer = await self.write(method, record, *args)
+            may_be_there = False
+        except _NotAsked:
+            may_be_there = False
+            raise
+        finally:  # also where it is cancelled with its request
+            if may_be_there:
+                now = self._clock()
+                self._owe_end(record.key, "abandoned", now, now + self._retention)
+        return answer
+
     async def touch(self, record: SessionRecord, touch: Touch) -> SessionRecord | None:
         """Write a touch; where that fails keep it, and go on as if it were written. None: the session has ended."""
         try:
@@ -292,11 +322,14 @@ class Reach:
             pass
         finally:  # also where it is cancelled with its request: whether it has been written cannot be known then
             if not stored:
-                self.unended[key] = (reason, at, keep)
+                self._owe_end(key, reason, at, keep)
                 if unseen:
                     self.unseen.add(key)
-                self._retrying.begin()
         return stored
+
+    def _owe_end(self, key: bytes, reason: str, at: float, keep: float) -> None:
+        self.unended[key] = (reason, at, keep)
+        self._retrying.begin()
 
     async def end_now(self, key: bytes, reason: str, now: float) -> bool:
         """End a session that must be stored as ended before this returns; True if it was alive.
