@@ -134,7 +134,7 @@ class Logins(Later):
                 sealed=sealed,
                 handles=(*record.handles, provider_handle(provider.authority, provider.id), *handles),
             )
-        await self._replace_with(x, record, configured)
+        await self._replace_with(x, record, configured, derived=token_id is not None)
         x.stepped_from = None  # who proves who they are in full needs no earlier session
         if not same and standing is not None:
             await self.clear_framework(x)  # another subject logs in (L26)
@@ -269,11 +269,20 @@ class Logins(Later):
             actor=actor,
         )
 
-    async def _replace_with(self, x: Exchange, record: SessionRecord, configured: Limits) -> None:
-        """Create a record at once; the one it replaces ends when the response with the new cookie starts (L12, L25)."""
+    async def _replace_with(
+        self, x: Exchange, record: SessionRecord, configured: Limits, *, derived: bool = False
+    ) -> None:
+        """Create a record at once; the one it replaces ends when the response with the new cookie starts (L12, L25).
+
+        Args:
+            x: the exchange.
+            record: the new one.
+            configured: the limits it stands under.
+            derived: whether its id is not random, so that another request may be making the same one.
+        """
         deadlines = lifetime.deadlines(record, configured, self.settings.timing)
         self.issuer.mint(record, x.now, deadlines.ends_at)  # refuses claims that make the cookie too large
-        await self._create(x, record)
+        await self._create(x, record, derived)
         if x.created is not None:  # a second login in one request: nobody ever held the first token
             await self.end_for(x, x.created, "replaced")
         elif x.presented is not None and x.presented.key not in x.replaced:
@@ -290,11 +299,12 @@ class Logins(Later):
         x.verdict, x.configured, x.deadlines = Verdict.ACTIVE, configured, deadlines
         x.claim_changes, x.deletes, x.reissue, x.quiet = None, False, True, False
 
-    async def _create(self, x: Exchange, record: SessionRecord) -> None:
+    async def _create(self, x: Exchange, record: SessionRecord, derived: bool) -> None:
         """Store a new record, within the number of sessions that its subject may have (ASVS 7.1.2)."""
+        store = self.reach.write if derived else self.reach.create
         most = self.settings.max_sessions
         if most is None:
-            await self.reach.create("create", record)
+            await store("create", record)
             return
         # What this one replaces ends when the response starts, or right after it; until then there are more.
         standing = x.record if x.verdict is Verdict.ACTIVE else None
@@ -303,7 +313,7 @@ class Logins(Later):
         evict = self.settings.on_max_sessions == "evict"
         subject = handle_of("subject", record.subject)
         keep_until = x.now + self.settings.timing.ended_retention
-        ended = await self.reach.create("create_capped", record, subject, most, evict, x.now, keep_until)
+        ended = await store("create_capped", record, subject, most, evict, x.now, keep_until)
         if ended is None:
             limit = {"most": str(self.settings.max_sessions)}
             self.announce("session_limit", x.now, None, record.subject, detail=limit)

@@ -269,7 +269,7 @@ class Reach:
 
         Args:
             method: which of the store's methods.
-            record: the record.
+            record: the record, whose key nobody else can have stored.
             args: what else the method takes.
 
         Raises:
