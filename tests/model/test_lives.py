@@ -31,7 +31,7 @@ EVENTS = {
 }
 
 
-@pytest.mark.parametrize(("machine", "examples"), [(SessionLives, 200), (SkewedLives, 80), (SQLiteLives, 20)])
+@pytest.mark.parametrize(("machine", "examples"), [(SessionLives, 100), (SkewedLives, 40), (SQLiteLives, 20)])
 def test_engine_and_model_agree(machine: type[SessionLives], examples: int) -> None:
     """Verdicts, deadlines, cookies and records are those of the model, whatever happens to a session."""
     machine.seen.clear()

@@ -112,6 +112,7 @@ def test_questions_are_counted(listener: Announcements) -> None:
     assert listener.receive(0.0) == ([], 0)
 
 
+@pytest.mark.slow
 def test_a_cluster_with_another_master_is_a_lost_connection() -> None:
     """Where a master has joined that nobody listens to, the next question has no answer: receive raises, and says so."""
     servers, url = in_a_cluster()
