@@ -187,6 +187,29 @@ def test_what_is_no_epoch_is_named(store: RedisStore, client: Any, prefix: str) 
             store.load(KEY)
 
 
+# --- what is kept in the process ----------------------------------------------------------------------------------------
+
+
+def test_nothing_is_remembered_of_a_session_that_has_ended(store: RedisStore, client: Any, prefix: str) -> None:
+    """Neither after an end here, nor once an end or a removal elsewhere has been read (L16)."""
+    known = store._calls._known
+    for gone in ("ended here", "ended elsewhere", "removed"):
+        store.create(RECORD)
+        assert store.load(KEY) == RECORD
+        assert KEY in known
+        if gone == "ended here":
+            store.end(KEY, "logout", AT, RECORD.keep_until)
+            assert KEY not in known
+        elif gone == "ended elsewhere":
+            with RedisStore(client, prefix=prefix) as other:
+                other.end(KEY, "logout", AT, RECORD.keep_until)
+        else:
+            client.delete(name_of(prefix, KEY))
+        store.load(KEY)
+        assert KEY not in known, gone
+        client.delete(name_of(prefix, KEY))
+
+
 # --- lists after a crash ----------------------------------------------------------------------------------------------
 
 

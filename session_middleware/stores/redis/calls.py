@@ -107,6 +107,7 @@ class RedisCalls:
         else:
             value = await self._load_with_epoch(link, name, now)
         if value is None:
+            self._known.pop(key, None)
             return None
         known = self._known.get(key)
         # The same bytes are the same record; comparing them costs a hundredth of reading them.
@@ -116,7 +117,9 @@ class RedisCalls:
     def _read_and_know(self, key: bytes, answer: Answer) -> SessionRecord:
         value = value_of(answer)
         record = read(key, value)
-        if len(value) <= _KNOWN_SIZE:
+        if record.ended_at is not None:
+            self._known.pop(key, None)  # nothing is kept of a session that has ended (L16)
+        elif len(value) <= _KNOWN_SIZE:
             while len(self._known) >= _KNOWN:
                 with contextlib.suppress(KeyError, RuntimeError, StopIteration):  # another thread was faster
                     del self._known[next(iter(self._known))]
@@ -171,6 +174,7 @@ class RedisCalls:
         return None if answer is None else read(key, answer)
 
     async def end(self, key: bytes, reason: str, at: float, keep_until: float) -> bool:
+        self._known.pop(key, None)
         return await self._end(self._link(), key, reason, at, keep_until, whole=False) is not None
 
     async def list(self, handle: str, now: float) -> Sequence[SessionRecord]:
