@@ -34,10 +34,15 @@ class Complaints:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._last = ""
+        self._said: set[str] = set()
 
     def about(self, problem: BaseException | None) -> None:
-        """Log a fault of SQLite or of ours with its way out, unless it was the last that was logged."""
+        """Log a fault of SQLite or of ours with its way out, unless that has been logged since all was well.
+
+        What the tables refuse is no fault of the file: of two processes that make the same record one is told so.
+        """
+        if isinstance(problem, sqlite3.IntegrityError):
+            return
         if isinstance(problem, sqlite3.Error):
             # The low byte is what went wrong, the rest where; an error of the sqlite3 module itself has no code.
             fix = _FIXES.get(getattr(problem, "sqlite_errorcode", 0) & 0xFF, "")
@@ -46,10 +51,10 @@ class Complaints:
             said = str(problem)
         else:
             return
-        if said != self._last:
-            self._last = said
+        if said not in self._said:
+            self._said.add(said)
             _log.error("%s", said)
 
     def are_over(self) -> None:
         """Forget what was said, since all is well."""
-        self._last = ""
+        self._said.clear()
