@@ -105,6 +105,37 @@ def test_a_loop_writes_what_is_owed_by_itself() -> None:
     asyncio.run(main())
 
 
+def test_there_is_one_that_retries_however_long_a_try_takes() -> None:
+    """An end that fails while another is being tried begins a task; each took turns with those before, for hours."""
+
+    async def main() -> None:
+        may_answer, asked = asyncio.Semaphore(0), asyncio.Semaphore(0)
+
+        class Slow(Down):
+            async def end(self, *arguments: Any) -> bool:  # type: ignore[override]  # a store may mix both forms
+                if arguments[0] == b"slow":
+                    asked.release()
+                    await may_answer.acquire()
+                raise OSError("read-only")
+
+        runtime = Stepwise()
+        reach = over(Slow(), runtime, [])
+        may_answer.release()
+        assert not await reach.end(b"slow", "logout", 10.0, 10.0)
+        await asked.acquire()
+        await asyncio.sleep(0)
+        runtime.steps.release()
+        await asked.acquire()
+        assert not await reach.end(b"another", "logout", 10.0, 10.0)
+        may_answer.release()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert len(asyncio.all_tasks()) == 2, "this one, and one that retries"
+        assert set(reach.unended) == {b"slow", b"another"}
+
+    asyncio.run(main())
+
+
 def test_a_thread_writes_what_is_owed_by_itself() -> None:
     """The same where no loop runs."""
     may_go_on = threading.Event()

@@ -43,16 +43,17 @@ class Retrying:
             self._process = None
 
     async def _until_written(self) -> None:
+        is_mine = True
         try:
-            owes = True
-            while owes:
+            while is_mine:
                 await self._runtime.pause(RETRY_INTERVAL)
                 write = self._write()
                 # Said before the last look, so that what comes to be owed after it begins this anew.
-                self._process = None
+                self._process, is_mine = None, False
                 owes = write is not None and await write()
-                if owes:
-                    self._process = os.getpid()
                 del write
+                if owes and self._process is None:  # else another was begun during a look that took long
+                    self._process, is_mine = os.getpid(), True
         finally:
-            self._process = None
+            if is_mine:
+                self._process = None
