@@ -128,10 +128,7 @@ class Ending(Telling):
         self.issuer.forget(key)
         if record is None or (self.settings.silent_sso and reason == Verdict.INACTIVITY_TIMEOUT.value):
             return await self.reach.end(key, reason, at, now, unseen=unseen)
-        mark = mark_of(record, at)
-        if mark is not None:
-            await self.reach.mark(mark)  # before the end: a crash between them leaves a mark too many, not one too few
-        stored = await self.reach.end(key, reason, at, now)
+        stored = await self.reach.end(key, reason, at, now, mark=mark_of(record, at))
         if x is not None:
             x.relay += await self.vouching.end(record, self.vouching.shown(x.facts), reason, now)
         return stored

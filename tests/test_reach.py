@@ -486,6 +486,20 @@ def test_a_new_record_for_which_the_store_was_not_asked_is_not_ended(clock: Fake
     assert len(reach.unended) == FAULTS_IN_A_ROW
 
 
+def test_an_end_that_is_cancelled_while_its_mark_is_written_is_written_too(clock: FakeClock) -> None:
+    """L13, L24: so it is of a session that stands on one of a provider's, whose mark comes first."""
+    debtor, mark = Debtor(clock, 1), a_mark(10)
+    debtor.store.poison[mark.key] = asyncio.CancelledError()
+    key, now = debtor.records[0].key, clock()
+    with pytest.raises(asyncio.CancelledError):
+        run_sync(debtor.reach.end(key, "logout", now, now, mark=mark))
+    assert debtor.reach.is_over(debtor.records[0])
+    debtor.store.poison.clear()
+    assert run_sync(debtor.reach.load(b"another")) is None
+    assert debtor.is_ended(0)
+    assert debtor.store.load(mark.key) is not None
+
+
 def test_an_end_of_a_record_that_cannot_be_read_is_written_once_it_can_be(clock: FakeClock) -> None:
     """L13: it is not retried meanwhile, which would keep every request from being recognised quietly; nor forgotten."""
     debtor = Debtor(clock, 1)
@@ -656,6 +670,24 @@ def test_who_can_wait_does_not_wait_in_vain_again(clock: FakeClock, monkeypatch:
     )
     assert touch(first) == 0
     assert not debtor.reach.unsaved
+
+
+def test_a_request_that_waited_for_what_is_owed_does_not_wait_for_its_own(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """L17: a touch that is owed and takes five seconds to fail again spares the request, and others, the next five."""
+    debtor = Debtor(clock, 2)
+    first, second = debtor.records
+    seconds = itertools.count(step=5.0)
+    monkeypatch.setattr("session_middleware.reach.calls.monotonic", lambda: next(seconds))
+    debtor.store.down = True
+    run_sync(debtor.reach.touch(first, Touch(clock(), None, clock() + 60)))
+    clock.advance(seconds=5)
+    assert debtor.events[1:] == ["touch"]
+    run_sync(debtor.reach.load(second.key))
+    run_sync(debtor.reach.touch(second, Touch(clock(), None, clock() + 60)))
+    assert debtor.events[1:] == ["touch", "touch"]
+    assert set(debtor.reach.unsaved) == {first.key, second.key}
 
 
 def test_while_one_request_catches_up_the_others_go_on(clock: FakeClock) -> None:

@@ -248,13 +248,15 @@ class Reach:
         except Exception:
             self._writes.fault()
             self._is_stuck = True
-            took = monotonic() - began
-            if took >= SLOW:
-                self._pause_until = self._clock() + min(took, LONGEST_PAUSE)
+            self._waited_in_vain(monotonic() - began)
             raise
         self._reads.faults = self._writes.faults = 0
         self._pause_until = float("-inf")
         return answer
+
+    def _waited_in_vain(self, seconds: float) -> None:
+        if seconds >= SLOW:
+            self._pause_until = self._clock() + min(seconds, LONGEST_PAUSE)
 
     def _pauses(self) -> bool:
         """Say whether writes that can wait are put off: for as long as the last one waited in vain, so that at most every
@@ -301,7 +303,16 @@ class Reach:
             return touch.applied(record)
         return touched
 
-    async def end(self, key: bytes, reason: str, at: float, now: float, *, unseen: bool = False) -> bool:
+    async def end(
+        self,
+        key: bytes,
+        reason: str,
+        at: float,
+        now: float,
+        *,
+        mark: SessionRecord | None = None,
+        unseen: bool = False,
+    ) -> bool:
         """End a session; where that fails this process treats it as ended and retries. False: not stored yet.
 
         Args:
@@ -309,6 +320,7 @@ class Reach:
             reason: why.
             at: the instant of the end.
             now: the request's.
+            mark: what takes note of it on the provider session that it stands on.
             unseen: whether it is over for good and its record could not be read: once it can be, its mark is left too.
         """
         keep = now + self._retention
@@ -316,6 +328,8 @@ class Reach:
         self.unsaved.pop(key, None)
         stored = False
         try:
+            if mark is not None:
+                await self.mark(mark)  # before the end: a crash between them leaves a mark too many, not one too few
             await self.write("end", key, reason, at, keep)
             stored = True
         except StoreUnavailable:
@@ -345,9 +359,11 @@ class Reach:
         owed = self.unmarked.get(mark.key)
         if owed is None or owed.last_seen_at < mark.last_seen_at:
             self.unmarked[mark.key] = mark
-        await self.catch_up()
-        if self.unmarked:
-            self._retrying.begin()
+        try:
+            await self.catch_up()
+        finally:
+            if self.unmarked:
+                self._retrying.begin()
 
     async def ended_at_provider(self, mark_key: bytes, now: float) -> float | None:
         """Return when what stood on a provider session ended, if it did.
@@ -407,7 +423,7 @@ class Reach:
 
     async def _wrote(self, name: str, key: bytes, value: Any, says: bool) -> bool:  # Any: a mark, an end or a touch
         """Write one thing that is owed; False: the store is not to be asked for more now."""
-        owed = self._owed[name]
+        owed, began = self._owed[name], monotonic()
         try:
             if name == "mark":
                 await self._write_mark(value)
@@ -427,6 +443,7 @@ class Reach:
         except Exception as fault:
             if says:
                 self._fault(name, fault)
+            self._waited_in_vain(monotonic() - began)
             if owed.get(key) is value:
                 owed[key] = owed.pop(key)
             return False
