@@ -207,14 +207,22 @@ class Gate:
     def _raised_to(self, handle: Callable[[Exception], Any], fault: Exception) -> Any:  # Any: as above
         if not _is_answer(fault):
             self._take_back()
-        if isinstance(fault, SessionError) and getattr(handle, "__func__", None) is not Flask.handle_user_exception:
+        is_flasks_own = getattr(handle, "__func__", None) is Flask.handle_user_exception
+        if isinstance(fault, SessionError) and not is_flasks_own and self._is_ours_to_answer(fault):
             # An extension that answers everything itself, Flask-RESTX say, would make it a 500.
-            handlers = self.app.error_handler_spec[None][None]
-            if handlers.get(type(fault), self._fault) == handlers.get(SessionError) == self._fault:
-                reply = run_sync(self.engine.answer(self.exchange(request), fault))
-                if reply is not None:
-                    return self._response(reply)
+            reply = run_sync(self.engine.answer(self.exchange(request), fault))
+            if reply is not None:
+                return self._response(reply)
         return handle(fault)
+
+    def _is_ours_to_answer(self, fault: SessionError) -> bool:
+        """Say whether Flask would ask us: the app, or the blueprint of the view, may have an errorhandler of its own."""
+        for name in (*request.blueprints, None):
+            handlers = self.app.error_handler_spec[name][None]
+            for kind in type(fault).__mro__:
+                if kind in handlers:
+                    return bool(handlers[kind] == self._fault)
+        return False
 
     def _abandon(self, sender: Flask, **detail: object) -> None:
         if has_request_context():

@@ -200,6 +200,28 @@ def test_an_extension_that_answers_exceptions_itself(extension_first: bool) -> N
     assert client.get("/down", base_url=HTTPS).status_code == 418
 
 
+def test_a_blueprint_answers_an_outage_itself_beside_such_an_extension() -> None:
+    """Its errorhandler is the app's word, too, where a subclass of Flask or an extension hears of exceptions first."""
+
+    class Watching(Flask):
+        def handle_user_exception(self, e: Exception) -> Any:
+            return super().handle_user_exception(e)
+
+    app = Watching("watching")
+    app.config["SECRET_KEY"] = "0f6a1b2c3d4e5f60718293a4b5c6d7e8f9"
+    SessionLifetime(app, store=MemoryStore())
+    pages = Blueprint("pages", "pages")
+
+    @pages.get("/down")
+    @session_optional
+    def down() -> str:
+        raise StoreUnavailable("down")
+
+    pages.register_error_handler(StoreUnavailable, lambda problem: ("later", 503))
+    app.register_blueprint(pages)
+    assert app.test_client().get("/down", base_url=HTTPS).data == b"later"
+
+
 def test_a_handler_may_sign_in_itself() -> None:
     """What answers an exception is the app's answer, its login included (L25)."""
 
