@@ -14,7 +14,7 @@ from flask.sansio.scaffold import Scaffold
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
-from session_middleware.adapters._hidden_markers import may_hide
+from session_middleware.adapters._hidden_markers import what_may_hide
 from session_middleware.core.exchange import NO_RULES, RULES_ATTRIBUTE, RouteRules, rules_of
 from session_middleware.errors import SettingsError
 
@@ -236,7 +236,8 @@ def _held_by(holder: object) -> Iterator[object]:
     elif not isinstance(holder, (type, Scaffold)):
         held += list(getattr(holder, "__dict__", {}).values())
     # The app and its blueprints are callable or hold all there is: what they reach is not hidden by this view.
-    yield from (each for each in held if may_hide(each) and not isinstance(each, (type, Scaffold)))
+    for each in held:
+        yield from (part for part in what_may_hide(each) if not isinstance(part, (type, Scaffold)))
 
 
 def _merged(one: RouteRules | None, other: RouteRules | None) -> RouteRules | None:

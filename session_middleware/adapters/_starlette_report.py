@@ -10,7 +10,7 @@ from typing import Any
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Router
 
-from session_middleware.adapters._hidden_markers import may_hide
+from session_middleware.adapters._hidden_markers import what_may_hide
 from session_middleware.adapters._starlette_routes import router_behind
 from session_middleware.core.exchange import RULES_ATTRIBUTE, RouteRules, rules_of
 from session_middleware.engine import Engine
@@ -117,8 +117,9 @@ def _hidden_marker(endpoint: Any, seen: set[int], depth: int) -> RouteRules | No
     if depth == 0:
         return None
     inner = [cell.cell_contents for cell in getattr(endpoint, "__closure__", None) or () if _filled(cell)]
-    for part in (*inner, getattr(endpoint, "__wrapped__", None), getattr(endpoint, "func", None)):
-        if may_hide(part) and id(part) not in seen:
+    held = (*inner, getattr(endpoint, "__wrapped__", None), getattr(endpoint, "func", None))
+    for part in (part for each in held for part in what_may_hide(each)):
+        if id(part) not in seen:
             seen.add(id(part))
             found = rules_of(part) or _hidden_marker(part, seen, depth - 1)
             if found is not None:

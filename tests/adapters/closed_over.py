@@ -6,7 +6,7 @@ from typing import Any
 
 from werkzeug.local import LocalProxy
 
-__all__ = ["HELD", "Client"]
+__all__ = ["HELD", "Client", "HandsOn"]
 
 
 class Client:
@@ -21,6 +21,19 @@ class Client:
 
     def __call__(self) -> None:
         raise TypeError("a collection cannot be called")
+
+
+class HandsOn:
+    """A decorator's object that answers to any name with what its function says."""
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["function"], name)
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.function(*arguments)
 
 
 def _outside_a_request() -> Any:

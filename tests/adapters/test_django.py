@@ -45,7 +45,7 @@ from session_middleware.stores.memory import MemoryStore  # noqa: E402
 from session_middleware.stores.sqlite import SQLiteStore  # noqa: E402
 from session_middleware.testing import FakeClock  # noqa: E402
 from session_middleware.testing.watched_store import WatchedStore  # noqa: E402
-from tests.adapters.closed_over import HELD  # noqa: E402
+from tests.adapters.closed_over import HELD, HandsOn  # noqa: E402
 from tests.adapters.django_routes import unwrapped  # noqa: E402
 
 ROUTES = "tests.adapters.django_routes"
@@ -550,7 +550,7 @@ class TestChecks:
     def test_routes(self, given: Given) -> None:
         """A route under our prefix, a marker that a decorator hides; views that hold anything else are in order."""
         given(ROOT_URLCONF=__name__)
-        assert self.ids() == ["session_middleware.W002", "session_middleware.W003"]
+        assert self.ids() == ["session_middleware.W002", *["session_middleware.W003"] * 2]
 
     def test_one_cookie_name_for_two(self, given: Given) -> None:
         """Each would overwrite the other."""
@@ -650,5 +650,6 @@ urlpatterns = [
     path("write-then/<fault>", write_then),
     path("written", written),
     path("hidden", unwrapped(marked)),
+    path("hidden-deeper", unwrapped(HandsOn(marked))),
     *(path(f"holds/{name}", unwrapped(held)) for name, held in HELD.items()),
 ]

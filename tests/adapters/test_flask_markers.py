@@ -18,7 +18,7 @@ from session_middleware import (
     session_optional,
     session_required,
 )
-from tests.adapters.closed_over import HELD
+from tests.adapters.closed_over import HELD, HandsOn
 from tests.adapters.flask_shop import HTTPS, Shop, bare, hello, wrapping
 
 # --- markers (L21) -------------------------------------------------------------------------------------------------
@@ -304,6 +304,14 @@ def test_a_view_may_hold_anything(held: object) -> None:
     assert shop.status("/page") == 200
     assert shop.status("/holds") == 401
     assert shop.lost() == []
+
+
+def test_a_marker_behind_an_object_that_hands_on_any_name_is_found() -> None:
+    """L21: what it forbids is applied, as behind any other decorator without functools.wraps."""
+    shop = Shop(default_policy="optional")
+    shop.app.add_url_rule("/page", "page", bare(HandsOn(session_required(lambda: "x"))))
+    assert shop.status("/page") == 401
+    assert len(shop.lost()) == 1
 
 
 def test_a_mock_may_stand_for_a_view() -> None:

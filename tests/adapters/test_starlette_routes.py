@@ -35,7 +35,7 @@ from session_middleware import (
 from session_middleware.adapters._asgi_connection import KEY
 from session_middleware.adapters.starlette import session_from
 from session_middleware.core.exchange import NO_RULES, rules_of
-from tests.adapters.closed_over import HELD
+from tests.adapters.closed_over import HELD, HandsOn
 from tests.adapters.starlette_shop import Shop, page, sign_in
 
 # --- random apps -------------------------------------------------------------------------------------------------------
@@ -553,6 +553,8 @@ def test_a_hidden_marker_is_reported_and_only_what_it_forbids_is_applied() -> No
     assert [where for where, _ in shop.problems] == ["/hidden"]
     closed = Shop(Route("/hidden", hiding(page(session_required))), default_policy="optional")
     assert closed.status("/hidden") == 401
+    handed_on = Shop(Route("/hidden", hiding(HandsOn(page(session_required)))), default_policy="optional")
+    assert handed_on.status("/hidden") == 401
 
 
 @pytest.mark.parametrize("held", HELD.values(), ids=HELD)

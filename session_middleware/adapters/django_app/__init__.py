@@ -28,7 +28,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 from session_middleware.adapters._django_http import class_rules
 from session_middleware.adapters._django_setup import OURS, Setup, positions
-from session_middleware.adapters._hidden_markers import may_hide
+from session_middleware.adapters._hidden_markers import what_may_hide
 from session_middleware.core.exchange import RULES_ATTRIBUTE, RouteRules, rules_of
 from session_middleware.errors import SettingsError
 
@@ -153,10 +153,12 @@ def _hidden(view: Any, depth: int = 3) -> bool:  # Any: a callable with attribut
         return False
     for cell in getattr(view, "__closure__", None) or ():
         try:
-            inner = cell.cell_contents
+            held = what_may_hide(cell.cell_contents)
         except ValueError:
             continue
-        if may_hide(inner) and not isinstance(inner, type):
+        for inner in held:
+            if isinstance(inner, type):
+                continue
             marked = isinstance(getattr(inner, RULES_ATTRIBUTE, None), RouteRules)
             if marked or _hidden(inner, depth - 1):
                 return True
