@@ -27,7 +27,7 @@ from session_middleware.core.tokens import ID_BYTES, b64decode, b64encode, key_o
 from session_middleware.errors import SessionError, StoreUnavailable
 from session_middleware.runtime import on_loop
 
-__all__ = ["LINK", "ONCE", "attach", "follow", "is_denial", "relink", "settle"]
+__all__ = ["LINK", "ONCE", "attach", "follow", "is_denial", "relink", "settle", "take_back"]
 
 #: Looking a member up on its enum takes Python 3.11 a tenth of a microsecond.
 _ACTIVE, _UNAVAILABLE = Verdict.ACTIVE, Verdict.UNAVAILABLE
@@ -314,6 +314,21 @@ async def relink(request: HttpRequest, x: Attached) -> None:
         await session.aset(LINK, x.created.public_id)
     else:
         session[LINK] = x.created.public_id
+
+
+async def take_back(request: HttpRequest, x: Attached) -> None:
+    """Let Django's session belong to the session that came, where a login of the same user comes to nothing (L25)."""
+    created, before, session = x.created, x.outgoing, request.session
+    if created is None or before is None or before.subject != created.subject or session.session_key is None:
+        return
+    looping = on_loop()
+    if (await session.aget(LINK) if looping else session.get(LINK)) != created.public_id:
+        return
+    x.linked = before.public_id
+    if looping:
+        await session.aset(LINK, x.linked)
+    else:
+        session[LINK] = x.linked
 
 
 def is_denial(request: HttpRequest, response: HttpResponseBase) -> bool:

@@ -255,6 +255,8 @@ class SessionLifetimeMiddleware:
         if x.unknown and auth.is_denial(request, response):
             response = _instead(response, response_of(engine.unavailable(x), x.method))
         if x.created is not None and not x.adopted and (x.failed or _is_failure(response)):
+            if self._bridged:
+                await auth.take_back(request, x)
             await engine.abandon(x)
         try:
             cookies = await engine.close(x)

@@ -157,6 +157,27 @@ class TestLogin(Bridged):
                 assert sessions().list(str(self.alice.pk)) == []
             assert TOKEN in Client().post("/login-then-answer").cookies
 
+    def test_a_login_again_in_a_view_that_fails_leaves_the_user_signed_in(self) -> None:
+        """The session that came with the request was not replaced, and Django's belongs to it as before (L25)."""
+        with self.settings(ROOT_URLCONF=__name__):
+            for query in ("raised", "error"):
+                client = Client()
+                client.post("/login-then-answer")
+                client.post(f"/login-then-answer?{query}")
+                assert client.get("/seen").json()["user"] == "alice", query
+                assert len(sessions().list(str(self.alice.pk))) == 1
+                client.post(f"/login-then-answer?{query}&bob")
+                assert client.get("/seen").json()["user"] == "", "Django has emptied its session for the other"
+                sessions().end_all(str(self.alice.pk))
+
+    async def test_a_login_again_in_a_view_that_fails_leaves_the_user_signed_in_on_the_loop(self) -> None:
+        """The same under ASGI, where Django's session is awaited."""
+        with self.settings(ROOT_URLCONF=__name__):
+            client = AsyncClient()
+            await client.post("/login-then-answer")
+            await client.post("/login-then-answer?raised")
+            assert (await client.get("/aseen")).json()["user"] == "alice"
+
     def test_an_api_token_is_not_a_login(self) -> None:
         """A login signal without a session behind it, as token libraries send it, begins none of ours."""
         with self.settings(ROOT_URLCONF=__name__):
@@ -607,7 +628,7 @@ def login_then_fail(request: HttpRequest) -> HttpResponse:
 
 
 def login_then_answer(request: HttpRequest) -> HttpResponse:
-    login(request, User.objects.get(username="alice"))
+    login(request, User.objects.get(username="bob" if "bob" in request.GET else "alice"))
     response = HttpResponse(status=403 if "raised" in request.GET else 503 if "error" in request.GET else 200)
     response.exception = "raised" in request.GET  # type: ignore[attr-defined]  # as REST framework's Response has it
     return response
@@ -678,6 +699,8 @@ async def aseen(request: HttpRequest) -> HttpResponse:
 urlpatterns = [
     path("login-then-fail", login_then_fail),
     path("login-then-answer", login_then_answer),
+    path("seen", seen),
+    path("aseen", aseen),
     path("token-login", token_login),
     path("our-logout", our_logout),
     path("aour-logout", aour_logout),
