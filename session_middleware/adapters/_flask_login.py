@@ -223,6 +223,9 @@ class FlaskLogin:
     def _relink(self, response: Response) -> Response:
         """Have the link follow a session that got a new id in this request: by step_up(), or by our own login()."""
         x = self._exchange()
+        if x.created is not None and response.status_code >= 500 and not x.adopted and not x.closed:
+            self.take_back(x)  # here, since Flask's session goes out with the error page (L25)
+            run_sync(self._engine.take_back(x))
         created = x.created
         if created is not None and str(flask_session.get("_user_id")) == created.subject and self._was_linked(x):
             self._link(x)

@@ -223,6 +223,21 @@ def test_a_login_again_before_an_abort_leaves_the_user_signed_in() -> None:
     assert len(wiki.lifetime.sessions.list("alice")) == 1
 
 
+def test_a_login_again_in_a_view_that_answers_an_error_leaves_the_user_signed_in() -> None:
+    """The same where the view itself answers with an error page (L25)."""
+    wiki = Wiki()
+
+    @wiki.app.post("/error")
+    def view() -> tuple[str, int]:
+        login_user(User(request.form["user"]))
+        return "sorry", 500
+
+    client = wiki.client("alice")
+    assert client.post("/error", base_url=HTTPS, data={"user": "alice"}).status_code == 500
+    assert who(client) == "alice"
+    assert len(wiki.lifetime.sessions.list("alice")) == 1
+
+
 def test_a_login_as_another_before_an_abort_signs_nobody_in() -> None:
     """Flask's session was emptied for the other user (L26), whose login came to nothing (L25)."""
     wiki = Wiki()
