@@ -228,7 +228,9 @@ class Gate:
         if has_request_context():
             self._take_back()
             x = self.exchange(request)
-            if not x.adopted:  # whom we have adopted did not log in here: no fault of the view's signs them out
+            if x.adopted:  # they did not log in here: no fault of the view's signs them out, but what it wrote goes
+                x.claim_changes = x.data = None
+            else:
                 run_sync(self.engine.abandon(x))
 
     def _take_back(self) -> None:

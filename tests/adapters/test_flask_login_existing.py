@@ -224,6 +224,26 @@ def test_a_view_that_fails_keeps_the_adopted_session(fails: str) -> None:
     assert who(client) == "alice"
 
 
+def test_what_a_view_wrote_before_it_failed_is_not_saved_for_whom_was_adopted() -> None:
+    """The session stays, and what the view wrote is half of something, as in any other (L25)."""
+    wiki = Wiki(adopt_existing_until="2099-12-31")
+
+    @wiki.app.get("/fails")
+    def fail() -> str:
+        assert current_user.is_authenticated
+        session_from().update_claims(half=True)
+        session_from().data["half"] = True
+        raise RuntimeError("as asked")
+
+    @wiki.app.get("/written")
+    def written() -> dict[str, object]:
+        return {"subject": session_from().subject, "claims": dict(session_from().claims), "data": session_from().data}
+
+    client = old_client(wiki)
+    assert client.get("/fails", base_url=HTTPS).status_code == 500
+    assert client.get("/written", base_url=HTTPS).json == {"subject": "alice", "claims": {}, "data": {}}
+
+
 def test_a_linked_session_is_never_adopted_again() -> None:
     """Once linked, the Flask session counts only with its session of ours."""
     wiki = Wiki(adopt_existing_until="2099-12-31")
