@@ -78,6 +78,7 @@ class SQLiteFile:
         """Start without connections, in this process."""
         self._pid = os.getpid()
         self._gate = mutex()  # held while connections are made, and by a fork while none may be
+        self._is_forking = False  # whether it is a fork that holds it
         self._writer = mutex()  # SQLite lets writers poll with growing sleeps; threads of one process need not
         self._idle: list[sqlite3.Connection] = []
 
@@ -285,11 +286,11 @@ class SQLiteFile:
             self._close_all()
             if self._opened:
                 raise StoreUnavailable(f"{self.path} was replaced, and what reads the old file does not end.")
-        if _place(self.path) is None:
-            gone = StoreUnavailable(f"{self.path} is gone. Put it back, or start the app anew with an empty one.")
-            self._complaints.about(gone)
-            raise gone
-        self._prepare()
+            if _place(self.path) is None:
+                gone = StoreUnavailable(f"{self.path} is gone. Put it back, or start the app anew with an empty one.")
+                self._complaints.about(gone)
+                raise gone
+            self._prepare()  # nobody may read what has no tables yet, nor a fork come while it is open
 
     def _close_all(self) -> None:
         """Close all connections, waiting a moment for those that are out; whoever calls it holds the gate."""
@@ -304,11 +305,13 @@ class SQLiteFile:
     def _before_fork(self) -> None:
         # SQLite shares its file locks among the connections of a process, and believes in a child that it still holds
         # the parent's. So none may be open at that instant: lend no more, wait for those that are out, close all.
-        self._gate.acquire(timeout=_PATIENCE)
+        if self._gate.acquire(timeout=_PATIENCE):
+            self._is_forking = True
         self._close_all()
 
     def _after_fork_in_parent(self) -> None:
-        with contextlib.suppress(RuntimeError):  # not ours: patience was over
+        if self._is_forking:  # else patience was over, and it is another's to give back
+            self._is_forking = False
             self._gate.release()
 
     def _forked(self) -> None:

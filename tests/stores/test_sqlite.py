@@ -602,6 +602,38 @@ def test_no_read_of_the_old_file_outlives_a_switch(store, path, monkeypatch):
     assert store.load(KEY) is None
 
 
+def test_nobody_reads_the_new_file_before_it_has_its_tables(store, path, monkeypatch):
+    """It may be an empty one; whoever reads meanwhile waits for a moment, and is not told of a fault."""
+    store.create(reference_record(0))
+    path.unlink()
+    path.touch(0o600)
+    prepare, reading = store._file._prepare, []
+
+    def slowly():
+        reading.append(pool.submit(store.load, KEY))
+        with pytest.raises(TimeoutError):
+            reading[0].result(0.05)
+        prepare()
+
+    monkeypatch.setattr(store._file, "_prepare", slowly)
+    with ThreadPoolExecutor(1) as pool:
+        store.create(reference_record(1))
+        assert reading[0].result() is None
+
+
+def test_a_fork_gives_back_no_lock_of_others(store, monkeypatch):
+    """A thread that makes connections for long, of a slow disk, does so on after a fork that did not wait for it."""
+    monkeypatch.setattr(_sqlite_file, "_PATIENCE", 0.0)
+    with store._file._gate:
+        store._file._before_fork()
+        store._file._after_fork_in_parent()
+        assert store._file._gate.locked()
+    store._file._before_fork()
+    assert store._file._gate.locked()
+    store._file._after_fork_in_parent()
+    assert not store._file._gate.locked()
+
+
 def test_a_switch_waits_for_a_write_to_the_old_file(path):
     """A session that is not found is looked for in the new file once no write to the old one is under way."""
     with SQLiteStore(path, busy_timeout=0.01) as store, ThreadPoolExecutor(1) as pool:
