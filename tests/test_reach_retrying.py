@@ -214,6 +214,28 @@ def test_a_loop_that_ends_leaves_it_to_the_next() -> None:
     assert [asyncio.run(main()), asyncio.run(main())] == [1, 1]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of the task that nobody cancels
+def test_a_loop_that_is_closed_without_a_word_leaves_it_to_the_next() -> None:
+    """Some task queues run a loop of their own and close it, whatever its tasks do."""
+    runtime = Stepwise()
+    reach = over(Down(), runtime, [])
+
+    async def main() -> int:
+        runtime.steps = asyncio.Semaphore(0)
+        assert not await reach.end(RECORD.key, "logout", 10.0, 10.0)
+        await asyncio.sleep(0)
+        return len(runtime.pauses)
+
+    def once() -> int:
+        loop = asyncio.new_event_loop()
+        try:
+            return loop.run_until_complete(main())
+        finally:
+            loop.close()
+
+    assert [once(), once()] == [1, 2]
+
+
 def test_where_no_thread_is_to_be_had_the_next_fault_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """The end is owed all the same; a request that comes by writes it, as before."""
     tried: list[str] = []

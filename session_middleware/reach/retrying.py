@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 
-from session_middleware.runtime import Runtime, at_once, beside, run_sync
+from session_middleware.runtime import Runtime, at_once, beside, run_sync, running_loop
 
 __all__ = ["RETRY_INTERVAL", "Retrying"]
 
@@ -27,20 +27,30 @@ class Retrying:
         self._runtime = runtime
         self._write = weakref.WeakMethod(write)
         self._process: int | None = None  # where this is under way; a fork leaves it behind
+        self._loop: weakref.ref[Any] | None = None  # of asyncio, in that process
 
     def begin(self) -> None:
         """See that this is under way; where nothing can be started now, whoever owes more tries again."""
         process = os.getpid()
-        if self._process == process:
+        if self._process == process and not self._was_left_behind():
             return
-        self._process = process
+        self._process, self._loop = process, None
         try:
             if self._runtime.asynchronous:
+                loop = running_loop()
+                self._loop = None if loop is None else weakref.ref(loop)
                 at_once(self._until_written)
             else:
                 beside(lambda: run_sync(self._until_written()), "session ends that are owed")
         except RuntimeError:  # no thread is to be had, or no loop runs
             self._process = None
+
+    def _was_left_behind(self) -> bool:
+        """Say whether its loop was closed without a word to its tasks, as that of a task queue may be."""
+        if self._loop is None:
+            return False
+        loop = self._loop()
+        return loop is None or bool(loop.is_closed())
 
     async def _until_written(self) -> None:
         is_mine = True
