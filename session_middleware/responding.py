@@ -150,9 +150,10 @@ class Responding(Adopting):
 
         Those stay as they are: a JWT cookie of this session would make that one TAMPERED.
         """
-        if x.presented is None or self._authorization(x) is None:
+        if self._authorization(x) is None:
             return False
-        return any(key != x.presented.key for key in self.credentials.keys_in(x.facts.cookies))
+        shown = None if x.presented is None else x.presented.key  # a forged one is of no session
+        return any(key != shown for key in self.credentials.keys_in(x.facts.cookies))
 
     def is_settled(self, x: Exchange) -> bool:
         """Say that `close` would return nothing and ask nobody; lets an adapter skip it on the hot path."""

@@ -230,6 +230,20 @@ def test_a_header_of_ours_leaves_the_cookies_of_another_session_alone() -> None:
     assert x.record.subject == "alice"
 
 
+def test_a_forged_header_leaves_the_cookies_beside_it_alone() -> None:
+    """L19, L26: it is of no session, so that a logout by it is not one of the session in the cookies."""
+    house = House(transport="header")
+    house.login()
+    x, _ = house.opened(OPEN, Facts(authorization="Session forged", cookies=house.facts().cookies))
+    Session(house.engine, x).logout()
+    assert house.closed(x) == []
+    assert house.request().verdict is Verdict.ACTIVE
+    house.jar.clear()
+    x, _ = house.opened(OPEN, Facts(authorization="Session forged"))
+    Session(house.engine, x).logout()
+    assert len(house.closed(x)) == 2
+
+
 def test_a_header_of_ours_is_answered_with_cookies_where_no_others_came() -> None:
     """L9, L11: a client without a browser reads its next token and JWT there."""
     house = House(transport="header", renewal_interval=600.0)
