@@ -295,14 +295,17 @@ def test_a_touch_behind_a_cache_is_kept_where_the_store_cannot_be_asked_anew() -
 
 
 @pytest.mark.parametrize("front", [True, False])
-@pytest.mark.parametrize("planted", ["x", "v1.good.looking", "another"])
+@pytest.mark.parametrize("planted", ["x", "v1.good.looking", "another", "another, which is over"])
 def test_a_planted_cookie_keeps_no_session_from_ending(planted: str, front: bool) -> None:
     """L13: logout ends what the browser's own token stands for, though another host has put a second cookie beside it."""
     house = House(cookie_domain="example.org")
     name = house.engine.settings.token_cookie
-    if planted == "another":
+    if planted.startswith("another"):
         house.login("mallory")
+        is_over = planted != "another"
         planted = dict(pair.split("=", 1) for pair in house.cookies.split("; "))[name]
+        if is_over:
+            house.ask(OPEN, lambda engine, x: engine.logout(x), method="POST")
         house.cookies = ""
     house.login()
     good = house.cookies
@@ -310,6 +313,7 @@ def test_a_planted_cookie_keeps_no_session_from_ending(planted: str, front: bool
     house.cookies = f"{beside}; {good}" if front else f"{good}; {beside}"
     assert house.verdict() is Verdict.TAMPERED
     house.ask(OPEN, lambda engine, x: engine.logout(x), method="POST")
+    # Each session's end is said once, that of one which is over already not again.
     assert house.events.count("session_ended") == (2 if planted.startswith("v1.") and len(planted) > 40 else 1)
     house.cookies = good
     assert house.verdict() is Verdict.REVOKED
