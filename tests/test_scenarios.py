@@ -17,15 +17,17 @@ from session_middleware.testing.browser import Driver
 
 MODES = sorted(path.stem for path in (Path(__file__).parent / "modes").glob("*_mode.py"))
 
-#: One that blocks and one on a loop play over SQLite at every run; the others, which see no difference, in the slow one.
-WITH_SQLITE = ("asgi_mode", "wsgi_mode")
+#: One mode plays over SQLite at every run, and asyncio stands for trio; the other ways, which see no difference, are slow.
+WITH_SQLITE = ("wsgi_mode",)
+ON_TRIO = ("asgi_trio_mode", "starlette_trio_mode")
 
 
 def ways() -> Iterator[Any]:  # Any: what pytest.param returns
     """Return every mode with every embedded store."""
     for mode in MODES:
         for store in ("memory", "sqlite"):
-            marks = [pytest.mark.slow] if store == "sqlite" and mode not in WITH_SQLITE else []
+            is_slow = mode in ON_TRIO or (store == "sqlite" and mode not in WITH_SQLITE)
+            marks = [pytest.mark.slow] if is_slow else []
             yield pytest.param((mode, store), marks=marks, id=f"{mode.removesuffix('_mode')}-{store}")
 
 
