@@ -284,9 +284,8 @@ class Gate:
             self._bridge_login()
             self._check_login_url()
             standing: Callable[[Exception], Any] = self.app.handle_user_exception
-            if (
-                standing != self._raised
-            ):  # an extension that was set up after us answers exceptions before we hear of them
+            if standing != self._raised:
+                # An extension that was set up after us would answer exceptions before we hear of them.
                 self.app.handle_user_exception = partial(self._raised_to, standing)  # type: ignore[method-assign]
             app_wide = self.app.error_handler_spec[None][None]
             if app_wide.get(SessionError) == self._fault and StoreUnavailable not in app_wide:

@@ -69,7 +69,7 @@ class LateStart(WSGIExchange):
 
     def send(self, status: str, headers: Headers, exc_info: ExcInfo | None) -> Write:
         """Finish the exchange if it is open, and give the answer to the server."""
-        raise NotImplementedError
+        raise NotImplementedError  # each adapter has its own
 
     def start(self, status: str, headers: Headers, exc_info: ExcInfo | None = None) -> Write:
         """Take the app's answer.

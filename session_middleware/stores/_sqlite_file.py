@@ -254,7 +254,7 @@ class SQLiteFile:
                 return
             finally:
                 connection.close()
-            time.sleep(0.01)
+            time.sleep(0.01)  # until the other process has switched
 
     def _make_tables(self, connection: sqlite3.Connection) -> None:
         if connection.execute("PRAGMA journal_mode=WAL").fetchone()[0] != "wal":

@@ -476,9 +476,9 @@ class TestExistingSuites(Bridged):
         client.force_login(self.alice)
         for _ in range(2):
             with self.assertNumQueries(2):  # Django's session, and the user
-                client.get("/user")
+                assert client.get("/user").status_code == 200
             with self.assertNumQueries(0):
-                client.get("/public")
+                assert client.get("/public").status_code == 200
 
     def test_a_mark_does_not_outlive_its_day(self) -> None:
         """It is for the request that follows; it is no second credential for ever."""
