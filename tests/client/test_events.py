@@ -251,7 +251,7 @@ def test_a_store_that_comes_back_is_listened_to_again(person: Any) -> None:
     """503 for a while: a minute later the stream is open."""
     person.town.faults["/session/events"] = 503
     tab = person.signed_in()
-    wait_for(person, lambda: asked(person) > 0)
+    wait_for(person, lambda: tab.page.evaluate("window.hears"), False)  # refused, and the page knows: its pause begins
     del person.town.faults["/session/events"]
     person.passes(60, [tab])
     listens(person, 2)
