@@ -29,6 +29,17 @@ MODES = sorted(path.stem for path in (Path(__file__).parent / "modes").glob("*_m
 LIMITS: dict[str, Any] = {"inactivity_timeout": 3_600, "absolute_lifetime": 86_400}
 
 
+#: The modes that an ordinary run counts in thousands for: one of each kind.
+FEW = ("wsgi_mode", "asgi_mode", "starlette_mode", "flask_mode", "django_wsgi_mode")
+
+in_thousands = pytest.mark.parametrize(
+    "stage",
+    [name if name in FEW else pytest.param(name, marks=pytest.mark.slow) for name in MODES],
+    ids=lambda name: name.removesuffix("_mode"),
+    indirect=True,
+)
+
+
 @pytest.fixture(params=MODES, ids=lambda name: name.removesuffix("_mode"))
 def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
     made = Stage(importlib.import_module(f"tests.modes.{request.param}").make, MemoryStore())
@@ -46,6 +57,7 @@ def ask(browser: Browser, times: int, between: Callable[[], object] = lambda: No
     return sum(len(answer.set_cookies) for answer in browser.answers[before:])
 
 
+@in_thousands
 def test_a_thousand_requests_a_second_apart(stage: Stage) -> None:
     """1,000 requests of one session, 1 s apart, cost at most 18 writes and 12 Set-Cookie, the login's included."""
     browser = stage.signed_in(**LIMITS)
@@ -65,6 +77,7 @@ def test_nothing_is_written_at_the_instant_of_the_login(stage: Stage) -> None:
     assert stage.store.writes == 0
 
 
+@in_thousands
 def test_one_touch_serves_a_whole_interval(stage: Stage) -> None:
     """1,000 requests within one touch interval write exactly one touch, the first's, and set no cookie.
 

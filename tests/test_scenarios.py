@@ -48,8 +48,11 @@ class TestScenarios(AdapterContract):
         return mode.make
 
     @pytest.fixture
-    def make_store(self, way: tuple[str, str], tmp_path: Path) -> Callable[[], Any]:
-        return MemoryStore if way[1] == "memory" else lambda: SQLiteStore(tmp_path / "sessions.db")
+    def make_store(self, way: tuple[str, str], request: pytest.FixtureRequest) -> Callable[[], Any]:
+        if way[1] == "memory":
+            return MemoryStore
+        folder: Path = request.getfixturevalue("tmp_path")  # thousands of folders that nobody needs take seconds
+        return lambda: SQLiteStore(folder / "sessions.db")
 
     @pytest.fixture
     def supports_mount(self, mode: ModuleType) -> bool:

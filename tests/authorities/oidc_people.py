@@ -16,7 +16,7 @@ from session_middleware.testing.browser import Answer, Browser
 from session_middleware.testing.clock import FakeClock
 from session_middleware.testing.stage import Stage
 from tests.authorities.oidc_peer import Application, Peer
-from tests.authorities.oidc_visitor import Arrival, PageForm, Visitor
+from tests.authorities.oidc_visitor import Arrival, PageForm, Visitor, certificates
 
 #: One synchronous way of running, one on an event loop; the others do nothing of their own here.
 MODES = ["wsgi_mode", "asgi_mode"]
@@ -31,7 +31,7 @@ def client_for(stage: Stage) -> httpx2.Client | httpx2.AsyncClient:
     """Return a client that leaves no connection open behind a test, for the way of running that a stage has."""
     limits = httpx2.Limits(max_keepalive_connections=0)
     awaited = any(name in stage._make.__module__ for name in ("asgi", "starlette", "fastapi"))
-    return (httpx2.AsyncClient if awaited else httpx2.Client)(limits=limits, timeout=20)
+    return (httpx2.AsyncClient if awaited else httpx2.Client)(limits=limits, timeout=20, verify=certificates())
 
 
 def authority_at(peer: Peer, stage: Stage, application: Application | None = None, **more: Any) -> OIDCAuthority:

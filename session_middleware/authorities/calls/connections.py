@@ -39,7 +39,6 @@ class Connections:
 
     def __init__(self, *, most: int, own: httpx2.Client | httpx2.AsyncClient | None) -> None:
         self.asynchronous, self.own, self._most = False, own, most
-        self._tls: SSLContext | None = None
         self._empty()
 
     def _empty(self) -> None:
@@ -58,8 +57,7 @@ class Connections:
         made.asynchronous = asynchronous
         if self.own is None:
             if asynchronous:
-                # Certificates are read from disk now, while the app is built, and not on its loop.
-                made._tls = _certificates()
+                _certificates()  # read from disk now, while the app is built, and not on its loop
             return made
         if hasattr(self.own, "aclose") is not asynchronous:
             wanted = "AsyncClient" if asynchronous else "Client"
@@ -94,7 +92,7 @@ class Connections:
 
     def _options(self) -> dict[str, Any]:
         return {
-            "verify": True if self._tls is None else self._tls,
+            "verify": _certificates(),
             "cookies": _no_cookies(),
             "limits": library().Limits(max_connections=self._most, max_keepalive_connections=self._most),
         }
