@@ -84,11 +84,12 @@ def _add_sessions(parser: argparse.ArgumentParser) -> None:
     shared.add_argument(
         "--store",
         metavar="URL",
-        default=os.environ.get("SESSION_STORE_URL", "sqlite:///sessions.db"),
-        help="default: SESSION_STORE_URL, else sqlite:///sessions.db",
+        help="default: the store of the app that --settings names, else SESSION_STORE_URL, else sqlite:///sessions.db",
     )
     shared.add_argument(
-        "--settings", metavar="MODULE:NAME", help="the app's Settings; without them only the limits of each login count"
+        "--settings",
+        metavar="MODULE:NAME",
+        help="the app, or its Settings; without them only the limits of each login count",
     )
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 

@@ -297,6 +297,68 @@ def test_without_settings_only_a_login_limits_itself(
     assert capsys.readouterr().out == f"'carol' has no live session in {operated.url}.\n"
 
 
+#: An app with a store of its own, given by `{store}`; what keeps the sessions is `{path}`.
+_APP = """
+from session_middleware import Settings
+from session_middleware.adapters.asgi import SessionLifetimeMiddleware
+from session_middleware.stores.memory import MemoryStore
+from session_middleware.stores.nearcache import NearCache
+from session_middleware.stores.sqlite import SQLiteStore
+from tests.stores.announcing_store import AwaitedStore
+
+class Announcing(SQLiteStore):
+    def announcements(self):
+        raise AssertionError("a command listens to nothing")
+
+async def page(scope, receive, send): ...
+
+app = SessionLifetimeMiddleware(page, Settings(secret_keys=["{key}"], exempt_paths=[]), {store})
+"""
+
+
+@pytest.mark.parametrize(
+    "store",
+    ["SQLiteStore('{path}')", "AwaitedStore(SQLiteStore('{path}'))", "NearCache(Announcing('{path}'))"],
+    ids=["blocking", "awaited", "near cache"],
+)
+def test_an_app_that_is_named_is_asked_in_its_own_store(
+    operated: _Operated, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever names the app need not know where it keeps its sessions; an URL that is given as well wins."""
+    path = operated.url.removeprefix("sqlite:///")
+    (tmp_path / "shop_app.py").write_text(_APP.format(store=store.format(path=path), key=KEY))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "shop_app", raising=False)
+    monkeypatch.setenv("SESSION_STORE_URL", f"sqlite:///{tmp_path / 'other.db'}")
+    alice, first = operated.visitor("alice")
+    operated.visitor("alice")
+    named = ["--settings", "shop_app:app"]
+
+    assert main(["sessions", "list", "alice", *named]) == 0
+    assert first in capsys.readouterr().out
+    assert main(["sessions", "end", first, *named]) == 0
+    assert alice.ask("GET", "/")["status"] == 401
+    assert main(["sessions", "show", first, *named]) == 0
+    assert "reason: revoked" in capsys.readouterr().out
+    assert main(["sessions", "end-all", "alice", *named]) == 0
+    assert "Ended: 1." in capsys.readouterr().out
+    assert main(["sessions", "end-before", "2020-01-01T00:00:00Z", *named]) == 0
+    assert main(["sessions", "list", "alice", *named]) == 1
+    assert "the store of shop_app:app" in capsys.readouterr().out
+    assert main(["sessions", "list", "alice", *named, "--store", f"sqlite:///{tmp_path / 'none.db'}"]) == 1
+    assert "none.db" in capsys.readouterr().err
+
+
+def test_an_app_that_keeps_sessions_in_its_memory_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another process finds nothing there, and an operator must not believe that nobody is signed in."""
+    (tmp_path / "small_app.py").write_text(_APP.format(store="MemoryStore()", key=KEY))
+    monkeypatch.syspath_prepend(tmp_path)
+    assert main(["sessions", "list", "alice", "--settings", "small_app:app"]) == 1
+    assert "keeps its sessions in its own process" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("public_id", ["-lYNNG9m5v0j1qlOHLT31o", "--YNNG9m5v0j1qlOHLT31o"])
 def test_an_id_may_begin_with_a_dash(operated: _Operated, public_id: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A public id is base64url, so it may look like an option; it is read as the id all the same."""

@@ -41,7 +41,8 @@ class Policy:
 
 def run(source: str | None) -> int:
     """Print the policy of the settings at `source`; return 0. Settings that make no sense raise SettingsError."""
-    print(describe(*described_by(source)).text)
+    found = described_by(source)
+    print(describe(found.settings, found.authority).text)
     return 0
 
 

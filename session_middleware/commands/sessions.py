@@ -7,80 +7,101 @@ import asyncio
 import os
 import secrets
 import sys
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from session_middleware.commands.settings_source import described_by, settings_from
+from session_middleware.commands.settings_source import described_by
+from session_middleware.core.record import SessionRecord
 from session_middleware.core.tokens import key_of
 from session_middleware.engine import Engine
 from session_middleware.errors import SettingsError, StoreUnavailable
-from session_middleware.runtime import LoopRuntime
+from session_middleware.runtime import LoopRuntime, is_awaited
 from session_middleware.sessions import AsyncSessions, Sessions
 from session_middleware.settings import EXTEND_MAX_MINUTES, Limits, Settings
 from session_middleware.stores import masked, store_from_url, without_near_cache
+from session_middleware.stores.memory import MemoryStore
 from session_middleware.stores.moving_environment import moving_as_configured
 
 __all__ = ["run"]
+
+_SHARED = "Name the store the app writes to, one that other processes reach."
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a command looks.
+
+    Attributes:
+        settings: the app's, or some that cut no session shorter than its own login did.
+        store: the app's, or another process's hands on the same.
+        name: of the store, as an operator may read it.
+        authority: the app's; None where none is named.
+    """
+
+    settings: Settings
+    store: Any  # Store | AsyncStore
+    name: str
+    authority: Any = None  # Any: an Authority
 
 
 def run(options: argparse.Namespace) -> int:
     """Do what `sessions VERB` asks; return the exit status, 1 where there was nothing to show or end."""
     if options.verb == "create-schema":
-        return _create_schema(options.store)
+        return _create_schema(options.store or _default_url())
+    place = _place(options)
     if options.verb == "end":
-        ended = _told(options, lambda sessions: sessions.end(options.id))
-        print("Ended." if ended else f"There is no live session with this id in {masked(options.store)}.")
+        ended = _ask(place, lambda sessions: sessions.end(options.id), tells=True)
+        print("Ended." if ended else f"There is no live session with this id in {place.name}.")
         return 0 if ended else 1
     if options.verb == "end-all":
-        count = _told(options, lambda sessions: sessions.end_all(options.subject))
-        print(
-            f"Ended: {count}." if count else f"Ended: 0. {options.subject!r} had no session in {masked(options.store)}."
-        )
+        count = _ask(place, lambda sessions: sessions.end_all(options.subject), tells=True)
+        print(f"Ended: {count}." if count else f"Ended: 0. {options.subject!r} had no session in {place.name}.")
         return 0
-    engine = Engine(_settings(options.settings), _existing_store(options.store))
-    sessions = Sessions(engine)
     if options.verb == "list":
-        return _list(sessions, options)
+        return _list(place, options.subject)
     if options.verb == "show":
-        return _show(engine, options)
+        return _show(place, options.id)
     instant = _instant(options.instant)
-    sessions.end_before(instant)
+    _ask(place, lambda sessions: sessions.end_before(instant))
     print(f"Every session whose login was before {_shown(instant.timestamp())} has ended.")
     return 0
 
 
-def _told(
-    options: argparse.Namespace, end: Callable[[Sessions | AsyncSessions], Any]
-) -> Any:  # Any: what a verb returns
-    """End what is to end, and tell the provider behind the app, where `--settings` names an app that has one."""
-    settings, store = _settings(options.settings), _existing_store(options.store)
-    authority: Any = None if options.settings is None else described_by(options.settings)[1]  # Any: an Authority
+def _ask(
+    place: _Place, what: Callable[[Any], Any], *, tells: bool = False
+) -> Any:  # Any: Sessions or AsyncSessions, and what a verb of theirs returns
+    """Ask for something of the sessions of an app, and tell the provider behind it, where there is one to be told."""
+    authority: Any = place.authority if tells else None
+    if is_awaited(place.store):
+        return asyncio.run(_awaited(place, authority, what))
     try:
-        engine = Engine(settings, store, authority=authority)
+        engine = Engine(place.settings, place.store, authority=authority)
     except SettingsError as fault:
         if fault.field not in ("authority", "client"):
             raise
-        return asyncio.run(
-            _awaited(settings, store, authority, end)
-        )  # it asks its provider as an asynchronous app does
+        return asyncio.run(_awaited(place, authority, what))  # it asks its provider as an asynchronous app does
     try:
-        return end(Sessions(engine))
+        return what(Sessions(engine))
     finally:
         _say_what_is_owed(engine)
         if hasattr(authority, "close"):
             authority.close()
 
 
-async def _awaited(settings: Settings, store: object, authority: Any, end: Callable[[AsyncSessions], Any]) -> Any:
-    engine = Engine(settings, store, authority=authority, runtime=LoopRuntime())
+async def _awaited(place: _Place, authority: Any, what: Callable[[Any], Any]) -> Any:  # as above
+    engine = Engine(place.settings, place.store, authority=authority, runtime=LoopRuntime())
     try:
-        return await end(AsyncSessions(engine))
+        return await what(AsyncSessions(engine))
     finally:
         _say_what_is_owed(engine)
-        await authority.aclose()
+        for used, close in ((authority, "aclose"), (place.store if is_awaited(place.store) else None, "close")):
+            if hasattr(used, close):
+                await getattr(used, close)()
 
 
 def _say_what_is_owed(engine: Engine) -> None:
@@ -90,24 +111,43 @@ def _say_what_is_owed(engine: Engine) -> None:
         print(f"The provider did not answer and has not been told: end the session {session} there.", file=sys.stderr)
 
 
-def _settings(source: str | None) -> Settings:
-    """Return the app's settings, or some that cut no session shorter than its own login did."""
-    if source is not None:
-        settings = settings_from(source)
-        return settings if settings.secret_keys else settings.replace(secret_keys=[secrets.token_bytes(32)])
+def _place(options: argparse.Namespace) -> _Place:
+    """Find settings and store: the app's own, where one is named and no other store."""
+    found = None if options.settings is None else described_by(options.settings)
+    authority = None if found is None else found.authority
+    if options.store is None and found is not None and found.store is not None:
+        store: Any = found.store()
+        if hasattr(store, "reload"):  # a near cache's: one command reads nothing twice
+            store = store.store
+        name = f"{store!r}, the store of {options.settings}"
+        if isinstance(store, MemoryStore):
+            raise SettingsError("--settings", options.settings, "keeps its sessions in its own process.", _SHARED)
+        return _Place(_with_a_key(found.settings), store, name, authority)
+    url = options.store or _default_url()
     ages = Limits(None, EXTEND_MAX_MINUTES * 60)
-    return Settings(
-        secret_keys=[secrets.token_bytes(32)],  # signs nothing here
+    settings = Settings(
         inactivity_timeout=None,
         absolute_lifetime=ages.absolute_lifetime,
         persistent_limits=ages,
     )
+    return _Place(
+        _with_a_key(settings if found is None else found.settings), _existing_store(url), masked(url), authority
+    )
+
+
+def _default_url() -> str:
+    return os.environ.get("SESSION_STORE_URL", "sqlite:///sessions.db")
+
+
+def _with_a_key(settings: Settings) -> Settings:
+    """Return settings with a key, which signs nothing here."""
+    return settings if settings.secret_keys else settings.replace(secret_keys=[secrets.token_bytes(32)])
 
 
 def _existing_store(url: str) -> object:
     """Open a store that is there: a mistyped path must not make an empty file and say that nobody is signed in."""
     if url == "memory://":
-        raise SettingsError("--store", url, "lives inside the app's process.", "Name the store the app writes to.")
+        raise SettingsError("--store", url, "lives inside the app's process.", _SHARED)
     path = Path(unquote(url.removeprefix("sqlite:///")))
     if url.startswith("sqlite:///") and not path.is_file():
         raise SettingsError("--store", masked(url), "is not there.", "Give the file that the app writes to.")
@@ -115,9 +155,7 @@ def _existing_store(url: str) -> object:
     check = getattr(store, "check", None)
     if check is not None:  # a server's: else a mistake in the URL would read as "the store failed on load"
         check()
-    if url == os.environ.get(
-        "SESSION_STORE_URL", "sqlite:///sessions.db"
-    ):  # the app's own: then also while its sessions move
+    if url == _default_url():  # the app's own: then also while its sessions move
         return moving_as_configured(store, asynchronous=False)
     return store
 
@@ -137,10 +175,10 @@ def _create_schema(url: str) -> int:
     return 0
 
 
-def _list(sessions: Sessions, options: argparse.Namespace) -> int:
-    rows = sessions.list(options.subject)
+def _list(place: _Place, subject: str) -> int:
+    rows = _ask(place, lambda sessions: sessions.list(subject))
     if not rows:  # in which store: it may be another than the app's
-        print(f"{options.subject!r} has no live session in {masked(options.store)}.")
+        print(f"{subject!r} has no live session in {place.name}.")
         return 1
     for row in rows:
         print(
@@ -150,14 +188,18 @@ def _list(sessions: Sessions, options: argparse.Namespace) -> int:
     return 0
 
 
-def _show(engine: Engine, options: argparse.Namespace) -> int:
+def _show(place: _Place, public_id: str) -> int:
+    # Past an engine, which would say of an ended one only that it is not live.
     try:
-        record = engine.store.load(key_of(options.id))
+        if is_awaited(place.store):
+            record = asyncio.run(_loaded(place.store, key_of(public_id)))
+        else:
+            record = place.store.load(key_of(public_id))
     except Exception as fault:  # whatever a driver raises
         raise StoreUnavailable(f"The session store failed on load ({type(fault).__name__}).") from fault
     if record is None:
         print(
-            f"Nothing is known of this id in {masked(options.store)}: it is wrong, the session ended too long ago, or the app "
+            f"Nothing is known of this id in {place.name}: it is wrong, the session ended too long ago, or the app "
             "uses another store."
         )
         return 1
@@ -169,12 +211,21 @@ def _show(engine: Engine, options: argparse.Namespace) -> int:
         return 0
     age = record.authenticated_at + record.limits.absolute_lifetime
     silence = record.inactivity_deadline
-    now = engine.clock()
+    now = time.time()
     over = now >= age or (silence is not None and now >= silence)
     print(f"by silence: {'no limit' if silence is None else _shown(silence)}")
     print(f"by age:     {_shown(age)}")
     print("state:      over; it is written down as ended when it is next used" if over else "state:      live")
     return 0
+
+
+async def _loaded(store: Any, key: bytes) -> SessionRecord | None:  # Any: AsyncStore
+    try:
+        found: SessionRecord | None = await store.load(key)
+    finally:
+        if hasattr(store, "close"):
+            await store.close()
+    return found
 
 
 def _instant(text: str) -> datetime:

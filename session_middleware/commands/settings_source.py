@@ -5,13 +5,29 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Callable
+from typing import NamedTuple
 
 from session_middleware.errors import SettingsError
 from session_middleware.settings import Settings
 
-__all__ = ["described_by", "settings_from"]
+__all__ = ["Described", "described_by", "settings_from"]
 
 _FORMS = "Name Settings, or an app or middleware that has them, as module:name, for example myapp.sessions:settings; or django."
+
+
+class Described(NamedTuple):
+    """What a command was told to look at.
+
+    Attributes:
+        settings: the app's.
+        authority: the app's, where an app is named that has one.
+        store: opens the app's; None where no app is named.
+    """
+
+    settings: Settings
+    authority: object | None = None
+    store: Callable[[], object] | None = None
 
 
 def settings_from(source: str | None) -> Settings:
@@ -20,11 +36,11 @@ def settings_from(source: str | None) -> Settings:
     Raises:
         SettingsError: there are none, or they make no sense.
     """
-    return described_by(source)[0]
+    return described_by(source).settings
 
 
-def described_by(source: str | None) -> tuple[Settings, object | None]:
-    """Return the settings that a command is to look at, and the authority of the app, where an app is named.
+def described_by(source: str | None) -> Described:
+    """Return the settings that a command is to look at, and authority and store of the app, where an app is named.
 
     Args:
         source: "module:name" of Settings, of anything with an `engine` of ours (a wrapped WSGI or ASGI app, Flask's
@@ -35,7 +51,7 @@ def described_by(source: str | None) -> tuple[Settings, object | None]:
         SettingsError: there are none, or they make no sense.
     """
     if source is None:
-        return Settings.from_mapping(os.environ), None
+        return Described(Settings.from_mapping(os.environ))
     if "" not in sys.path:
         sys.path.insert(0, "")  # a console script does not see the working directory, `python -m` does
     if source == "django":
@@ -59,10 +75,10 @@ def described_by(source: str | None) -> tuple[Settings, object | None]:
     settings = found if isinstance(found, Settings) else getattr(engine, "settings", None)
     if not isinstance(settings, Settings):
         raise SettingsError("--settings", source, f"is {type(found).__name__}, which holds no Settings.", _FORMS)
-    return settings, getattr(engine, "authority", None)
+    return Described(settings, getattr(engine, "authority", None), None if engine is None else lambda: engine.store)
 
 
-def _of_django_project() -> tuple[Settings, object | None]:
+def _of_django_project() -> Described:
     try:
         import django
         from django.core.exceptions import ImproperlyConfigured
@@ -77,4 +93,4 @@ def _of_django_project() -> tuple[Settings, object | None]:
         raise SettingsError(
             "--settings", "django", f"cannot be read ({problem}).", "Set DJANGO_SETTINGS_MODULE."
         ) from problem
-    return setup.settings, setup.authority
+    return Described(setup.settings, setup.authority, lambda: setup.store)
