@@ -149,6 +149,12 @@ def test_settings_of_a_django_project_are_found(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "after 12 min" in done.stdout
+    command[3:4] = ["sessions", "list", "alice"]
+    looked = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (
+        looked.stdout
+        == f"'alice' has no live session in <SQLiteStore {tmp_path / 'sessions.db'}>, the store of django.\n"
+    )
 
 
 @pytest.mark.parametrize("source", ["", "json", "json:", ":x", "no_such_module_here:x", "json:nothing", "json:dumps"])
