@@ -10,7 +10,7 @@ from session_middleware.core import lifetime
 from session_middleware.core.exchange import Exchange
 from session_middleware.core.lifetime import Deadlines, Verdict
 from session_middleware.core.origin import is_cross_site
-from session_middleware.core.provider import ProviderSession, provider_handle
+from session_middleware.core.provider import ProviderSession, mark_of, provider_handle
 from session_middleware.core.record import NEVER, SessionRecord, handle_of
 from session_middleware.core.tokens import ID_BYTES, key_of, public_id_of
 from session_middleware.core.values import (
@@ -22,7 +22,7 @@ from session_middleware.core.values import (
     data_changes,
     refresh,
 )
-from session_middleware.errors import ResponseAlreadyStarted, SessionError, SettingsError
+from session_middleware.errors import ResponseAlreadyStarted, SessionError, SettingsError, StoreUnavailable
 from session_middleware.later import Later
 from session_middleware.settings import Limits
 
@@ -134,7 +134,7 @@ class Logins(Later):
                 sealed=sealed,
                 handles=(*record.handles, provider_handle(provider.authority, provider.id), *handles),
             )
-        await self._replace_with(x, record, configured, derived=token_id is not None)
+        await self._replace_with(x, record, configured, derived=token_id is not None, proven=provider is not None)
         x.stepped_from = None  # who proves who they are in full needs no earlier session
         if not same and standing is not None:
             await self.clear_framework(x)  # another subject logs in (L26)
@@ -160,12 +160,7 @@ class Logins(Later):
                 )
         ended_at = await self.reach.ended_at_provider(provider.mark_key, x.now)
         if ended_at is not None and provider.proven_at <= ended_at:
-            self.tell("adoption_refused", x, reason="ended")
-            raise SessionError(
-                "This session of the provider has ended here, and its user has not signed in there since. Send them there "
-                "for a new authentication (prompt=login and max_age=0, or refresh=true).",
-                code="provider_session_ended",
-            )
+            raise self._ended_here(x)
         if deadlines.ends_at <= x.now:
             self.tell("adoption_refused", x, reason="too_old")
             raise SessionError(
@@ -173,6 +168,33 @@ class Logins(Later):
                 "the user there for a new authentication.",
                 code="provider_session_ended",
             )
+
+    async def _check_begun(self, x: Exchange, record: SessionRecord, derived: bool) -> None:
+        """Refuse a proof from before an `end_before`, and leave a mark, so that the next request begins nothing (L24).
+
+        The store alone knows of that instant, and says so of a record that it holds: of the new one, before it lets anybody in.
+        """
+        try:
+            held = await self.reach.load(record.key, anew=True)
+        except StoreUnavailable:
+            if not derived:  # else another request may have joined it
+                await self.end(record.key, "abandoned", x.now, x.now)
+            raise
+        ended_at = x.now if held is None else held.ended_at
+        if ended_at is None:
+            return
+        mark = mark_of(record, min(ended_at, x.now))
+        assert mark is not None
+        await self.reach.mark(mark)
+        raise self._ended_here(x)
+
+    def _ended_here(self, x: Exchange) -> SessionError:
+        self.tell("adoption_refused", x, reason="ended")
+        return SessionError(
+            "This session of the provider has ended here, and its user has not signed in there since. Send them there "
+            "for a new authentication (prompt=login and max_age=0, or refresh=true).",
+            code="provider_session_ended",
+        )
 
     async def step_up(self, x: Exchange, factors: Sequence[Mapping[str, Any]]) -> None:
         """Record a further proof of identity under a new id; both deadlines stay (L12)."""
@@ -270,7 +292,7 @@ class Logins(Later):
         )
 
     async def _replace_with(
-        self, x: Exchange, record: SessionRecord, configured: Limits, *, derived: bool = False
+        self, x: Exchange, record: SessionRecord, configured: Limits, *, derived: bool = False, proven: bool = False
     ) -> None:
         """Create a record at once; the one it replaces ends when the response with the new cookie starts (L12, L25).
 
@@ -279,10 +301,13 @@ class Logins(Later):
             record: the new one.
             configured: the limits it stands under.
             derived: whether its id is not random, so that another request may be making the same one.
+            proven: whether a provider proves it, perhaps by what is older than an `end_before`.
         """
         deadlines = lifetime.deadlines(record, configured, self.settings.timing)
         self.issuer.mint(record, x.now, deadlines.ends_at)  # refuses claims that make the cookie too large
         await self._create(x, record, derived)
+        if proven:
+            await self._check_begun(x, record, derived)
         if x.created is not None:  # a second login in one request: nobody ever held the first token
             await self.end_for(x, x.created, "replaced")
         elif x.presented is not None and x.presented.key not in x.replaced:

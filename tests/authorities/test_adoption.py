@@ -378,6 +378,44 @@ def test_logout_ends_both(everywhere: Stage) -> None:
     problem(browser.fetch("/me"), None)
 
 
+def test_an_end_by_date_is_not_undone_by_the_provider(everywhere: Stage) -> None:
+    """After a breach everybody proves who they are anew: what was proved before begins nothing, seen here or not (L13, L24)."""
+    desk = Desk()
+    known, unknown = guest(everywhere, desk), guest(everywhere, desk, "stay-2", "bob")
+    served(known.navigate("/me"))
+    everywhere.clock.advance(60)
+    everywhere.store.store.end_before(everywhere.clock(), everywhere.clock())
+    for browser in (known, unknown):
+        for _ in range(3):
+            problem(browser.fetch("/me"), "signed_out" if browser is known else None)
+            everywhere.clock.advance(1_000)
+    assert everywhere.store.calls["create"] == 5, "the first, and for each of the two one that is refused and a mark"
+    assert desk.stays["stay-2"].over, "else its login page would say that the user is signed in"
+    for browser, id in ((known, "stay-1"), (unknown, "stay-2")):
+        desk.stays[id].over, desk.stays[id].proven_at = False, everywhere.clock()
+        show(browser, id)
+        everywhere.clock.advance(60)
+        served(browser.navigate("/me"))
+
+
+def test_a_store_that_goes_down_after_it_took_the_record(stage: Stage) -> None:
+    """Whether it ended by date cannot be said then: nobody is let in, and the next request joins what was begun (L17)."""
+    desk = Desk()
+    browser = guest(stage, desk)
+
+    def meanwhile() -> Any:
+        stage.store.go_down(writes=False)
+        yield from ()
+
+    stage.store.interrupt("create", meanwhile)
+    answer = browser.fetch("/me")
+    assert (answer.status, answer.set_cookies) == (503, [])
+    stage.store.come_back()
+    stage.clock.advance(2)
+    assert served(browser.fetch("/me"))["subject"] == "alice"
+    assert stage.store.calls["create"] == 1
+
+
 def test_an_end_that_the_provider_missed(stage: Stage) -> None:
     """The user is signed out here at once; the provider is told when it answers again (L17)."""
     desk = Desk()

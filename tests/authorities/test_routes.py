@@ -138,6 +138,41 @@ def test_a_session_that_the_provider_may_not_bring_back(everywhere: Stage) -> No
     served(browser.navigate("/me"))
 
 
+def test_an_end_by_date_is_not_undone_by_the_callback(everywhere: Stage) -> None:
+    """Whom the provider sends back at once, on a proof from before the end, goes there for a new one, and not in circles (L24)."""
+    desk = FrontDesk()
+    desk.proven_at = everywhere.clock()
+    browser = signed_in(everywhere, desk)
+    everywhere.clock.advance(60)
+    everywhere.store.store.end_before(everywhere.clock(), everywhere.clock())
+    browser.navigate("/session/login?state=state-0002")
+    again = browser.navigate("/session/callback?state=state-0002")
+    assert again.header("Location") == f"{PROVIDER}/authorize?prompt=login"
+    desk.proven_at = everywhere.clock() + 1
+    everywhere.clock.advance(1)
+    browser.navigate("/session/login?state=state-0003")
+    assert browser.navigate("/session/callback?state=state-0003").header("Location") == "/"
+    served(browser.navigate("/me"))
+
+
+def test_a_callback_whose_store_goes_down_after_it_took_the_record(stage: Stage) -> None:
+    """503, and what nobody has the token of is ended once that can be (L17, L25)."""
+    desk = FrontDesk()
+    desk.proven_at = stage.clock()
+    browser = visitor(stage, desk)
+    browser.navigate("/session/login")
+
+    def meanwhile() -> Any:
+        stage.store.go_down(writes=False)
+        yield from ()
+
+    stage.store.interrupt("create", meanwhile)
+    assert browser.navigate("/session/callback?state=state-0001", site="cross-site").status == 503
+    stage.store.come_back()
+    assert stage.store.calls["create"] == 1
+    assert not stage.store.store.list(handle_of("subject", "alice"), stage.clock())
+
+
 def test_too_many_sessions_at_the_callback(stage: Stage) -> None:
     """Where no further session may begin, the answer says so, and none begins (ASVS 7.1.2)."""
     desk = FrontDesk()
