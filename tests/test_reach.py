@@ -596,7 +596,7 @@ def test_a_touch_that_becomes_owed_beside_one_that_is_written_stays_so(
 
     monkeypatch.setattr(debtor.store, "touch", beside_another)
     debtor.reach._call = bind(debtor.store, ("create", "touch"), ThreadRuntime())
-    debtor.reach._is_catching_up = True  # a third request is, and has passed this one
+    debtor.reach._catching_up.begin()  # a third request is, and has passed this one
     run_sync(debtor.reach.touch(record, Touch(now, now + 3_600, now + 90_000)))
     assert debtor.reach.unsaved == {record.key: other}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import threading
 import weakref
 from typing import Any
@@ -234,6 +235,58 @@ def test_a_loop_that_is_closed_without_a_word_leaves_it_to_the_next() -> None:
             loop.close()
 
     assert [once(), once()] == [1, 2]
+
+
+class Silent(Down):
+    """A store that answers no end while it is silent."""
+
+    is_silent = False
+
+    async def end(self, *arguments: Any) -> bool:  # type: ignore[override]  # a store may mix both forms
+        if self.is_silent:
+            await asyncio.get_running_loop().create_future()
+        return super().end(*arguments)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of the task that nobody cancels
+def test_a_loop_that_is_closed_amid_a_try_keeps_no_other_from_trying() -> None:
+    """The store was silent, the job over and its loop closed: the next job writes the logout, and those to come."""
+    store, runtime = Silent(), Stepwise()
+    reach = over(store, runtime, [])
+
+    async def silent() -> None:
+        runtime.steps = asyncio.Semaphore(0)
+        assert not await reach.end(RECORD.key, "logout", 10.0, 10.0)
+        store.is_silent = True
+        await runtime.step()
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(silent())
+    loop.close()
+    store.down = store.is_silent = False
+    asyncio.run(reach.catch_up())
+    assert store.has_ended.is_set()
+    assert not reach.unended
+
+
+def test_a_fork_amid_a_try_keeps_no_child_from_trying(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a thread of the parent was at does not go on in the child, which may owe ends of its own."""
+
+    async def main() -> None:
+        store = Silent()
+        reach = over(store, Stepwise(), [])
+        assert not await reach.end(RECORD.key, "logout", 10.0, 10.0)
+        store.is_silent = True
+        parents = asyncio.create_task(reach.catch_up())
+        await asyncio.sleep(0)
+        parent = os.getpid()
+        monkeypatch.setattr(os, "getpid", lambda: parent + 1)
+        store.down = store.is_silent = False
+        await reach.catch_up()
+        assert store.has_ended.is_set()
+        assert not parents.done()
+
+    asyncio.run(main())
 
 
 def test_where_no_thread_is_to_be_had_the_next_fault_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:

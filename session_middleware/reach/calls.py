@@ -10,6 +10,7 @@ from session_middleware.core.lifetime import Outage, Touch
 from session_middleware.core.provider import mark_of
 from session_middleware.core.record import SessionRecord
 from session_middleware.errors import RecordUnreadable, StoreUnavailable
+from session_middleware.reach.at_work import AtWork
 from session_middleware.reach.breaker import Breaker, LeftAlone
 from session_middleware.reach.outages import Outages
 from session_middleware.reach.retrying import RETRY_INTERVAL, Retrying
@@ -95,7 +96,7 @@ class Reach:
         self._over_before = float("-inf")  # and of all that began earlier
         #: Ends of records that cannot be read, so that no store can end them; written once they can be.
         self._set_aside: dict[bytes, tuple[str, float, float]] = {}
-        self._is_catching_up = False
+        self._catching_up = AtWork()
         self._retrying = Retrying(runtime, self._still_owes)
 
     @property
@@ -402,9 +403,10 @@ class Reach:
         Args:
             says: whether a fault is announced: not each second anew, where nobody asked for anything.
         """
-        if self._is_catching_up:
+        if self._catching_up:
             return
-        self._is_catching_up, self._is_stuck, self._retried_at = True, False, self._clock()
+        self._catching_up.begin()
+        self._is_stuck, self._retried_at = False, self._clock()
         left, refused, self._refused = CAUGHT_UP, self._refused, ""
         try:
             for name in sorted(self._owed, key=refused.__eq__):
@@ -414,7 +416,7 @@ class Reach:
                         self._is_stuck, self._refused = True, name
                         return
         finally:
-            self._is_catching_up = False
+            self._catching_up.end()
 
     async def _still_owes(self) -> bool:
         """Write some of what is owed, and say whether an end or a mark of one still is: touches can wait for a request."""

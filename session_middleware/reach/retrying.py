@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import weakref
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Final
 
-from session_middleware.runtime import Runtime, at_once, beside, run_sync, running_loop
+from session_middleware.reach.at_work import AtWork
+from session_middleware.runtime import Runtime, at_once, beside, run_sync
 
 __all__ = ["RETRY_INTERVAL", "Retrying"]
 
@@ -26,31 +26,20 @@ class Retrying:
     def __init__(self, runtime: Runtime, write: Callable[[], Awaitable[bool]]) -> None:
         self._runtime = runtime
         self._write = weakref.WeakMethod(write)
-        self._process: int | None = None  # where this is under way; a fork leaves it behind
-        self._loop: weakref.ref[Any] | None = None  # of asyncio, in that process
+        self._at_work = AtWork()
 
     def begin(self) -> None:
         """See that this is under way; where nothing can be started now, whoever owes more tries again."""
-        process = os.getpid()
-        if self._process == process and not self._was_left_behind():
+        if self._at_work:
             return
-        self._process, self._loop = process, None
+        self._at_work.begin()
         try:
             if self._runtime.asynchronous:
-                loop = running_loop()
-                self._loop = None if loop is None else weakref.ref(loop)
                 at_once(self._until_written)
             else:
                 beside(lambda: run_sync(self._until_written()), "session ends that are owed")
         except RuntimeError:  # no thread is to be had, or no loop runs
-            self._process = None
-
-    def _was_left_behind(self) -> bool:
-        """Say whether its loop was closed without a word to its tasks, as that of a task queue may be."""
-        if self._loop is None:
-            return False
-        loop = self._loop()
-        return loop is None or bool(loop.is_closed())
+            self._at_work.end()
 
     async def _until_written(self) -> None:
         is_mine = True
@@ -59,11 +48,13 @@ class Retrying:
                 await self._runtime.pause(RETRY_INTERVAL)
                 write = self._write()
                 # Said before the last look, so that what comes to be owed after it begins this anew.
-                self._process, is_mine = None, False
+                self._at_work.end()
+                is_mine = False
                 owes = write is not None and await write()
                 del write
-                if owes and self._process is None:  # else another was begun during a look that took long
-                    self._process, is_mine = os.getpid(), True
+                if owes and not self._at_work:  # else another was begun during a look that took long
+                    self._at_work.begin()
+                    is_mine = True
         finally:
             if is_mine:
-                self._process = None
+                self._at_work.end()
