@@ -437,6 +437,15 @@ def test_an_end_that_cannot_be_written_keeps_no_other_from_being_written(clock: 
     assert all(debtor.reach.is_over(record) for record in debtor.records), "this process knows of all three"
 
 
+def test_open_connections_hear_of_an_end_that_is_owed(clock: FakeClock) -> None:
+    """L17: what is over for this process is so on its sockets too, and not only once the store has written and said so."""
+    debtor, heard = Debtor(clock, 1), list[bytes]()
+    debtor.reach.hearers = (heard.append,)
+    debtor.store.down = True
+    assert not debtor.end(0)
+    assert heard == [debtor.records[0].key]
+
+
 def test_an_end_that_is_cancelled_with_its_request_is_written_by_the_next(clock: FakeClock) -> None:
     """L13, L25: a client that goes away while its logout is being written has logged out all the same."""
     debtor = Debtor(clock, 1)

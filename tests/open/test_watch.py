@@ -104,6 +104,33 @@ def test_a_store_that_tells_nothing_is_asked_once_a_lease() -> None:
     anyio.run(main)
 
 
+def test_a_logout_that_could_not_be_stored_closes_what_is_open() -> None:
+    """Where every write is told nobody looks by themselves, and what could not be written is told by nobody (L17)."""
+
+    class Told(News):
+        @property
+        def is_heard(self) -> bool:
+            return True
+
+    class Full(MemoryStore):
+        def end(self, key: bytes, reason: str, at: float, keep_until: float) -> bool:
+            raise OSError("out of memory")
+
+    async def main() -> None:
+        place = Place(Full())
+        place.watching._news = Told(place.store, lambda: place.seconds)
+        x = await place.session()
+        teller = Teller()
+        place.watching.join(x, teller)
+        await place.turn(1)
+        assert teller.told == []
+        assert not await place.engine.reach.end(x.record.key, "logout", place.clock(), place.clock())
+        await place.turn(1)
+        assert teller.told == ["REVOKED"]
+
+    anyio.run(main)
+
+
 def test_a_store_whose_version_cannot_be_read_is_compared() -> None:
     """A fault there is a reason to look, not to believe."""
 
