@@ -699,6 +699,32 @@ def test_a_request_that_waited_for_what_is_owed_does_not_wait_for_its_own(
     assert set(debtor.reach.unsaved) == {first.key, second.key}
 
 
+def test_where_a_part_of_the_store_is_silent_the_rest_does_not_wait_for_it(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """L17: a logout that a frozen master of a Cluster owes us does not hold up each login on the others for a timeout."""
+    debtor = Debtor(clock, 1)
+    seconds = itertools.count(step=2.0)
+    monkeypatch.setattr("session_middleware.reach.calls.monotonic", lambda: next(seconds))
+    key = debtor.records[0].key
+    debtor.store.poison[key] = TimeoutError("silent")
+    assert not debtor.end(0)
+
+    def login(number: int) -> int:
+        before = len(debtor.events)
+        run_sync(debtor.reach.create("create", debtor.record(number)))
+        return len(debtor.events) - before
+
+    assert [login(number) for number in range(10, 15)] == [1, 0, 0, 0, 0]
+    clock.advance(seconds=1)
+    run_sync(debtor.reach.load(b"another"))
+    assert len(debtor.events) == 3, "the end, and the one login that tried it again"
+    clock.advance(seconds=1)
+    del debtor.store.poison[key]
+    assert login(20) == 0
+    assert debtor.is_ended(0)
+
+
 def test_while_one_request_catches_up_the_others_go_on(clock: FakeClock) -> None:
     """L17: twenty logins at once write what is owed once, not twenty times."""
     debtor = Debtor(clock, FAULTS_IN_A_ROW - 1)

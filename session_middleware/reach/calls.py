@@ -91,6 +91,7 @@ class Reach:
         self._is_stuck = False  # whether the last write failed
         self._refused = ""  # the kind of what was owed and could not be written last time
         self._pause_until = float("-inf")  # for writes that can wait, since one has just waited in vain
+        self._owed_pause_until = float("-inf")  # for what is owed, since that has: a part of the store may be well
         self._reads, self._writes = Breaker(clock), Breaker(clock)
         self._over: dict[bytes, None] = {}  # keys of sessions that this process has ended or found ended
         self._over_before = float("-inf")  # and of all that began earlier
@@ -196,7 +197,8 @@ class Reach:
         if (
             (self.unended or self.unsaved or self.unmarked)
             and (not self._is_stuck or self._clock() - self._retried_at >= RETRY_INTERVAL)
-            and not self._pauses()
+            and not self._pauses(self._pause_until)
+            and not self._pauses(self._owed_pause_until)
         ):
             await self.catch_up()
         return answer
@@ -223,7 +225,7 @@ class Reach:
                 self._is_over(evicted.key)
         if self.hearers:
             self._tell(method, args)
-        if self.unended or self.unsaved or self.unmarked:
+        if (self.unended or self.unsaved or self.unmarked) and not self._pauses(self._owed_pause_until):
             await self.catch_up()
         return answer
 
@@ -259,11 +261,11 @@ class Reach:
         if seconds >= SLOW:
             self._pause_until = self._clock() + min(seconds, LONGEST_PAUSE)
 
-    def _pauses(self) -> bool:
-        """Say whether writes that can wait are put off: for as long as the last one waited in vain, so that at most every
+    def _pauses(self, until: float) -> bool:
+        """Say whether writes that can wait are put off until then: for as long as the last one waited in vain, so that at most every
         other moment is spent on a lock that somebody keeps, or a server that accepts no writes and does not say so."""
         now = self._clock()
-        return now < self._pause_until <= now + LONGEST_PAUSE  # else that time is over, or the clock was set back
+        return now < until <= now + LONGEST_PAUSE  # else that time is over, or the clock was set back
 
     async def create(self, method: str, record: SessionRecord, *args: Any) -> Any:  # Any: as in `write`
         """Store a new record; where that fails and it may be there all the same, it is ended as soon as that can be.
@@ -294,7 +296,7 @@ class Reach:
     async def touch(self, record: SessionRecord, touch: Touch) -> SessionRecord | None:
         """Write a touch; where that fails keep it, and go on as if it were written. None: the session has ended."""
         try:
-            if self._pauses():
+            if self._pauses(self._pause_until):
                 raise StoreUnavailable(_LEFT_ALONE)
             touched: SessionRecord | None = await self.write("touch", record.key, touch)
         except StoreUnavailable:
@@ -344,7 +346,9 @@ class Reach:
 
     def _owe_end(self, key: bytes, reason: str, at: float, keep: float) -> None:
         self.unended[key] = (reason, at, keep)
-        self._tell("end", (key,))  # what this process knows to be over goes on nowhere in it, whoever else announces writes
+        self._tell(
+            "end", (key,)
+        )  # what this process knows to be over goes on nowhere in it, whoever else announces writes
         self._retrying.begin()
 
     async def end_now(self, key: bytes, reason: str, now: float) -> bool:
@@ -447,6 +451,7 @@ class Reach:
             if says:
                 self._fault(name, fault)
             self._waited_in_vain(monotonic() - began)
+            self._owed_pause_until = self._pause_until
             if owed.get(key) is value:
                 owed[key] = owed.pop(key)
             return False
