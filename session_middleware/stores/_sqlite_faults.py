@@ -13,14 +13,20 @@ __all__ = ["Complaints"]
 
 _log: Final = logging.getLogger("session_middleware")
 
+#: The log of what was there before would be written into the backup, and damage it too.
+_START_ANEW: Final = (
+    "Stop the app, move the file away together with the -wal and -shm beside it, put a backup in its place or none, and start "
+    "anew."
+)
+
 #: What to do, by SQLite's primary result code.
 _FIXES: Final = {
     sqlite3.SQLITE_BUSY: "Find the process that keeps it locked: a shell with an open transaction, a backup, a VACUUM.",
     sqlite3.SQLITE_CANTOPEN: "Put the file back, or start the app anew with an empty one; check who may read and write it.",
-    sqlite3.SQLITE_CORRUPT: "Stop the app, put a backup in its place or move it away, and start anew.",
+    sqlite3.SQLITE_CORRUPT: _START_ANEW,
     sqlite3.SQLITE_FULL: "Make room on its disk.",
     sqlite3.SQLITE_IOERR: "Check its disk, and that it is no network file system.",
-    sqlite3.SQLITE_NOTADB: "Stop the app, put a backup in its place or move it away, and start anew.",
+    sqlite3.SQLITE_NOTADB: _START_ANEW,
     sqlite3.SQLITE_READONLY: "Check that the app may write to the file and its folder, and that the file system is not read-only.",
 }
 

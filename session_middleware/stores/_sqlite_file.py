@@ -214,7 +214,8 @@ class SQLiteFile:
             # Whoever commits beyond this many pages writes the log back while the process's other writers wait; so
             # whoever writes much calls `write_back` well before.
             connection.execute("PRAGMA wal_autocheckpoint=2000")
-        except BaseException:
+        except BaseException as problem:
+            self._complaints.about(problem)  # what is no database can be opened; the first statement finds out
             connection.close()
             raise
         self._opened.append(connection)

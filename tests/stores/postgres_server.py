@@ -142,18 +142,25 @@ class PostgresServer:
             self._process = None
 
     def freeze(self) -> None:
-        """Let it fall silent, connections open."""
-        self._signal_all(signal.SIGSTOP)
+        """Let it fall silent, connections open.
+
+        Itself first, since what it forks after its children were listed would go on answering; and a list that is read while
+        one of them goes may lack others (proc(5)).
+        """
+        os.kill(self.pid, signal.SIGSTOP)
+        frozen: set[int] = set()
+        while more := self._children() - frozen:
+            for pid in more:
+                os.kill(pid, signal.SIGSTOP)
+            frozen |= more
 
     def thaw(self) -> None:
         """Let it go on."""
-        self._signal_all(signal.SIGCONT)
+        for pid in (*self._children(), self.pid):
+            os.kill(pid, signal.SIGCONT)
 
-    def _signal_all(self, number: signal.Signals) -> None:
-        assert self._process is not None
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
-        for pid in (self._process.pid, *map(int, children)):
-            os.kill(pid, number)
+    def _children(self) -> set[int]:
+        return set(map(int, Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()))
 
     def remove(self) -> None:
         """Stop it and delete its folder."""

@@ -661,6 +661,20 @@ def test_a_fault_is_explained_once_in_the_log(path, caplog):
     assert [record.getMessage() for record in caplog.records] == [says, says]
 
 
+def test_what_to_do_about_a_damaged_file_names_its_log(store, path, caplog):
+    """SQLite would write a log that is left beside a backup into it, and damage it as well."""
+    store.create(reference_record(0))
+    store.close()
+    path.write_bytes(b"no database" * 1_000)
+    with pytest.raises(sqlite3.DatabaseError, match="not a database"):
+        store.load(KEY)
+    [said] = [record.getMessage() for record in caplog.records]
+    assert said == (
+        f"{path}: file is not a database. Stop the app, move the file away together with the -wal and -shm beside it, put a backup "
+        "in its place or none, and start anew."
+    )
+
+
 def test_what_the_tables_refuse_is_no_fault_of_the_file(store, caplog):
     """Of two processes that make one record, such as a mark of an end at a provider, one is told so: nothing to put right."""
     store.create(reference_record(0))
