@@ -572,7 +572,7 @@ def test_a_touch_that_fails_while_a_later_one_is_owed(clock: FakeClock, monkeypa
         raise OSError("gone again")
 
     monkeypatch.setattr(debtor.store, "touch", fails)
-    debtor.reach._call = bind(debtor.store, ("create", "touch"), ThreadRuntime())
+    debtor.reach._call = bind(debtor.store, ("create", "load", "touch"), ThreadRuntime())
     debtor.write()
     assert debtor.reach.unsaved == {key: later}
 
@@ -589,6 +589,68 @@ def test_a_touch_that_is_owed_does_not_undo_a_later_one(clock: FakeClock) -> Non
     run_sync(debtor.reach.write("touch", record.key, extended))
     assert MemoryStore.load(debtor.store, record.key) == extended.applied(record)
     assert not debtor.reach.unsaved
+
+
+@pytest.mark.parametrize("seconds", [10, 400], ids=["before its end", "after it"])
+def test_a_touch_that_is_owed_does_not_undo_what_another_process_has_shortened(
+    clock: FakeClock, seconds: float
+) -> None:
+    """L7: only later activity raises a deadline again; an outage before it brings back nobody whose time is over."""
+    debtor = Debtor(clock, 1)
+    key, now = debtor.records[0].key, clock()
+    debtor.store.down = True
+    clock.advance(seconds=1)
+    run_sync(debtor.reach.touch(debtor.records[0], Touch(now + 1, now + 7_200, now + 90_000, False, 0, now + 1)))
+    debtor.store.down = False
+    MemoryStore.touch(debtor.store, key, Touch(now + 2, now + 300, now + 90_000, exact=True))
+    clock.advance(seconds=seconds)
+    assert debtor.reach.as_known(debtor.store.load(key)).inactivity_deadline == now + 300
+    held = run_sync(debtor.reach.load(key))
+    assert held is not None
+    assert (held.inactivity_deadline, held.presented_at) == (now + 300, now + 1)
+    debtor.write()
+    assert not debtor.reach.unsaved
+    assert MemoryStore.load(debtor.store, key) == held
+
+
+def test_what_a_cache_holds_does_not_say_what_became_of_a_record_meanwhile(clock: FakeClock) -> None:
+    """L5: not every store tells of touches, so what is owed is compared with the store's own record."""
+    debtor = Debtor(clock, 1)
+    record, now = debtor.records[0], clock()
+
+    class Cached(Owing):
+        """Holds the record as it was at first."""
+
+        def load(self, key: bytes) -> Any:
+            return record
+
+        def reload(self, key: bytes) -> Any:
+            return debtor.store.load(key)
+
+        def touch(self, key: bytes, touch: Any) -> Any:
+            return debtor.store.touch(key, touch)
+
+    reach = Reach(
+        Cached(), runtime=ThreadRuntime(), clock=clock, retention=86_400.0, announce=lambda name, detail: None
+    )
+    debtor.store.down = True
+    run_sync(reach.touch(record, Touch(now + 1, now + 7_200, now + 90_000)))
+    debtor.store.down = False
+    debtor.store.touch(record.key, Touch(now + 2, now + 300, now + 90_000, exact=True))
+    run_sync(reach.catch_up())
+    assert debtor.store.load(record.key).inactivity_deadline == now + 300
+
+
+def test_a_touch_that_is_owed_to_what_is_gone_is_forgotten(clock: FakeClock) -> None:
+    """Its record was deleted meanwhile, and no touch makes one (L13)."""
+    debtor = Debtor(clock, 1)
+    debtor.store.down = True
+    run_sync(debtor.reach.touch(debtor.records[0], Touch(clock(), None, clock() + 60)))
+    debtor.store.down = False
+    debtor.store.prune(clock() + 100_000)
+    debtor.write()
+    assert not debtor.reach.unsaved
+    assert debtor.store.load(debtor.records[0].key) is None
 
 
 def test_a_touch_that_becomes_owed_beside_one_that_is_written_stays_so(

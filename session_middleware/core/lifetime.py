@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import enum
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from session_middleware.core.record import SessionRecord
 from session_middleware.errors import SettingsError
@@ -132,6 +132,15 @@ class Touch:
     exact: bool = False
     presented_generation: int | None = None
     presented_at: float | None = None
+
+    def late(self, record: SessionRecord) -> Touch:
+        """Return what is left of this touch where it is applied long after its instant (L17).
+
+        What came after it has set the deadline, perhaps to an earlier one (L7), which only later activity may raise again.
+        """
+        if self.exact or record.last_seen_at <= self.last_seen_at:
+            return self
+        return replace(self, inactivity_deadline=None)
 
     def applied(self, record: SessionRecord) -> SessionRecord:
         """Return the record as it stands after this touch; the reference for every store."""

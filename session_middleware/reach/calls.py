@@ -154,7 +154,7 @@ class Reach:
         if owed_end is not None:
             return record.ended(*owed_end)
         owed = self.unsaved.get(key, owed)
-        return owed.applied(record) if owed is not None and record.ended_at is None else record
+        return owed.late(record).applied(record) if owed is not None and record.ended_at is None else record
 
     def _has_been_read(self, key: bytes) -> None:
         """Take note of a record that could not be read, and can be."""
@@ -166,7 +166,7 @@ class Reach:
     def as_known(self, record: SessionRecord) -> SessionRecord:
         """Return a live record with the touch that the store has not got yet."""
         owed = self.unsaved.get(record.key)
-        return record if owed is None else owed.applied(record)
+        return record if owed is None else owed.late(record).applied(record)
 
     async def read(self, method: str, *args: Any) -> Any:  # Any: the store's methods, by name
         """Call a method that reads.
@@ -399,6 +399,12 @@ class Reach:
                 await self._write_mark(mark)
             self.unseen.discard(key)
 
+    async def _write_late(self, key: bytes, touch: Touch) -> None:
+        """Write a touch that is owed beside what other processes have written meanwhile."""
+        held: SessionRecord | None = await getattr(self._call, "reload" if self.caches else "load")(key)
+        if held is not None:
+            await self._call.touch(key, touch.late(held))
+
     async def catch_up(self, *, says: bool = True) -> None:
         """Write some of what the store has missed, marks and ends first; each is forgotten only once written.
 
@@ -438,7 +444,7 @@ class Reach:
                 await self._mark_unseen(key, value[1])
                 await self._call.end(key, *value)
             else:
-                await self._call.touch(key, value)
+                await self._write_late(key, value)
         except LeftAlone:
             return False
         except RecordUnreadable as fault:
