@@ -8,7 +8,7 @@ async def profile(request):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import anyio.from_thread
@@ -79,8 +79,20 @@ class Visitor(Connection, BaseUser, AuthCredentials):
             self.gate.judge_at_length(self.scope.get("endpoint"))
         await super()._finish(message)
 
-    def empty_session(self) -> None:
-        """Empty `request.session`, where Starlette's SessionMiddleware keeps one (L26)."""
+    def empty_session(self) -> Awaitable[None] | None:
+        """Empty `request.session`, where Starlette's SessionMiddleware keeps one, or starsessions (L26)."""
+        # Until somebody loads it, starsessions' raises at every touch, and what is loaded later would bring all of it back.
+        load = getattr(self.scope.get("session_handler"), "load", None)
+        if load is not None:
+            return self._empty_loaded(load)
+        self._empty()
+        return None
+
+    async def _empty_loaded(self, load: Callable[[], Awaitable[None]]) -> None:
+        await load()  # once a request: the view's own load_session() then leaves it as it is
+        self._empty()
+
+    def _empty(self) -> None:
         session, over = self.scope.get("session"), self.over
         if session is None or (over is not None and session.get(EMPTIED) == over):
             return

@@ -7,7 +7,7 @@ import gc
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import trio
@@ -320,6 +320,60 @@ def test_what_the_app_keeps_after_an_end_stays(side: str) -> None:
         assert shop.visit("GET", "/look") == b"", "emptied, for each end"
         shop.visit("GET", "/fill")
         assert shop.visit("GET", "/look") == b"pen"
+
+
+class Guarded:
+    """What starsessions puts into the scope until a session is loaded: it raises at every touch."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise RuntimeError("not loaded")
+
+
+class LoadedWhenAsked:
+    """Keeps one browser's session as starsessions does: on the server, and read when the view asks for it."""
+
+    stored: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.scope, self.is_loaded = scope, False
+        scope["session"], scope["session_handler"] = Guarded(), self
+        await self.app(scope, receive, send)
+        if self.is_loaded:
+            self.stored.clear()
+            self.stored.update(scope["session"])
+
+    async def load(self) -> None:
+        if not self.is_loaded:
+            self.scope["session"], self.is_loaded = dict(self.stored), True
+
+
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_a_session_that_is_loaded_when_asked_is_emptied_too(side: str) -> None:
+    """starsessions loads request.session where the view says so; an end before that empties it, and breaks no page (L26)."""
+
+    @session_optional
+    async def cart(request: Request) -> Response:
+        await request.scope["session_handler"].load()
+        if "put" in request.query_params:
+            request.session["cart"] = request.query_params["put"]
+        return PlainTextResponse(request.session.get("cart", ""))
+
+    shop = Shop(Route("/cart", cart), Route("/plain", page(session_optional)), **{side: [Middleware(LoadedWhenAsked)]})  # type: ignore[arg-type]
+    LoadedWhenAsked.stored.clear()
+    for subject in ("alice", "bob"):
+        shop.sign_in(subject=subject)
+        assert shop.call("GET", "/cart?put=book").body == b"book"
+    shop.sign_in(subject="alice")
+    assert shop.call("GET", "/cart").body == b"", "another user has signed in"
+    shop.call("GET", "/cart?put=book")
+    shop.clock.advance(2 * 3600)
+    assert shop.status("/plain") == 200, "silence ended it"
+    assert shop.call("GET", "/cart").body == b""
+    shop.call("GET", "/cart?put=pen")
+    assert shop.call("GET", "/cart").body == b"pen", "kept for the next login"
 
 
 # --- where people are sent -----------------------------------------------------------------------------------------------
