@@ -117,11 +117,8 @@ def class_rules(view: Any, holder: type, method: str) -> RouteRules:  # Any: a c
     found = NO_RULES
     for marked in (holder, view, handler):
         rules = rules_of(marked)
-        if rules is None:
-            continue
-        if rules.policy not in (None, found.policy):
-            found = replace(found, policy=None, fresh_within=None)  # the nearer one says who may come in
-        found = found.merged(rules)
+        if rules is not None:
+            found = found.narrowed(rules)
     return found
 
 

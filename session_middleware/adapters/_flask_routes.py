@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import FunctionType, MethodType
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -245,10 +245,7 @@ def _merged(one: RouteRules | None, other: RouteRules | None) -> RouteRules | No
 
 
 def _narrowed(broad: RouteRules | None, narrow: RouteRules | None) -> RouteRules | None:
-    """Return both; where they differ on who may come in, the one on the method goes before the one on the class."""
-    if broad is not None and narrow is not None and narrow.policy not in (None, broad.policy):
-        broad = replace(broad, policy=None, fresh_within=None)
-    return _merged(broad, narrow)
+    return broad.narrowed(narrow) if broad is not None and narrow is not None else broad or narrow
 
 
 def _handlers(view_class: Any) -> Iterator[tuple[str, object]]:

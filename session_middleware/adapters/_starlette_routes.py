@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from types import FunctionType
 from typing import Any
 
@@ -173,7 +172,7 @@ def rules_at(route: Any, scope: Scope) -> RouteRules | None:  # Any: a BaseRoute
 
 
 def rules_for(endpoint: Any, method: str | None) -> RouteRules:  # Any: whatever a route takes as its endpoint
-    """Return what the markers of an endpoint say; of a class, its own and those of the method that will answer.
+    """Return what the markers of an endpoint say; of a class, its own, those of `dispatch` and of the method that will answer.
 
     Where they differ on who may come in, the one on the method goes before the one on the class.
 
@@ -187,13 +186,12 @@ def rules_for(endpoint: Any, method: str | None) -> RouteRules:  # Any: whatever
         if name == "head" and not hasattr(endpoint, name):
             name = "get"
         handler = getattr(endpoint, name, None)
-        if handler is None and issubclass(endpoint, HTTPEndpoint):
+        dispatch = getattr(endpoint, "dispatch", None)
+        if handler is None and dispatch is HTTPEndpoint.dispatch:
             return NOBODY
-        own = rules_of(handler)
-        if own is not None:
-            if own.policy not in (None, rules.policy):
-                rules = replace(rules, policy=None, fresh_within=None)
-            return rules.merged(own)
+        for own in (rules_of(dispatch), rules_of(handler)):
+            if own is not None:
+                rules = rules.narrowed(own)
     return rules
 
 

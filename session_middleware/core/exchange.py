@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from types import FunctionType
 from typing import Any, ClassVar, Literal, Protocol
 
 from session_middleware.core.lifetime import Deadlines, Verdict
@@ -113,19 +114,30 @@ class RouteRules:
             sets_cookies=self.sets_cookies and other.sets_cookies,
         )
 
+    def narrowed(self, nearer: RouteRules) -> RouteRules:
+        """Return both, where the other stands nearer to what runs; where they differ on who may come in, that goes before."""
+        broad = self if nearer.policy in (None, self.policy) else replace(self, policy=None, fresh_within=None)
+        return broad.merged(nearer)
+
 
 #: Shared by every route without a marker.
 NO_RULES = RouteRules()
 
 
 def rules_of(endpoint: object) -> RouteRules | None:
-    """Return what the markers on an endpoint say, looking through `functools.partial`; None if there are none."""
+    """Return what the markers on an endpoint say; None if there are none.
+
+    They may stand on what a `functools.partial` calls, and of an object that is called, on its class and on `__call__`.
+    """
     while True:
         rules = getattr(endpoint, RULES_ATTRIBUTE, None)
-        if isinstance(rules, RouteRules):
-            return rules
-        if not isinstance(endpoint, partial):  # by its attributes a mock would look like one, without end
-            return None
+        found = rules if isinstance(rules, RouteRules) else None
+        if type(endpoint) is FunctionType:  # nearly always
+            return found
+        if found is not None or not isinstance(endpoint, partial):  # by its attributes a mock would look like one
+            call = getattr(type(endpoint), "__call__", None)  # noqa: B004  # not whether it can be called: what that runs
+            own = getattr(call, RULES_ATTRIBUTE, None)
+            return found if own is None else own if found is None else found.narrowed(own)
         endpoint = endpoint.func
 
 

@@ -110,6 +110,27 @@ def test_a_marker_on_dispatch_request() -> None:
     assert shop.status("/page") == 200
 
 
+def test_a_marker_on_the_call_of_an_object() -> None:
+    """An object with `__call__` may be a view; a marker there opens what needs a session, and closes what does not."""
+
+    class Page:
+        @session_optional
+        def __call__(self) -> str:
+            return "hello"
+
+    class Own(Page):
+        @session_required
+        def __call__(self) -> str:
+            return "hello"
+
+    def build(app: Flask) -> None:
+        app.add_url_rule("/page", "page", Page())
+        app.add_url_rule("/own", "own", Own())
+
+    assert [Shop(build=build).status(path) for path in ("/page", "/own")] == [200, 401]
+    assert Shop(build=build, default_policy="optional").status("/own") == 401
+
+
 class Item(MethodView):
     init_every_request = False
 

@@ -231,6 +231,20 @@ class Callable_:
         await PlainTextResponse("here")(scope, receive, send)
 
 
+class MarkedCall(Callable_):
+    @session_optional
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await super().__call__(scope, receive, send)
+
+
+class Dispatched(HTTPEndpoint):
+    """Takes every method itself."""
+
+    @session_optional
+    async def dispatch(self) -> None:
+        await PlainTextResponse("open")(self.scope, self.receive, self.send)
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
@@ -243,6 +257,9 @@ class Callable_:
         ("GET", "/partial", 200),
         ("GET", "/callable", 200),
         ("GET", "/closed-callable", 401),
+        ("GET", "/marked-call", 200),
+        ("GET", "/dispatched", 200),
+        ("PURGE", "/dispatched", 200),
         ("GET", "/sync", 200),
         ("POST", "/sync", 401),
     ],
@@ -262,6 +279,8 @@ def test_markers_on_every_kind_of_endpoint(method: str, path: str, status: int) 
         Route("/partial", functools.partial(session_optional(three), number=3)),
         Route("/callable", session_optional(Callable_())),
         Route("/closed-callable", Callable_()),
+        Route("/marked-call", MarkedCall()),
+        Route("/dispatched", Dispatched),
         Route("/sync", session_optional(sync)),
     )
     assert shop.status(path, method) == status

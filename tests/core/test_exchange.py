@@ -48,6 +48,24 @@ def test_what_answers_to_any_name_has_no_marker() -> None:
     assert rules_of(Client()) is None
 
 
+class OpenView:
+    @session_optional
+    def __call__(self) -> None: ...
+
+
+@no_touch
+@session_required
+class Poll(OpenView): ...
+
+
+def test_a_marker_on_what_a_call_of_an_object_runs() -> None:
+    """An object may be a view: the marker on its `__call__` says who may come in, that on its class what else holds."""
+    assert rules_of(OpenView()) == RouteRules(policy="optional")
+    assert rules_of(functools.partial(OpenView())) == RouteRules(policy="optional")
+    assert rules_of(Poll()) == RouteRules(policy="optional", touch=False)
+    assert rules_of(OpenView) is None, "to call the class makes an object, and runs no view"
+
+
 def test_markers_merge_in_any_order() -> None:
     """L21: the order of markers does not matter."""
 
