@@ -26,12 +26,12 @@ from typing import Any, Final
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.core.exceptions import ImproperlyConfigured
 from django.core.handlers.wsgi import WSGIRequest
-from django.core.signals import got_request_exception
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
 from session_middleware.adapters import _django_auth as auth
 from session_middleware.adapters._django_exchange import KEY, Attached, joined
+from session_middleware.adapters._django_failures import is_failure, note_failures
 from session_middleware.adapters._django_http import (
     CACHE_PRIVATE,
     body_reader,
@@ -76,6 +76,7 @@ class SessionLifetimeMiddleware:
     __slots__ = ("__dict__", "_asynchronous", "_bridged", "_setup", "_side", "_ways", "get_response")
 
     def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        note_failures()
         self.get_response = get_response
         self._setup = current()
         self._bridged = self._setup.bridged
@@ -233,11 +234,10 @@ class SessionLifetimeMiddleware:
         return None if refusal is None else response_of(engine.render(x, refusal), x.method)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        """Note that the view raised (L25); a store that was down is a 503, not the app's 500 (L17)."""
-        x: Attached = request.__dict__[KEY]
-        x.failed = True
+        """Answer what the engine has an answer for: a store that was down is a 503, not the app's 500 (L17)."""
         if not isinstance(exception, SessionError):
             return None
+        x: Attached = request.__dict__[KEY]
         reply = x.side.run(x.side.engine.answer(x, exception))
         return None if reply is None else response_of(reply, x.method)
 
@@ -254,7 +254,7 @@ class SessionLifetimeMiddleware:
                 response = _instead(response, refused)
         if x.unknown and auth.is_denial(request, response):
             response = _instead(response, response_of(engine.unavailable(x), x.method))
-        if x.created is not None and not x.adopted and (x.failed or _is_failure(response)):
+        if x.created is not None and not x.adopted and (x.failed or is_failure(response)):
             if self._bridged:
                 await auth.take_back(request, x)
             await engine.abandon(x)
@@ -296,22 +296,3 @@ def _instead(response: HttpResponseBase, other: HttpResponse) -> HttpResponse:
     """Return another response than the app's, which is closed with it: an open file, say."""
     other._resource_closers.extend(response._resource_closers)  # type: ignore[attr-defined]  # not in the stubs
     return other
-
-
-def _is_failure(response: HttpResponseBase) -> bool:
-    """Say whether a response was made of what the view raised; REST framework answers that itself, and says so."""
-    return response.status_code >= 500 or getattr(response, "exception", None) is True
-
-
-def _note_failure(*, request: Any = None, **_: object) -> None:  # Any: HttpRequest | None
-    """Note that something raised for which Django has no page: a view, a middleware inside ours, a template.
-
-    What it had written of claims and data is half of something, as in every other framework (L25).
-    """
-    x: Attached | None = getattr(request, KEY, None)
-    if x is not None:
-        x.failed = True
-        x.claim_changes = x.data = None
-
-
-got_request_exception.connect(_note_failure, dispatch_uid="session_middleware.failed")

@@ -50,7 +50,21 @@ from tests.adapters.django_routes import unwrapped  # noqa: E402
 
 ROUTES = "tests.adapters.django_routes"
 BLOCKING = f"{__name__}.BlockingMiddleware"
+ANSWERING = f"{__name__}.Answering"
 Given = Callable[..., None]
+
+
+class Answering:
+    """A middleware that makes a page of every exception."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse:
+        return HttpResponse("sorry")
 
 
 class BlockingMiddleware:
@@ -377,6 +391,20 @@ class TestResponses:
         answer = client.post("/missing")
         assert (answer.status_code, dict(answer.cookies)) == (404, {})
         assert sessions().list("alice") == []
+
+    @pytest.mark.parametrize("within", [True, False])
+    def test_an_exception_that_another_middleware_answers_signs_nobody_in(self, within: bool, given: Given) -> None:
+        """A middleware inside ours is asked before us what it makes of an exception; that is no login either (L25)."""
+        given(MIDDLEWARE=[OURS, ANSWERING] if within else [ANSWERING, OURS])
+        answer = Client().post("/missing")
+        assert (answer.status_code, dict(answer.cookies)) == (200, {})
+        assert sessions().list("alice") == []
+
+    def test_the_same_on_the_loop(self, given: Given) -> None:
+        """Under ASGI the middlewares are asked in a thread."""
+        given(MIDDLEWARE=[OURS, ANSWERING])
+        answer = asyncio.run(AsyncClient().post("/missing"))
+        assert (answer.status_code, dict(answer.cookies)) == (200, {})
 
     def test_claims_and_data_of_a_view_that_fails_are_not_saved(self, given: Given) -> None:
         """L25: as on every other framework; a 404 is an answer that the view chose, with what it wrote before."""
