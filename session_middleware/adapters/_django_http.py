@@ -13,12 +13,23 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import get_resolver
 
+from session_middleware.adapters._hidden_markers import hidden_marker, strict
 from session_middleware.core.caching import PRIVATE, finished, merge_vary
 from session_middleware.core.cookies import sent_beside
 from session_middleware.core.exchange import NO_RULES, RouteRules, rules_of
 from session_middleware.core.refusal import Reply
 
-__all__ = ["CACHE_PRIVATE", "body_reader", "cookie", "finish", "is_plain", "response_of", "rules_for", "view_of"]
+__all__ = [
+    "CACHE_PRIVATE",
+    "body_reader",
+    "cookie",
+    "finish",
+    "hides_marker",
+    "is_plain",
+    "response_of",
+    "rules_for",
+    "view_of",
+]
 
 
 #: What L18 adds to a response of a route that requires a session, in the form in which Django keeps headers: setting one the
@@ -89,7 +100,7 @@ def is_plain(view: Any, *, bridged: bool) -> bool:  # Any: a callable with attri
 def _rules_for(view: Any, holder: Any, request: HttpRequest, bridged: bool) -> RouteRules | None:  # Any: as above
     """Return the rules of a view; None if it is one that serves static files."""
     if holder is None:
-        rules = rules_of(view) or NO_RULES
+        rules = rules_of(view) or _hidden_in(view) or NO_RULES
     else:
         rules = class_rules(view, holder, (request.method or "GET").lower())
     if rules.policy is None:
@@ -115,11 +126,26 @@ def class_rules(view: Any, holder: type, method: str) -> RouteRules:  # Any: a c
     if handler is None and method == "head":
         handler = getattr(holder, actions.get("get", "get"), None)
     found = NO_RULES
-    for marked in (holder, view, handler):
-        rules = rules_of(marked)
+    for marked in (holder, getattr(holder, "dispatch", None), view, handler):
+        rules = rules_of(marked) or _hidden_in(marked)
         if rules is not None:
             found = found.narrowed(rules)
     return found
+
+
+def _hidden_in(view: Any) -> RouteRules | None:  # Any: a callable, or None
+    """Return what a marker forbids that a decorator without functools.wraps hides, never what it allows (L21)."""
+    found = hidden_marker(view)
+    return None if found is None else strict(found[1])
+
+
+def hides_marker(view: Any) -> bool:  # Any: a callable with attributes
+    """Say whether a decorator hides a marker on a view, or on a method of a class-based one."""
+    holder = getattr(view, "view_class", None) or getattr(view, "cls", None)
+    methods = (
+        [] if holder is None else [getattr(holder, name, None) for name in ("dispatch", *holder.http_method_names)]
+    )
+    return any(rules_of(each) is None and hidden_marker(each) is not None for each in (view, *methods))
 
 
 # --- responses -------------------------------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from types import FunctionType, MethodType
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
@@ -14,17 +13,14 @@ from flask.sansio.scaffold import Scaffold
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
-from session_middleware.adapters._hidden_markers import what_may_hide
-from session_middleware.core.exchange import NO_RULES, RULES_ATTRIBUTE, RouteRules, rules_of
+from session_middleware.adapters._hidden_markers import hidden_marker, strict
+from session_middleware.core.exchange import NO_RULES, RouteRules, rules_of
 from session_middleware.errors import SettingsError
 
-__all__ = ["Lost", "Routes", "lost_marker"]
+__all__ = ["Lost", "Routes"]
 
 #: Flask's own pages of files: open in any case (L21).
 STATIC: Final = RouteRules(policy="exempt")
-
-#: How many objects a search for a lost marker looks at; a chain of decorators is shorter.
-SEARCH_LIMIT: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,35 +138,31 @@ class Routes:
         rules = own or NO_RULES
         judged = _Judged(view, rules)
         for method, handler in _handlers(view_class):
-            narrow = rules_of(handler)
+            narrow = rules_of(handler) or self._hidden_in(endpoint, handler, judged)
             if narrow is not None:
                 judged.by_method[method] = _narrowed(own, narrow) or narrow
         if "GET" in judged.by_method and not hasattr(view_class, "head"):
             judged.by_method["HEAD"] = judged.by_method["GET"]
-        if rules_of(view) is None:
-            self._look_for_lost(endpoint, view, judged)
+        for whole in (view, getattr(view_class, "dispatch_request", None)):
+            hidden = None if rules_of(whole) is not None else self._hidden_in(endpoint, whole, judged)
+            if hidden is not None:
+                judged.rules = _narrowed(judged.rules, hidden) or hidden
+                judged.by_method = {m: _narrowed(rules, hidden) or hidden for m, rules in judged.by_method.items()}
         return judged
 
-    def _look_for_lost(self, endpoint: str, view: object, judged: _Judged) -> None:
-        """Apply what a hidden marker forbids, never what it allows: the endpoint is not determined for sure (L21)."""
+    def _hidden_in(self, endpoint: str, function: object, judged: _Judged) -> RouteRules | None:
+        """Return what a hidden marker forbids, never what it allows: the endpoint is not determined for sure (L21)."""
         reachable = {id(each) for each in self._app.view_functions.values()}
-        lost = lost_marker(view, reachable)
-        if lost is None:
-            return
-        function, hidden = lost
-        strict = RouteRules(
-            policy="required" if hidden.policy == "required" else None,
-            fresh_within=hidden.fresh_within,
-            touch=hidden.touch,
-            on_unavailable="refuse" if hidden.on_unavailable == "refuse" else None,
-        )
-        judged.rules = _narrowed(judged.rules, strict) or strict
-        judged.by_method = {m: _narrowed(rules, strict) or strict for m, rules in judged.by_method.items()}
+        found = hidden_marker(function, reachable, (Scaffold,))  # the app and its blueprints reach all there is
+        if found is None:
+            return None
+        marked, rules = found
         judged.lost = Lost(
             endpoint,
-            _name(function),
+            _name(marked),
             "a decorator without functools.wraps hides the marked function; only what the marker forbids is applied",
         )
+        return strict(rules)
 
     def _is_static(self, endpoint: str) -> bool:
         if endpoint == "static":
@@ -196,48 +188,6 @@ class Routes:
             return NO_RULES
         judged = self._of(endpoint)
         return judged.by_method.get(request.method, judged.rules)
-
-
-def lost_marker(view: object, reachable: Iterable[int] = ()) -> tuple[object, RouteRules] | None:
-    """Return the marked function that a view hides and its rules, None if there is none.
-
-    Args:
-        view: what is registered; it carries no marker itself.
-        reachable: ids of functions whose markers act, because they are registered themselves.
-    """
-    seen = {id(view), *reachable}
-    queue = [view]
-    looked = 0
-    while queue and looked < SEARCH_LIMIT:
-        looked += 1
-        for inner in _held_by(queue.pop(0)):
-            if id(inner) in seen:
-                continue
-            seen.add(id(inner))
-            rules = getattr(inner, "__dict__", {}).get(RULES_ATTRIBUTE)
-            if isinstance(rules, RouteRules):
-                return inner, rules
-            queue.append(inner)
-    return None
-
-
-def _held_by(holder: object) -> Iterator[object]:
-    """Yield the callables that a function closes over, or that an object made to be called holds."""
-    if isinstance(holder, MethodType):
-        yield holder.__func__
-        holder = holder.__self__
-    held: list[object] = [getattr(holder, "__wrapped__", None), getattr(holder, "func", None)]
-    if isinstance(holder, FunctionType):
-        for cell in holder.__closure__ or ():
-            try:
-                held.append(cell.cell_contents)
-            except ValueError:  # not filled yet
-                continue
-    elif not isinstance(holder, (type, Scaffold)):
-        held += list(getattr(holder, "__dict__", {}).values())
-    # The app and its blueprints are callable or hold all there is: what they reach is not hidden by this view.
-    for each in held:
-        yield from (part for part in what_may_hide(each) if not isinstance(part, (type, Scaffold)))
 
 
 def _merged(one: RouteRules | None, other: RouteRules | None) -> RouteRules | None:

@@ -1,10 +1,75 @@
-"""In what a decorator without functools.wraps may hide a marked function, and in what nobody should look for one (L21)."""
+"""Markers that a decorator without functools.wraps hides: where to look for them, and where nobody should (L21)."""
 
 from __future__ import annotations
 
-from types import FunctionType
+from collections.abc import Iterable, Iterator
+from functools import partial
+from types import FunctionType, MethodType
+from typing import Final
 
-__all__ = ["what_may_hide"]
+from session_middleware.core.exchange import RouteRules, rules_of
+
+__all__ = ["hidden_marker", "strict", "what_may_hide"]
+
+#: How many objects a search for a hidden marker looks at; a chain of decorators is shorter.
+SEARCH_LIMIT: Final = 64
+
+
+def hidden_marker(
+    view: object, reachable: Iterable[int] = (), containers: tuple[type, ...] = ()
+) -> tuple[object, RouteRules] | None:
+    """Return the marked function that a view hides and its rules, None if there is none.
+
+    Args:
+        view: what is registered; it carries no marker itself.
+        reachable: ids of functions whose markers act, because they are registered themselves.
+        containers: classes of the framework's, such as the app, which hold all there is: what they reach is not hidden by
+            this view.
+    """
+    seen = {id(view), *reachable}
+    queue = [view]
+    looked = 0
+    while queue and looked < SEARCH_LIMIT:
+        looked += 1
+        for inner in _held_by(queue.pop(0), (type, *containers)):
+            if id(inner) in seen:
+                continue
+            seen.add(id(inner))
+            rules = (
+                None if isinstance(inner, partial) else rules_of(inner)
+            )  # what that calls comes next, and has a name
+            if rules is not None:
+                return inner, rules
+            queue.append(inner)
+    return None
+
+
+def strict(hidden: RouteRules) -> RouteRules:
+    """Return what a hidden marker forbids, without what it allows: what the decorator really runs is not known for sure."""
+    return RouteRules(
+        policy="required" if hidden.policy == "required" else None,
+        fresh_within=hidden.fresh_within,
+        touch=hidden.touch,
+        on_unavailable="refuse" if hidden.on_unavailable == "refuse" else None,
+    )
+
+
+def _held_by(holder: object, containers: tuple[type, ...]) -> Iterator[object]:
+    """Yield the callables that a function closes over, or that an object made to be called holds."""
+    if isinstance(holder, MethodType):
+        yield holder.__func__
+        holder = holder.__self__
+    held: list[object] = [getattr(holder, "__wrapped__", None), getattr(holder, "func", None)]
+    if isinstance(holder, FunctionType):
+        for cell in holder.__closure__ or ():
+            try:
+                held.append(cell.cell_contents)
+            except ValueError:  # not filled yet
+                continue
+    elif not isinstance(holder, containers):
+        held += list(getattr(holder, "__dict__", {}).values())
+    for each in held:
+        yield from (part for part in what_may_hide(each) if not isinstance(part, containers))
 
 
 def what_may_hide(held: object) -> tuple[object, ...]:

@@ -7,20 +7,24 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import Router
+from starlette.routing import BaseRoute, Router
 
-from session_middleware.adapters._hidden_markers import what_may_hide
+from session_middleware.adapters._hidden_markers import hidden_marker, strict
 from session_middleware.adapters._starlette_routes import router_behind
-from session_middleware.core.exchange import RULES_ATTRIBUTE, RouteRules, rules_of
+from session_middleware.core.exchange import RULES_ATTRIBUTE, rules_of
 from session_middleware.engine import Engine
 
 __all__ = ["report"]
 
 _NOT_ON_ROUTERS = "a marker on a router or on a mounted app with routes does nothing; mark its endpoints"
 
-#: How deep a decorated function is looked into for a marker that its decorators hide.
-_DEPTH = 8
+#: What reaches all there is; nothing in it is hidden by the endpoint that holds it.
+_CONTAINERS = (Starlette, Router, BaseRoute)
+
+#: What HTTPEndpoint and WebSocketEndpoint answer with.
+_METHODS = ("dispatch", "get", "head", "post", "put", "patch", "delete", "options", "on_connect")
 
 
 def report(engine: Engine, app: Any, router: Router) -> None:  # Any: an ASGI app
@@ -53,27 +57,28 @@ def _problems(engine: Engine, app: Any, router: Router) -> Iterator[tuple[str, s
         endpoint = getattr(route, "endpoint", None)
         if endpoint is None:
             yield from _of_container(path, route)
-        elif rules_of(endpoint) is None:
-            yield from _of_endpoint(path, endpoint, reachable)
+            continue
+        for function in (endpoint, *_methods_of(endpoint)):
+            if rules_of(function) is None:
+                yield from _of_endpoint(path, function, reachable)
 
 
 def _of_endpoint(path: str, endpoint: Any, reachable: set[int]) -> Iterator[tuple[str, str]]:
-    hidden = _hidden_marker(endpoint, {*reachable}, _DEPTH)
-    if hidden is None:
+    found = hidden_marker(endpoint, reachable, _CONTAINERS)
+    if found is None:
         return
-    # What it forbids is applied, never what it allows: what the decorator really runs is not known for sure (L21).
-    strict = RouteRules(
-        policy="required" if hidden.policy == "required" else None,
-        fresh_within=hidden.fresh_within,
-        touch=hidden.touch,
-        on_unavailable="refuse" if hidden.on_unavailable == "refuse" else None,
-    )
     with contextlib.suppress(AttributeError, TypeError):  # an endpoint that takes no attributes keeps the default rule
-        setattr(endpoint, RULES_ATTRIBUTE, strict)
+        setattr(endpoint, RULES_ATTRIBUTE, strict(found[1]))
     yield (
         path,
         "a decorator without functools.wraps hides the marked function; only what the marker forbids is applied",
     )
+
+
+def _methods_of(endpoint: Any) -> Iterator[Any]:
+    """Yield what an endpoint class answers with; of any other endpoint nothing."""
+    if isinstance(endpoint, type):
+        yield from (method for name in _METHODS if (method := getattr(endpoint, name, None)) is not None)
 
 
 def _of_container(path: str, route: Any) -> Iterator[tuple[str, str]]:
@@ -103,32 +108,3 @@ def walk(router: Router, prefix: str = "", above: tuple[Router, ...] = ()) -> It
             below = router_behind(getattr(route, "app", None))
             if below is not None and not any(below is each for each in (*above, router)):
                 yield from walk(below, path, (*above, router))
-
-
-def _hidden_marker(endpoint: Any, seen: set[int], depth: int) -> RouteRules | None:
-    """Return the rules of a marked function that a decorator closed over, if it is not an endpoint by itself.
-
-    Args:
-        endpoint: what is looked into.
-        seen: ids of what is not looked at, because it is an endpoint or has been already; functions of an app factory
-            may close over each other.
-        depth: how deep to look.
-    """
-    if depth == 0:
-        return None
-    inner = [cell.cell_contents for cell in getattr(endpoint, "__closure__", None) or () if _filled(cell)]
-    held = (*inner, getattr(endpoint, "__wrapped__", None), getattr(endpoint, "func", None))
-    for part in (part for each in held for part in what_may_hide(each)):
-        if id(part) not in seen:
-            seen.add(id(part))
-            found = rules_of(part) or _hidden_marker(part, seen, depth - 1)
-            if found is not None:
-                return found
-    return None
-
-
-def _filled(cell: Any) -> bool:
-    try:
-        return cell.cell_contents is not None
-    except ValueError:  # a name that is bound later
-        return False

@@ -255,6 +255,19 @@ class AwaitedStore(MemoryStore):
 class TestMarkers:
     """The endpoint judged is the endpoint run (L21)."""
 
+    @pytest.mark.parametrize("where", ["function", "get", "dispatch"])
+    def test_a_hidden_marker_still_forbids(self, where: str, given: Given) -> None:
+        """Behind a decorator without functools.wraps it is not known what runs; so nothing opens, and what is closed stays so.
+
+        REST framework's `api_view` is one: it puts the function into a class.
+        """
+        path = f"/hidden-required/{where}"
+        given({"store": MemoryStore(), "default_policy": "optional"}, ROOT_URLCONF=__name__)
+        assert Client().get(path).status_code == 401
+        assert Client().post(path).status_code == (200 if where == "get" else 401)
+        given({"store": MemoryStore()}, ROOT_URLCONF=__name__)
+        assert Client().get("/hidden").status_code == 401
+
     def test_every_way_to_mark_a_view(self, given: Given) -> None:
         """Functions, classes, methods, `dispatch`, around `as_view()`; three URLconfs deep; the nearer one wins."""
         client = Client()
@@ -578,7 +591,7 @@ class TestChecks:
     def test_routes(self, given: Given) -> None:
         """A route under our prefix, a marker that a decorator hides; views that hold anything else are in order."""
         given(ROOT_URLCONF=__name__)
-        assert self.ids() == ["session_middleware.W002", *["session_middleware.W003"] * 2]
+        assert self.ids() == ["session_middleware.W002", *["session_middleware.W003"] * 5]
 
     def test_one_cookie_name_for_two(self, given: Given) -> None:
         """Each would overwrite the other."""
@@ -627,6 +640,30 @@ class Counted(View):
     @session_exempt
     def get(self, request: HttpRequest) -> HttpResponse:
         return counted(request, "class")
+
+
+def hiding(method: Callable[..., HttpResponse]) -> Any:
+    def inner(*given: Any, **named: Any) -> HttpResponse:
+        return method(*given, **named)
+
+    return inner
+
+
+class HidesGet(View):
+    @hiding
+    @session_required
+    def get(self, request: HttpRequest) -> HttpResponse:
+        return HttpResponse("get")
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        return HttpResponse("post")
+
+
+class HidesDispatch(View):
+    @hiding
+    @session_required
+    def dispatch(self, request: HttpRequest) -> HttpResponse:  # type: ignore[override]
+        return HttpResponse("dispatched")
 
 
 def marked_as(marker: Callable[[Any], Any], kind: str) -> Any:
@@ -678,6 +715,9 @@ urlpatterns = [
     path("write-then/<fault>", write_then),
     path("written", written),
     path("hidden", unwrapped(marked)),
+    path("hidden-required/function", unwrapped(session_required(lambda request: HttpResponse("function")))),
+    path("hidden-required/get", HidesGet.as_view()),
+    path("hidden-required/dispatch", HidesDispatch.as_view()),
     path("hidden-deeper", unwrapped(HandsOn(marked))),
     *(path(f"holds/{name}", unwrapped(held)) for name, held in HELD.items()),
 ]

@@ -316,6 +316,35 @@ def test_a_marker_hidden_in_a_decorator_object_is_found() -> None:
     assert len(shop.lost()) == 1
 
 
+def test_a_marker_hidden_on_a_method_of_a_view_class_still_forbids() -> None:
+    """A decorator without functools.wraps around `get` or `dispatch_request`; other methods are as they were."""
+
+    @session_optional
+    class Methods(MethodView):
+        @bare
+        @session_required
+        def get(self) -> str:
+            return "closed"
+
+        def post(self) -> str:
+            return "open"
+
+    class Whole(View):
+        @bare
+        @session_required
+        def dispatch_request(self) -> str:
+            return "closed"
+
+    def build(app: Flask) -> None:
+        app.add_url_rule("/methods", view_func=Methods.as_view("methods"))
+        app.add_url_rule("/whole", view_func=Whole.as_view("whole"))
+
+    shop = Shop(build=build, default_policy="optional")
+    assert [shop.status("/methods", method=method) for method in ("GET", "HEAD", "POST")] == [401, 401, 200]
+    assert shop.status("/whole") == 401
+    assert [endpoint for endpoint, _ in shop.lost()] == ["methods", "whole"]
+
+
 @pytest.mark.parametrize("held", HELD.values(), ids=HELD)
 def test_a_view_may_hold_anything(held: object) -> None:
     """A proxy that only works within a request (`request`, imported in an app factory) and a client of a database."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -576,6 +575,45 @@ def test_a_hidden_marker_is_reported_and_only_what_it_forbids_is_applied() -> No
     assert handed_on.status("/hidden") == 401
 
 
+def test_a_marker_hidden_on_a_method_of_an_endpoint_class_still_forbids() -> None:
+    """A decorator without functools.wraps around `get`; what the class says of the other methods stays."""
+
+    def hiding_method(method: Any) -> Any:
+        async def wrapper(self: Any, request: Request) -> Any:
+            return await method(self, request)
+
+        return wrapper
+
+    @session_optional
+    class Endpoint(HTTPEndpoint):
+        @hiding_method
+        @session_required
+        async def get(self, request: Request) -> Response:
+            return PlainTextResponse("closed")
+
+        async def post(self, request: Request) -> Response:
+            return PlainTextResponse("open")
+
+    shop = Shop(Route("/page", Endpoint))
+    assert (shop.status("/page"), shop.status("/page", "POST")) == (401, 200)
+    assert [where for where, _ in shop.problems] == ["/page"]
+
+
+def test_a_marker_hidden_in_an_object_still_forbids() -> None:
+    """A decorator that is a class keeps its function in an attribute."""
+
+    class Counting:
+        def __init__(self, view: Any) -> None:
+            self.view = view
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            await (await self.view(Request(scope, receive)))(scope, receive, send)
+
+    shop = Shop(Route("/page", Counting(page(session_required))), default_policy="optional")
+    assert shop.status("/page") == 401
+    assert [where for where, _ in shop.problems] == ["/page"]
+
+
 @pytest.mark.parametrize("held", HELD.values(), ids=HELD)
 def test_an_endpoint_may_hold_anything(held: object) -> None:
     """A proxy that cannot be asked now, a client of a database that answers to any name."""
@@ -599,13 +637,14 @@ def test_functions_that_use_each_other_are_looked_at_once() -> None:
 
     class Helper:
         @property
-        def __closure__(self) -> tuple[types.CellType, ...]:
+        def __wrapped__(self) -> None:
             looks.append(self)
-            return tuple(map(types.CellType, helpers))
 
         def __call__(self) -> None: ...
 
     helpers = [Helper(), Helper(), Helper()]
+    for helper in helpers:
+        vars(helper).update({f"helper_{number}": each for number, each in enumerate(helpers)})
     first = helpers[0]
 
     async def uses_one(request: Request) -> Response:

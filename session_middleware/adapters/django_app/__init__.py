@@ -26,10 +26,8 @@ from django.core import checks
 from django.core.exceptions import ImproperlyConfigured, ViewDoesNotExist
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from session_middleware.adapters._django_http import class_rules
+from session_middleware.adapters._django_http import class_rules, hides_marker
 from session_middleware.adapters._django_setup import OURS, Setup, positions
-from session_middleware.adapters._hidden_markers import what_may_hide
-from session_middleware.core.exchange import RULES_ATTRIBUTE, RouteRules, rules_of
 from session_middleware.errors import SettingsError
 
 __all__ = ["SessionLifetimeConfig", "check_project"]
@@ -115,9 +113,9 @@ def _views(prefix: str) -> Iterator[checks.CheckMessage]:
                 hint="Move it, or set endpoint_prefix.",
                 id="session_middleware.W002",
             )
-        if _hidden(view):
+        if hides_marker(view):
             yield checks.Warning(
-                f"The view of {route!r} has a marker, but a decorator around it hides it.",
+                f"The view of {route!r} has a marker, but a decorator around it hides it: only what it forbids is applied.",
                 hint="Use functools.wraps in the decorator, or put the marker outermost.",
                 id="session_middleware.W003",
             )
@@ -145,21 +143,3 @@ def _routes(patterns: list[Any], so_far: str) -> Iterator[tuple[str, Any]]:  # A
                 yield route.rstrip("$"), pattern.callback
             except (ViewDoesNotExist, ImportError):
                 continue  # Django's own check names it
-
-
-def _hidden(view: Any, depth: int = 3) -> bool:  # Any: a callable with attributes
-    """Say whether a marker lies on a function inside this one, and not on it."""
-    if rules_of(view) is not None or getattr(view, "view_class", None) or not depth:
-        return False
-    for cell in getattr(view, "__closure__", None) or ():
-        try:
-            held = what_may_hide(cell.cell_contents)
-        except ValueError:
-            continue
-        for inner in held:
-            if isinstance(inner, type):
-                continue
-            marked = isinstance(getattr(inner, RULES_ATTRIBUTE, None), RouteRules)
-            if marked or _hidden(inner, depth - 1):
-                return True
-    return False
