@@ -19,6 +19,7 @@ from session_middleware.settings.kinds import check_function, listed
 __all__ = ["attach", "default_store"]
 
 _OF_EVERY_STORE = ("create", "load", "touch", "save", "renew", "end", "list")
+_OF_EVERY_AUTHORITY = ("name", "verify_interval", "verify")
 
 
 def default_store(folder: str | Path | None = None, *, asynchronous: bool = False) -> Any:  # Store | AsyncStore
@@ -72,11 +73,9 @@ def attach(
         )
     hooks = _hooks(on_event)
     if clock is not None:
-        check_function("clock", clock, "Give one that returns seconds since the epoch, such as time.time.")
-    if authority is not None and not callable(getattr(authority, "verify", None)):
-        raise SettingsError(
-            "authority", authority, "is no authority: it has no verify.", "Give one, such as LocalAuthority(...)."
-        )
+        _check_clock(clock)
+    if authority is not None:
+        _check_authority(authority)
     if isinstance(store, str):
         from session_middleware.stores import store_from_url
 
@@ -104,6 +103,23 @@ def _hooks(on_event: Hook | Iterable[Hook]) -> tuple[Hook, ...]:
     for hook in hooks:
         check_function("on_event", hook, fix)
     return hooks
+
+
+def _check_clock(clock: Callable[[], float]) -> None:
+    fix = "Give one that returns seconds since the epoch, such as time.time."
+    check_function("clock", clock, fix)
+    now: object = clock()
+    if isinstance(now, bool) or not isinstance(now, (int, float)):
+        raise SettingsError("clock", now, "is what it answers, and no number.", fix)
+
+
+def _check_authority(authority: object) -> None:
+    fix = "Give one, such as LocalAuthority(...)."
+    if isinstance(authority, type):
+        raise SettingsError("authority", authority.__name__, "is a class.", fix)
+    lacks = [name for name in _OF_EVERY_AUTHORITY if not hasattr(authority, name)]
+    if lacks:
+        raise SettingsError("authority", authority, f"is no authority: it has no {', '.join(lacks)}.", fix)
 
 
 def _check_store(store: object) -> None:

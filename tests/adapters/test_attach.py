@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 from session_middleware import Settings, SettingsError
 from session_middleware.adapters.asgi import SessionLifetimeMiddleware as ASGI
 from session_middleware.adapters.wsgi import SessionLifetimeMiddleware as WSGI
+from session_middleware.authorities.local import LocalAuthority
 from session_middleware.stores.sqlite import SQLiteStore
+from session_middleware.testing import FakeClock
 
 KEY = "0f6a1b2c3d4e5f60718293a4b5c6d7e8f9"
 
@@ -59,7 +62,17 @@ async def _later(event: object) -> None: ...
         ({"on_event": [print, None]}, "on_event=None: is not a function. Give a function that takes"),
         ({"on_event": _later}, "nobody would await what it returns"),
         ({"on_event": "print"}, "on_event='print': is one value, not a list"),
-        ({"authority": "auth0"}, "authority='auth0': is no authority"),
+        ({"clock": FakeClock}, "is what it answers, and no number. Give one that returns seconds"),
+        ({"clock": datetime.now}, "is what it answers, and no number"),
+        ({"clock": lambda: True}, "clock=True: is what it answers"),
+        (
+            {"authority": "auth0"},
+            "authority='auth0': is no authority: it has no name, verify_interval, verify. Give one",
+        ),
+        (
+            {"authority": LocalAuthority},
+            "authority='LocalAuthority': is a class. Give one, such as LocalAuthority(...)",
+        ),
         ({"settings": {}}, "settings='dict': is not Settings"),
     ],
 )
