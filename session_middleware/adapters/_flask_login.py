@@ -28,6 +28,9 @@ __all__ = ["LINK", "FlaskLogin", "manager_of"]
 #: Where the Flask session keeps the public id of the session of ours that it belongs to.
 LINK = "_session_lifetime"
 
+#: Where it keeps whose that is: Flask-Login writes another user's id over theirs before we hear of the login.
+WHOSE = "_session_lifetime_user"
+
 #: Where the environ keeps the link that was made in this request.
 LINKED = "session_middleware.linked"
 
@@ -192,6 +195,8 @@ class FlaskLogin:
         except BaseException:
             self._forget()
             raise
+        if flask_session.get(WHOSE, subject) != subject:
+            flask_session.clear()  # another user's, whose session of ours was lost or forgotten, so that nothing cleared it (L26)
         flask_session.update(kept)  # another subject's session was cleared (L26)
         self._link(x)
         if remember and self._protection() != "strong":  # which protects less where the session is permanent
@@ -219,6 +224,7 @@ class FlaskLogin:
     def _link(self, x: Exchange) -> None:
         assert x.record is not None
         flask_session[LINK] = request.environ[LINKED] = x.record.public_id
+        flask_session[WHOSE] = x.record.subject
 
     def _relink(self, response: Response) -> Response:
         """Have the link follow a session that got a new id in this request: by step_up(), or by our own login()."""
@@ -257,10 +263,10 @@ class FlaskLogin:
         user_id = flask_session.get("_user_id")
         self._forget()
         if before is not None and before.subject == created.subject:  # that session lives on, and here too
-            flask_session.update({"_user_id": user_id, "_fresh": False, LINK: before.public_id})
+            flask_session.update({"_user_id": user_id, "_fresh": False, LINK: before.public_id, WHOSE: before.subject})
 
     def _forget(self) -> None:
-        for name in (*self._keys, LINK):
+        for name in (*self._keys, LINK, WHOSE):
             flask_session.pop(name, None)
         self._manager._update_request_context_with_user()
 

@@ -248,6 +248,33 @@ def test_a_login_as_another_before_an_abort_signs_nobody_in() -> None:
     assert wiki.lifetime.sessions.list("bob") == []
 
 
+@pytest.mark.parametrize("lost", ["cookie", "record"])
+def test_another_users_login_finds_nothing_of_one_whose_session_was_lost(lost: str) -> None:
+    """Flask's session outlives ours, in a browser that was closed or a month later: the next user sees none of it (L26)."""
+    wiki = Wiki()
+
+    @wiki.app.post("/cart")
+    def put() -> str:
+        flask_session["cart"] = "book"
+        return "put"
+
+    @wiki.app.get("/cart")
+    def cart() -> str:
+        return str(flask_session.get("cart", ""))
+
+    client = wiki.client("alice")
+    client.post("/cart", base_url=HTTPS)
+    if lost == "cookie":
+        drop(client, *OURS)
+    else:
+        wiki.store.prune(wiki.clock.advance(days=60))
+    wiki.login(client, "alice")
+    assert who(client, "/cart") == "book", "the same user has come back"
+    drop(client, *OURS)
+    wiki.login(client, "bob")
+    assert (who(client), who(client, "/cart")) == ("bob", "")
+
+
 def test_a_page_that_is_not_there_takes_no_adoption_back() -> None:
     """Somebody from before our time comes to a view that aborts: that view began nothing, so they stay signed in (L23)."""
     wiki = Wiki(adopt_existing_until="2099-12-31")
