@@ -108,7 +108,31 @@ async def anote(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"notes": await request.session.aget("notes")})
 
 
+def ours_out(request: HttpRequest) -> HttpResponse:
+    session_from(request).logout()
+    return HttpResponse("out")
+
+
+def ours_in(request: HttpRequest) -> HttpResponse:
+    session_from(request).login("somebody else")
+    return HttpResponse("in")
+
+
+async def aours_out(request: HttpRequest) -> HttpResponse:
+    await asession_from(request).logout()
+    return HttpResponse("out")
+
+
+async def aours_in(request: HttpRequest) -> HttpResponse:
+    await asession_from(request).login("somebody else")
+    return HttpResponse("in")
+
+
 urlpatterns = [
+    path("ours-out", ours_out),
+    path("ours-in", ours_in),
+    path("aours-out", aours_out),
+    path("aours-in", aours_in),
     path("note", note),
     path("anote", anote),
     path("who", who),

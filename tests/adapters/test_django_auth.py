@@ -121,6 +121,23 @@ class TestLogin(Bridged):
         ]
         assert DjangoSession.objects.count() == 0  # proven over, so Django's session is flushed (L26)
 
+    def test_our_own_verbs_empty_djangos_session(self) -> None:
+        """A logout by ours, and a login of another subject, leave nothing of who was there, as Django's do (L26)."""
+        for verb in ("out", "in"):
+            client = self.sign_in()
+            assert client.get("/note").json()["notes"] == 1
+            assert client.post(f"/ours-{verb}").status_code == 200
+            assert client.get("/note").json()["notes"] == 1, verb
+
+    async def test_our_own_verbs_empty_djangos_session_on_the_loop(self) -> None:
+        """The same where it is awaited."""
+        for verb in ("out", "in"):
+            client = AsyncClient()
+            await client.post("/alogin", {"username": "alice", "password": "wonderland"})
+            assert (await client.get("/anote")).json()["notes"] == 1
+            assert (await client.post(f"/aours-{verb}")).status_code == 200
+            assert (await client.get("/anote")).json()["notes"] == 1, verb
+
     def test_what_the_project_keeps_after_an_end_stays(self) -> None:
         """Our dead cookie stays until the next login, for which a project keeps something, a second factor's step say."""
         client = self.sign_in()

@@ -310,6 +310,16 @@ def test_request_session_is_cleared_when_the_session_is_over(side: str) -> None:
 
 
 @pytest.mark.parametrize("side", ["before", "after"])
+def test_a_logout_leaves_nothing_in_request_session(side: str) -> None:
+    """What it was emptied for is noted of an end alone; after a logout no cookie of ours comes back (L26)."""
+    shop = Carts(side)
+    shop.visit("POST", "/sign-in")
+    shop.visit("GET", "/put")
+    shop.visit("GET", "/out")
+    assert shop.jar["cart"] == "null", "as SessionMiddleware removes its cookie"
+
+
+@pytest.mark.parametrize("side", ["before", "after"])
 def test_what_the_app_keeps_after_an_end_stays(side: str) -> None:
     """Our dead cookie stays until the next login, for which the app keeps something, such as an OpenID `state` (L26)."""
     shop = Carts(side)

@@ -83,11 +83,11 @@ async def through(request: Request, call_next: Any) -> Response:
 
 
 async def catches(request: Request, call_next: Any) -> Response:
-    """Answer what nobody else has answered, as many apps do."""
+    """Answer what nobody else has answered, as many apps do; not with an error page, which would be no login anyway."""
     try:
         response: Response = await call_next(request)
     except RuntimeError:
-        return PlainTextResponse("caught", 500)
+        return PlainTextResponse("caught", 400)
     return response
 
 
@@ -161,7 +161,7 @@ def test_a_middleware_that_answers_exceptions() -> None:
     """What no handler takes may still be answered inside our middleware."""
     shop = make(inside=catches)
     for _ in range(3):
-        assert did_not_stand(shop, 500, "/fails?how=bug") == b"caught"
+        assert did_not_stand(shop, 400, "/fails?how=bug") == b"caught"
 
 
 def test_an_endpoint_that_was_known_to_begin_no_session() -> None:
@@ -171,7 +171,7 @@ def test_an_endpoint_that_was_known_to_begin_no_session() -> None:
         shop.call("POST", "/fails?how=403&quietly")
     did_not_stand(shop, 403, "/fails?how=403")
     assert shop.call("POST", "/fails?how=403&quietly", cookie="-").status == 403
-    did_not_stand(shop, 500, "/fails?how=bug")
+    did_not_stand(shop, 400, "/fails?how=bug")
     assert shop.call("POST", "/fails?how=none").status == 200
     assert live(shop) == ["bob"]
 
@@ -183,7 +183,7 @@ def test_a_successful_login_is_remembered_of_its_endpoint() -> None:
         shop.call("POST", "/fails?how=403&quietly")
     shop.sign_in("/fails", subject="bob&how=none")
     shop.sign_in()
-    did_not_stand(shop, 500, "/fails?how=bug")
+    did_not_stand(shop, 400, "/fails?how=bug")
 
 
 def mounted(view: Any, handler: Any) -> Any:
@@ -268,6 +268,20 @@ def test_an_error_page_takes_no_adoption_back() -> None:
     answer = shop.call("GET", "/fails?how=404&quietly", cookie="stay=stay-1")
     assert (answer.status, len(answer.set_cookies)) == (404, 2)
     assert live(shop) == ["alice"]
+
+
+def test_a_handler_is_wrapped_once() -> None:
+    """However many requests come by: one around the other would be a deeper call with each of them."""
+    tables: list[Any] = []
+
+    async def shows(request: Request) -> Response:
+        tables.append(dict(request.scope["starlette.exception_handlers"][0]))
+        return PlainTextResponse()
+
+    shop = Shop(app=Starlette(routes=[Route("/shows", session_optional(shows))], exception_handlers={Refused: sorry}))
+    for _ in range(2):
+        assert shop.status("/shows") == 200
+    assert tables[0][Refused] is tables[1][Refused] is not sorry
 
 
 def test_handlers_are_left_alone_in_apps_without_us() -> None:
