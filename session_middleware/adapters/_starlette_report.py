@@ -58,6 +58,12 @@ def _problems(engine: Engine, app: Any, router: Router) -> Iterator[tuple[str, s
         if endpoint is None:
             yield from _of_container(path, route)
             continue
+        if _keeps_a_session_inside(route):
+            yield (
+                path,
+                "SessionMiddleware stands on this one route, where the end of a session comes too early to empty request.session; "
+                "put it on the app or on a Mount",
+            )
         for function in (endpoint, *_methods_of(endpoint)):
             if rules_of(function) is None:
                 yield from _of_endpoint(path, function, reachable)
@@ -96,6 +102,16 @@ def _stands_around_cors(app: Any) -> bool:
             return False
         app = getattr(app, "app", None) or getattr(app, "middleware_stack", None)
     return False
+
+
+def _keeps_a_session_inside(route: Any) -> bool:
+    """Say whether a route has a SessionMiddleware to itself: Starlette's or starsessions', both of that name."""
+    app = getattr(route, "app", None)
+    for _ in range(64):
+        if app is None or type(app).__name__ == "SessionMiddleware":
+            break
+        app = getattr(app, "app", None)
+    return app is not None
 
 
 def walk(router: Router, prefix: str = "", above: tuple[Router, ...] = ()) -> Iterator[tuple[str, Any]]:

@@ -275,6 +275,50 @@ def test_another_users_login_finds_nothing_of_one_whose_session_was_lost(lost: s
     assert (who(client), who(client, "/cart")) == ("bob", "")
 
 
+def test_a_login_that_came_to_nothing_makes_the_flask_session_nobodys() -> None:
+    """What a visitor has put there is not the user's whose login failed, but goes with whoever signs in next (L25, L26)."""
+    wiki = Wiki()
+
+    @wiki.app.post("/error")
+    def view() -> tuple[str, int]:
+        flask_session["cart"] = "book"
+        login_user(User("bob"))
+        return "sorry", 500
+
+    @wiki.app.get("/cart")
+    def cart() -> str:
+        return str(flask_session.get("cart", ""))
+
+    client = wiki.client()
+    assert client.post("/error", base_url=HTTPS).status_code == 500
+    wiki.login(client, "alice")
+    assert who(client, "/cart") == "book"
+    client.post("/error", base_url=HTTPS)
+    assert who(client) == "None"
+
+
+def test_a_login_again_that_came_to_nothing_leaves_the_flask_session_its_users() -> None:
+    """The user's session goes on, and another's login later finds nothing of theirs (L25, L26)."""
+    wiki = Wiki()
+
+    @wiki.app.post("/error")
+    def view() -> tuple[str, int]:
+        flask_session["cart"] = "book"
+        login_user(User("alice"))
+        return "sorry", 500
+
+    @wiki.app.get("/cart")
+    def cart() -> str:
+        return str(flask_session.get("cart", ""))
+
+    client = wiki.client("alice")
+    assert client.post("/error", base_url=HTTPS).status_code == 500
+    assert (who(client), who(client, "/cart")) == ("alice", "book")
+    drop(client, *OURS)
+    wiki.login(client, "bob")
+    assert (who(client), who(client, "/cart")) == ("bob", "")
+
+
 def test_a_page_that_is_not_there_takes_no_adoption_back() -> None:
     """Somebody from before our time comes to a view that aborts: that view began nothing, so they stay signed in (L23)."""
     wiki = Wiki(adopt_existing_until="2099-12-31")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -314,6 +316,21 @@ def test_a_marker_hidden_in_a_decorator_object_is_found() -> None:
     shop.app.add_url_rule("/page", "page", Counting(session_exempt(lambda: "x")))
     assert shop.status("/page") == 401
     assert len(shop.lost()) == 1
+
+
+def test_a_hidden_marker_is_reported_by_the_name_of_its_function() -> None:
+    """Also where a partial stands between; what the app holds beside it is not hidden by a view that holds the app."""
+
+    def view(number: int) -> str:
+        return str(number)
+
+    shop = Shop(default_policy="optional")
+    app: Any = shop.app
+    app.report = session_required(hello())
+    shop.app.add_url_rule("/page", "page", bare(functools.partial(session_required(view), 3)))
+    shop.app.add_url_rule("/holds", "holds", lambda: str(app))
+    assert (shop.status("/page"), shop.status("/holds")) == (401, 200)
+    assert shop.lost() == [("page", view.__qualname__)]
 
 
 def test_a_marker_hidden_on_a_method_of_a_view_class_still_forbids() -> None:

@@ -18,6 +18,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Host, Match, Mount, Route, Router, WebSocketRoute
@@ -669,6 +670,15 @@ def test_what_stands_in_the_wrong_place_is_reported() -> None:
     before = len(shop.events)
     shop.status("/")
     assert not [event for event in shop.events[before:] if event.name == "marker_unreachable"], "once is enough"
+
+
+def test_a_session_middleware_on_one_route_is_reported() -> None:
+    """The route is judged before its own middlewares run: what those keep is not there yet to be emptied (L26)."""
+    kept = Middleware(SessionMiddleware, secret_key="x" * 40)
+    routes = [Route("/one", page(), middleware=[kept]), Mount("/all", routes=[Route("/of", page())], middleware=[kept])]
+    shop = Shop(*routes, after=[kept])
+    shop.status("/")
+    assert [where for where, _ in shop.problems] == ["/one"]
 
 
 def test_nothing_is_reported_of_an_app_that_is_in_order() -> None:
