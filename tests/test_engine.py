@@ -230,6 +230,18 @@ def test_a_header_of_ours_leaves_the_cookies_of_another_session_alone() -> None:
     assert x.record.subject == "alice"
 
 
+def test_a_login_by_a_header_of_ours_sets_its_cookies_beside_any() -> None:
+    """L12, L19: nobody else ever hears of the new session; what stands in the cookies beside it makes place."""
+    house = House(transport="header")
+    house.login("bob")
+    bob = f"Session {house.jar.pop('__Host-session')}"
+    house.jar.clear()
+    house.login("alice")
+    x, _ = house.opened(OPEN, Facts("POST", authorization=bob, cookies=house.facts().cookies))
+    Session(house.engine, x).login("carol")
+    assert len(house.closed(x)) == 2
+
+
 def test_a_forged_header_leaves_the_cookies_beside_it_alone() -> None:
     """L19, L26: it is of no session, so that a logout by it is not one of the session in the cookies."""
     house = House(transport="header")

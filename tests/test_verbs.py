@@ -298,6 +298,21 @@ def test_a_dict_of_data_goes_over_with_its_user(goes_over: Callable[[Session], N
     assert _kept(house)[1] == kept
 
 
+def test_what_a_login_brings_stands_in_the_dict_that_a_view_holds() -> None:
+    """L14: else the next save would take what `login(data=)` has just stored for something that the view removed."""
+    house = House()
+    house.login(data={"held": 1})
+
+    def view(session: Session) -> None:
+        data = session.data
+        session.login("alice", data={"brought": 2})
+        assert data == {"held": 1, "brought": 2}
+        data["after"] = 3
+
+    house.request(view)
+    assert _kept(house)[1] == {"held": 1, "brought": 2, "after": 3}
+
+
 def test_a_late_save_keeps_what_another_request_wrote_meanwhile() -> None:
     """L14: name by name, against the data that the view was given, not against what others have made of it since."""
     house = House()

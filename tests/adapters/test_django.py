@@ -22,6 +22,7 @@ from django.contrib.auth.decorators import login_not_required  # noqa: E402
 from django.core.cache import cache  # noqa: E402
 from django.core.exceptions import ImproperlyConfigured  # noqa: E402
 from django.core.handlers.asgi import ASGIHandler  # noqa: E402
+from django.core.handlers.base import BaseHandler  # noqa: E402
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse  # noqa: E402
 from django.shortcuts import resolve_url  # noqa: E402
 from django.test import AsyncClient, Client, RequestFactory, override_settings  # noqa: E402
@@ -418,6 +419,14 @@ class TestResponses:
         given(MIDDLEWARE=[OURS, ANSWERING])
         answer = asyncio.run(AsyncClient().post("/missing"))
         assert (answer.status_code, dict(answer.cookies)) == (200, {})
+
+    def test_exceptions_are_noted_in_one_place_however_often_a_project_is_set_up(self, given: Given) -> None:
+        """Each of a project's tests may load its middlewares anew; one place around the other would be ever deeper calls."""
+        Client().post("/missing")
+        noted = BaseHandler.process_exception_by_middleware
+        given()
+        Client().post("/missing")
+        assert BaseHandler.process_exception_by_middleware is noted
 
     def test_claims_and_data_of_a_view_that_fails_are_not_saved(self, given: Given) -> None:
         """L25: as on every other framework; a 404 is an answer that the view chose, with what it wrote before."""
