@@ -157,6 +157,23 @@ def test_the_handler_sees_nobody_signed_in(handler: Any) -> None:
     assert did_not_stand(make(handler=handler), 400, "/fails?how=refused") == b"sorry, nobody"
 
 
+def test_what_the_view_wrote_to_the_session_goes_with_it() -> None:
+    """Claims and data are of the session that came to nothing: none of them is kept for alice, and their page is served (L25)."""
+
+    @session_optional
+    async def writes(request: Request) -> Response:
+        session = session_from(request)
+        await session.login("bob")
+        session.update_claims(role="admin")
+        session.data["half"] = 1
+        raise Refused
+
+    shop = make(writes)
+    did_not_stand(shop, 400, "/fails")
+    (alice,) = [record for record in shop.store._records.values() if record.ended_at is None]
+    assert (alice.claims, alice.data) == ({}, {})
+
+
 def test_a_middleware_that_answers_exceptions() -> None:
     """What no handler takes may still be answered inside our middleware."""
     shop = make(inside=catches)
