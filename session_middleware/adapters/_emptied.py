@@ -11,5 +11,6 @@ from typing import Final
 
 __all__ = ["EMPTIED"]
 
-#: Where the framework's session keeps the public id of the session of ours for whose end it was emptied.
+#: Where the framework's session keeps the public id of the session of ours for whose end it was emptied; where several apps of
+#: ours may share one, how the names begin under which each does.
 EMPTIED: Final = "_session_lifetime_emptied"

@@ -94,13 +94,15 @@ class Visitor(Connection, BaseUser, AuthCredentials):
 
     def _empty(self) -> None:
         session, over = self.scope.get("session"), self.over
-        if session is None or (over is not None and session.get(EMPTIED) == over):
+        mark = f"{EMPTIED}:{self.gate.engine.settings.token_cookie}"
+        if session is None or (over is not None and session.get(mark) == over):
             return
+        # Another middleware of ours, around this one or inside it, has ends of its own.
+        others = {name: kept for name, kept in session.items() if name.startswith(EMPTIED)}
         session.clear()
         if over is not None:
-            session[EMPTIED] = (
-                over  # at once: a SessionMiddleware inside ours writes its cookie before we see the answer
-            )
+            # At once: a SessionMiddleware inside ours writes its cookie before we see the answer.
+            session.update({**others, mark: over})
 
 
 class SessionLifetimeMiddleware(Entrance):

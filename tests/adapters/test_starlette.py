@@ -23,15 +23,16 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 
-from session_middleware import SessionNotAttached, SettingsError, session_exempt, session_optional
+from session_middleware import SessionNotAttached, Settings, SettingsError, session_exempt, session_optional
 from session_middleware.adapters.starlette import (
     SessionLifetimeMiddleware,
     safe_return_to,
     session_from,
     sync_session_from,
 )
+from session_middleware.stores.memory import MemoryStore
 from session_middleware.stores.sqlite import SQLiteStore
-from tests.adapters.starlette_shop import Shop, page, sign_in
+from tests.adapters.starlette_shop import KEY, Shop, page, sign_in
 
 # --- sessions in endpoints ---------------------------------------------------------------------------------------------
 
@@ -272,14 +273,15 @@ async def fill(request: Request) -> Response:
 class Carts(Shop):
     """A shop whose carts Starlette's SessionMiddleware keeps, and one browser."""
 
-    def __init__(self, side: str = "after") -> None:
+    def __init__(self, side: str = "after", inside: list[Middleware] | None = None) -> None:
+        kept = Middleware(SessionMiddleware, secret_key="x" * 40, session_cookie="cart")
         super().__init__(
             Route("/put", put),
             Route("/get", get),
             Route("/out", sign_out),
             Route("/look", look),
             Route("/fill", fill),
-            **{side: [Middleware(SessionMiddleware, secret_key="x" * 40, session_cookie="cart")]},  # type: ignore[arg-type]
+            **{side: [kept, *(inside or [])]},  # type: ignore[arg-type]
         )
         self.jar: dict[str, str] = {}
 
@@ -330,6 +332,34 @@ def test_what_the_app_keeps_after_an_end_stays(side: str) -> None:
         assert shop.visit("GET", "/look") == b"", "emptied, for each end"
         shop.visit("GET", "/fill")
         assert shop.visit("GET", "/look") == b"pen"
+
+
+def test_two_middlewares_empty_one_request_session_once_each() -> None:
+    """Customers and staff, say: where both sessions are over, neither empties what the app keeps again and again (L26)."""
+    staff = Middleware(
+        SessionLifetimeMiddleware,
+        settings=Settings(secret_keys=[KEY], cookie_name="staff", inactivity_timeout=5400),
+        store=MemoryStore(),
+    )
+    shop = Carts(inside=[staff])
+    staff.kwargs["clock"] = shop.clock
+    shop.ours.kwargs["settings"] = Settings(secret_keys=[KEY], default_policy="optional")
+    customers_in = Route("/sign-in", sign_in, methods=["POST"])
+    outside = Starlette(routes=[customers_in], middleware=[shop.ours])
+    for app in (outside, shop.app):
+        whole, shop.app = shop.app, app
+        shop.visit("POST", "/sign-in")
+        shop.app = whole
+    assert {"__Host-session", "__Host-staff"} <= shop.jar.keys()
+    shop.visit("GET", "/fill")
+    shop.clock.advance(3600 + 120)
+    assert shop.visit("GET", "/look") == b"", "the customer's is over"
+    shop.visit("GET", "/fill")
+    assert shop.visit("GET", "/look") == b"pen"
+    shop.clock.advance(5400 + 120)
+    assert shop.visit("GET", "/look") == b"", "that of the staff, too"
+    shop.visit("GET", "/fill")
+    assert [shop.visit("GET", "/look") for _ in range(2)] == [b"pen", b"pen"]
 
 
 class Guarded:
