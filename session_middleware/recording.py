@@ -50,6 +50,8 @@ class Recording(Responding):
         if record is not x.record:  # else what was judged stands, silence moved by an outage included (L17)
             x.record = record
             x.deadlines = lifetime.deadlines(record, x.configured, timing)
+            if record.generation > x.presented.generation:  # renewed here, or by another request beside our touch
+                x.reissue = True
         self._remember_quiet(x, known)
 
     def _touch_due(self, x: Exchange, record: SessionRecord, activity: bool) -> lifetime.Touch | None:
@@ -106,5 +108,4 @@ class Recording(Responding):
         if renewed is None or renewed.ended_at is not None:
             x.verdict = Verdict.REVOKED
             return record
-        x.reissue = renewed.generation > record.generation
         return renewed

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
+import anyio
 from blockbuster import BlockBuster
 
 from session_middleware import (
@@ -243,17 +244,35 @@ class ASGIDriver:
         self._close = close
 
     def request(self, method: str, target: str, headers: list[tuple[str, str]], body: bytes = b"") -> Answer:
+        return self.requests([(method, target, headers, body)])[0]
+
+    def requests(self, asked: list[tuple[str, str, list[tuple[str, str]], bytes]]) -> list[Answer]:
+        """Send requests at once, as tasks of one loop; return the answers in their order."""
         DETECTOR.activate()
         try:
-            answer: Answer = self._run(self._exchange, self._scope(method, target, headers), body)
+            answers: list[Answer] = self._run(self._exchanges, asked)
         finally:
             DETECTOR.deactivate()
-        return answer
+        return answers
 
     def close(self) -> None:
         self._close()
 
-    async def _exchange(self, scope: Scope, body: bytes) -> Answer:
+    async def _exchanges(self, asked: list[tuple[str, str, list[tuple[str, str]], bytes]]) -> list[Answer]:
+        if len(asked) == 1:
+            return [await self._exchange(*asked[0])]
+        answers: dict[int, Answer] = {}
+
+        async def one(number: int) -> None:
+            answers[number] = await self._exchange(*asked[number])
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(len(asked)):
+                tasks.start_soon(one, number)
+        return [answers[number] for number in range(len(asked))]
+
+    async def _exchange(self, method: str, target: str, headers: list[tuple[str, str]], body: bytes) -> Answer:
+        scope = self._scope(method, target, headers)
         received: list[dict[str, Any]] = []
         waiting = [{"type": "http.request", "body": body, "more_body": False}]
 

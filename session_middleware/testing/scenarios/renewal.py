@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from session_middleware.testing.browser import Browser
 from session_middleware.testing.scenarios.expect import problem, served, state
 from session_middleware.testing.stage import TOKEN, Stage
@@ -80,11 +82,12 @@ class RenewalScenarios:
         assert len({tuple(sorted((c.name, c.value) for c in tab.jar)) for tab in tabs}) == 1
         assert stage.event_names().count("session_renewed") == 1
 
-    def test_a_renewal_lost_to_another_worker(self, stage: Stage) -> None:
-        """Of two processes that renew at once one wins, and the other hands out the same successor (L11)."""
+    @pytest.mark.parametrize("meanwhile", ["renew", "touch"])
+    def test_a_renewal_lost_to_another_worker(self, stage: Stage, meanwhile: str) -> None:
+        """Of two processes that renew at once one wins, beside whichever write; the other hands out its successor (L11)."""
         browser = due(stage)
         elsewhere = browser.twin(stage.app())
-        stage.store.interrupt("renew", stage.renews_meanwhile(state(browser)["id"], 0, 1))
+        stage.store.interrupt(meanwhile, stage.renews_meanwhile(state(browser)["id"], 0, 1))
         served(browser.navigate("/me"))
         served(elsewhere.navigate("/me"))
         assert browser.jar[TOKEN] == elsewhere.jar[TOKEN]
