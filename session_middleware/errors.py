@@ -70,9 +70,14 @@ class StoreUnavailable(SessionError):
 
 
 class RecordUnreadable(SessionError, ValueError):
-    """The store holds something under this key that is not a session record of a version we read."""
+    """The store holds something under this key that is not a session record of a version we read, or is another's.
+
+    Attributes:
+        fix: what an operator can do about it.
+    """
 
     code = "record_unreadable"
+    fix = "Deploy the version that wrote it, or delete it from the store: its user then signs in again."
 
 
 class InvalidToken(SessionError, ValueError):

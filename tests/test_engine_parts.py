@@ -226,16 +226,34 @@ def test_a_missing_record_is_no_fault() -> None:
 
 def test_an_unreadable_record_is_a_fault_of_its_own() -> None:
     """Bad input: it is UNAVAILABLE for its owner and no outage for the others."""
-    reach, store, *_ = reaching()
+    reach, store, _, said = reaching()
 
     def unreadable(key: bytes) -> None:
-        raise RecordUnreadable("broken")
+        raise RecordUnreadable("It is broken.")
 
     store.load = unreadable  # type: ignore[assignment, method-assign]  # a store with a damaged row
     object.__setattr__(store, "load", unreadable)
-    with pytest.raises(StoreUnavailable, match="broken"):
+    with pytest.raises(StoreUnavailable, match=r"It is broken\. Deploy the version that wrote it, or delete it"):
         run_sync(reach.load(b"k" * 32))
     assert reach.is_well
+    ((_, detail),) = said
+    assert (detail["problem"], detail["record"]) == ("It is broken.", "6b" * 32)
+    assert "delete it" in detail["fix"]
+
+
+def test_what_is_unreadable_and_no_record_is_told_too() -> None:
+    """Bad input: such as the instant of end_before, of which the store's own error says where it lies."""
+    reach, _, _, said = reaching()
+
+    async def unreadable(instant: float, now: float) -> None:
+        raise RecordUnreadable("Something else lies under the epoch's key.")
+
+    reach._call.end_before = unreadable
+    with pytest.raises(StoreUnavailable, match="epoch's key"):
+        run_sync(reach.write("end_before", 1.0, 2.0))
+    assert [(name, detail["problem"], "record" in detail) for name, detail in said] == [
+        ("store_fault", "Something else lies under the epoch's key.", False)
+    ]
 
 
 def test_touches_that_could_not_be_written_are_kept_and_written_later() -> None:

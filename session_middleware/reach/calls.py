@@ -181,8 +181,7 @@ class Reach:
             answer = await getattr(self._call, method)(*args)
         except RecordUnreadable as fault:
             breaker.faults = 0
-            self._fault(method, fault)
-            raise StoreUnavailable(str(fault)) from None
+            raise self.unreadable(method, args[0], fault) from None
         except LeftAlone:
             raise StoreUnavailable(_LEFT_ALONE) from None
         except Exception as fault:
@@ -214,6 +213,8 @@ class Reach:
             answer = await self._write(method, *args)
         except LeftAlone:
             raise _NotAsked(_LEFT_ALONE) from None
+        except RecordUnreadable as fault:
+            raise self.unreadable(method, args[0], fault) from None
         except Exception as fault:
             raise self._fault(method, fault) from fault
         if owed is not None and self.unsaved.get(args[0]) is owed:
@@ -231,10 +232,7 @@ class Reach:
 
     def _tell(self, method: str, args: tuple[Any, ...]) -> None:
         """Tell open connections of a write; b"" stands for any record."""
-        if method == "end_before":
-            key: object = b""
-        else:
-            key = args[0].key if isinstance(args[0], SessionRecord) else args[0]
+        key = b"" if method == "end_before" else _key_in(args[0])
         if isinstance(key, bytes):  # else it is none of a session: `add_once`, `prune`
             for hear in self.hearers:
                 hear(key)
@@ -470,6 +468,28 @@ class Reach:
         self.outage = Outage(since, now)
         self._announce("store_recovered", {"seconds": f"{now - since:.3f}"})
 
+    def unreadable(self, method: str, asked: object, fault: RecordUnreadable) -> StoreUnavailable:
+        """Tell which record cannot be used, why, and what to do; return what is raised in its place.
+
+        Args:
+            method: what the store was asked for.
+            asked: the first argument of that.
+            fault: what is wrong with the record.
+        """
+        detail = {"method": method, "fault": type(fault).__name__, "problem": str(fault), "fix": fault.fix}
+        key = _key_in(asked)
+        if isinstance(
+            key, bytes
+        ):  # a hash of a hash, which opens nothing (L10), and by which the record can be deleted
+            detail["record"] = key.hex()
+        self._announce("store_fault", detail)
+        return StoreUnavailable(f"{fault} {fault.fix}")
+
     def _fault(self, method: str, fault: Exception) -> StoreUnavailable:
         self._announce("store_fault", {"method": method, "fault": type(fault).__name__})
         return StoreUnavailable(f"The session store failed on {method} ({type(fault).__name__}).")
+
+
+def _key_in(asked: object) -> object:
+    """Return the key in what a method of a store is given first; what that is where it is none."""
+    return asked.key if isinstance(asked, SessionRecord) else asked

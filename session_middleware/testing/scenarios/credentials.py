@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from typing import Any
 
 import pytest
 
 from session_middleware.core.jwt import JwtKey
+from session_middleware.core.tokens import key_of
 from session_middleware.testing.browser import Answer, Browser, Driver
-from session_middleware.testing.scenarios.expect import problem, sent_to_login, served
+from session_middleware.testing.scenarios.expect import problem, sent_to_login, served, state, unavailable
 from session_middleware.testing.stage import JWT, KEY, OTHER_KEY, TOKEN, Stage, login
 
 __all__ = ["CredentialScenarios"]
@@ -195,3 +197,25 @@ class CredentialScenarios:
         stage.clock.advance(900 + 86_400 + 28_800)
         problem(browser.fetch("/me"), "signed_out")
         assert served(login(browser))["subject"] == "alice"
+
+    def test_the_record_of_another_session(self, stage: Stage) -> None:
+        """Copied under the key of a token it makes nobody its user: 503, and the log names record and fix (L8, L17)."""
+        alice = stage.signed_in()
+        bob = stage.signed_in("bob", alice.driver)
+        mine, theirs = (key_of(state(browser)["id"]) for browser in (alice, bob))
+
+        def copy() -> Generator[tuple[Any, ...], Any, None]:  # Any: the store's methods, by name
+            record = yield "load", theirs
+            yield "save", record.evolve(key=mine)
+
+        stage.clock.advance(100)
+        stage.store.interrupt("load", copy)
+        assert served(bob.navigate("/me"))["subject"] == "bob"
+        unavailable(alice.navigate("/me"))
+        assert TOKEN in alice.jar.names
+        told = [event.detail for event in stage.events if event.name == "store_fault"][-1]
+        assert told["record"] == mine.hex()
+        assert "another session" in told["problem"]
+        assert "delete it" in told["fix"]
+        assert served(bob.navigate("/me"))["subject"] == "bob"
+        assert served(login(alice))["subject"] == "alice"
