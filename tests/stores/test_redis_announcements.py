@@ -219,7 +219,7 @@ def test_a_server_that_stops_is_a_lost_connection() -> None:
         with pytest.raises(redis.exceptions.ConnectionError):
             listener.receive(10.0)
         listener.close()
-        with pytest.raises(redis.exceptions.ConnectionError):
+        with pytest.raises(StoreUnavailable, match="cannot be reached"):
             store.announcements()
         server.start()
         listener = store.announcements()

@@ -155,11 +155,20 @@ def test_where_tls_fails_the_operator_reads_why(
         ("redis+sentinel://:hunter2@127.0.0.1:{}/mainn", "no master called 'mainn'"),
         ("redis+sentinel://:hunter2@127.0.0.1:1/main", "No Sentinel could be asked"),
         ("redis+cluster://:hunter2@127.0.0.1:1", "No node of the Redis Cluster could be reached"),
+        (
+            "redis://:hunter2@127.0.0.1:1/0",
+            r"Redis cannot be reached \(Connection refused\)\. Check that it runs, and the host",
+        ),
+        (
+            "redis://:hunter2@no-such-host.invalid/0",
+            r"Redis cannot be reached \([\w ]+\)\. Check that it runs, and the host",
+        ),
     ],
 )
-def test_nobody_there(places: Places, url: str, says: str) -> None:
-    """A master of another name, Sentinels and nodes that do not run: the error says so, without the password."""
+def test_nobody_there(places: Places, url: str, says: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A master of another name, servers that do not run: the error says so, and the log, without the password."""
     with RedisStore.from_url(url.format(places.urls["sentinel"][2])) as store:
         with pytest.raises(StoreUnavailable, match=says) as caught:
             store.load(KEY)
-        assert "hunter2" not in f"{caught.value!r}{caught.value.__cause__!r}"
+        assert "hunter2" not in f"{caught.value!r}{caught.value.__cause__!r}{caplog.text}"
+        assert re.search(says, caplog.text)

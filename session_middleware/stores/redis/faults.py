@@ -40,6 +40,9 @@ _NOT_TRUSTED: Final = (
     "certificate, and that the host is the certificate's."
 )
 
+#: What the system said, in redis-py's words about a connection that could not be made.
+_WHY_NOT: Final = re.compile(r"connecting to \S+\. ([A-Za-z ]+)")
+
 #: What an operator is told of a server that evicts keys; its policy.
 EVICTS: Final = (
     "Redis may evict keys when its memory is full (maxmemory-policy %s): people are signed out, and sessions that end_before "
@@ -90,13 +93,17 @@ def explained(problem: Fault, *, tls: bool = False) -> Exception:
         )
     if isinstance(problem, ConnectionError) and _is_of_tls(text):
         return StoreUnavailable(_NOT_TRUSTED.format("Redis", type(problem.__cause__ or problem).__name__))
+    if isinstance(problem, (ConnectionError, TimeoutError)) and "connecting to" in text:
+        return unreachable(problem)
     return problem
 
 
 def unreachable(problem: Fault) -> StoreUnavailable:
-    """Return what to say where a server that is to be checked does not answer."""
+    """Return what to say where a server does not answer; not its name, for which a password may have been taken."""
+    why = _WHY_NOT.search(str(problem))
     return StoreUnavailable(
-        f"Redis cannot be reached ({_code(problem)}). Check that it runs, and the host and port of the store's URL or client."
+        f"Redis cannot be reached ({why[1] if why else _code(problem)}). Check that it runs, and the host and port of the "
+        "store's URL or client."
     )
 
 
