@@ -14,7 +14,7 @@ import redis
 from session_middleware.core.lifetime import Verdict
 from session_middleware.errors import StoreUnavailable
 from session_middleware.runtime import run_sync
-from session_middleware.stores.redis import RedisStore
+from session_middleware.stores import store_from_url
 from tests.stores.near_servers import Process
 
 #: Where the browsers' cookies are kept for all processes, and whose they are.
@@ -47,13 +47,21 @@ class Event:
     verdict: str = ""
 
 
-def live(port: int, number: int, seconds: float, lease: float) -> tuple[list[Event], dict[str, float]]:
-    """Be one process for so long; return what it did, and figures of its cache."""
+def live(url: str, port: int, number: int, seconds: float, lease: float) -> tuple[list[Event], dict[str, float]]:
+    """Be one process for so long; return what it did, and figures of its cache.
+
+    Args:
+        url: of the store.
+        port: of the Redis by which the processes share their browsers.
+        number: of this process.
+        seconds: how long.
+        lease: of its near cache, seconds.
+    """
     logging.getLogger("session_middleware").setLevel(logging.CRITICAL)  # who is refused is in the history
     chance = random.Random(number)
     shared: Any = redis.Redis(port=port, decode_responses=True)
     process = Process(
-        RedisStore.from_url(f"redis://127.0.0.1:{port}/0"),
+        store_from_url(url),
         time.time,
         lease=lease,
         renewal_interval=3,

@@ -5,11 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import random
 import threading
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from typing import Any
 
 import pytest
 
 from tests.stores.near_history import Event, judge, live
+from tests.stores.near_servers import NearPostgres, NearRedis
 from tests.stores.redis_server import Server
 
 LEASE = 1.0
@@ -41,35 +44,52 @@ def test_the_judge_finds_what_is_wrong() -> None:
     assert judge([after, everywhere, late], 1.0).late == []
 
 
+def _cut_redis(near: NearRedis, chance: random.Random) -> int:
+    """End one of the connections that are listened on, or all; return how often that was."""
+    if chance.random() < 0.5:
+        near.cut()
+        return 1
+    with near.server.client() as client:
+        listening = client.client_list(_type="pubsub")
+        if listening:
+            client.execute_command("CLIENT", "KILL", "ID", chance.choice(listening)["id"])
+    return len(listening[:1])
+
+
+def _cut_postgres(near: NearPostgres, chance: random.Random) -> int:
+    near.cut()
+    return 1
+
+
 @pytest.mark.slow
 @pytest.mark.server
-def test_nobody_is_accepted_later_than_the_lease() -> None:
+@pytest.mark.parametrize(("kind", "cut_some"), [(NearRedis, _cut_redis), (NearPostgres, _cut_postgres)])
+def test_nobody_is_accepted_later_than_the_lease(kind: Callable[[], Any], cut_some: Callable[..., int]) -> None:
     """Logins, requests, renewals, logouts and end_all of four processes, lines cut at random: no end comes too late."""
-    server, over = Server(), threading.Event()
+    near, server, over = kind(), Server(), threading.Event()
+    url = "redis://127.0.0.1:{}/0" if kind is NearRedis else "postgresql://sessions@127.0.0.1:{}/postgres"
     cuts = 0
 
     def cut() -> None:
         nonlocal cuts
         chance = random.Random(7)
-        with server.client() as client:
-            while not over.wait(chance.uniform(0.05, 0.6)):
-                if chance.random() < 0.5:
-                    client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
-                    cuts += 1
-                elif listening := client.client_list(_type="pubsub"):
-                    client.execute_command("CLIENT", "KILL", "ID", chance.choice(listening)["id"])
-                    cuts += 1
+        while not over.wait(chance.uniform(0.05, 0.6)):
+            cuts += cut_some(near, chance)
 
     cutting = threading.Thread(target=cut)
     cutting.start()
     try:
         with ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn")) as pool:
-            jobs = [pool.submit(live, server.port, number, SECONDS, LEASE) for number in range(PROCESSES)]
+            jobs = [
+                pool.submit(live, url.format(near.port), server.port, number, SECONDS, LEASE)
+                for number in range(PROCESSES)
+            ]
             told = [job.result() for job in jobs]
     finally:
         over.set()
         cutting.join()
         server.remove()
+        near.remove()
     found = judge([event for history, _ in told for event in history], LEASE)
     requests = sum(figures["requests"] for _, figures in told)
     trips = sum(figures["trips"] for _, figures in told)
