@@ -21,6 +21,7 @@ from session_middleware.testing import FakeClock
 from session_middleware.testing.browser import Browser
 from session_middleware.testing.stage import JWT, KEY, TOKEN, Stage
 
+from .conftest import FEW
 from .fresh_python import printed_by
 
 MODES = sorted(path.stem for path in (Path(__file__).parent / "modes").glob("*_mode.py"))
@@ -29,12 +30,10 @@ MODES = sorted(path.stem for path in (Path(__file__).parent / "modes").glob("*_m
 LIMITS: dict[str, Any] = {"inactivity_timeout": 3_600, "absolute_lifetime": 86_400}
 
 
-#: The modes that an ordinary run counts in thousands for: one of each kind.
-FEW = ("wsgi_mode", "asgi_mode", "starlette_mode", "flask_mode", "django_wsgi_mode")
-
+#: What counts in thousands does so in few modes in an ordinary run.
 in_thousands = pytest.mark.parametrize(
     "stage",
-    [name if name in FEW else pytest.param(name, marks=pytest.mark.slow) for name in MODES],
+    [name if name.removesuffix("_mode") in FEW else pytest.param(name, marks=pytest.mark.slow) for name in MODES],
     ids=lambda name: name.removesuffix("_mode"),
     indirect=True,
 )

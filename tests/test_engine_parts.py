@@ -19,7 +19,7 @@ from session_middleware.errors import RecordUnreadable, SettingsError, StoreUnav
 from session_middleware.events import LEVELS, SessionEvent, announce
 from session_middleware.issuer import Issuer
 from session_middleware.reach import Reach
-from session_middleware.reach import calls as reach_module
+from session_middleware.reach import owed as reach_module
 from session_middleware.runtime import LoopRuntime, PerThread, ThreadRuntime, bind, run_sync
 from session_middleware.settings import Limits, Settings
 from session_middleware.stores.memory import MemoryStore

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from session_middleware.core.lifetime import Outage, Touch
 from session_middleware.core.provider import mark_of
 from session_middleware.core.record import SessionRecord
 from session_middleware.errors import RecordUnreadable, StoreUnavailable
-from session_middleware.reach import CAUGHT_UP, FAULTS_IN_A_ROW, LEFT_ALONE, RETRY_INTERVAL, Reach
+from session_middleware.reach import CAUGHT_UP, FAULTS_IN_A_ROW, LEFT_ALONE, RETRY_INTERVAL, Reach, calls, owed
 from session_middleware.reach.outages import Outages
 from session_middleware.runtime import LoopRuntime, ThreadRuntime, bind, run_sync
 from session_middleware.stores.memory import MemoryStore
@@ -706,12 +707,18 @@ def test_reads_catch_up_as_well_once_writes_work(clock: FakeClock) -> None:
         assert len(debtor.reach.unsaved) == left
 
 
+def every_wait_takes(monkeypatch: pytest.MonkeyPatch, seconds: Iterator[float]) -> None:
+    """Have the clock that measures how long a write took read these."""
+    for module in (calls, owed):
+        monkeypatch.setattr(module, "monotonic", lambda: next(seconds))
+
+
 def test_who_can_wait_does_not_wait_in_vain_again(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
     """L17: where a write took five seconds to fail, touches are kept for as long, untried; an end is always tried."""
     debtor = Debtor(clock, 3)
     first, second, third = debtor.records
     seconds = itertools.count(step=5.0)
-    monkeypatch.setattr("session_middleware.reach.calls.monotonic", lambda: next(seconds))
+    every_wait_takes(monkeypatch, seconds)
 
     def touch(record: SessionRecord) -> int:
         before = len(debtor.events)
@@ -750,7 +757,7 @@ def test_a_request_that_waited_for_what_is_owed_does_not_wait_for_its_own(
     debtor = Debtor(clock, 2)
     first, second = debtor.records
     seconds = itertools.count(step=5.0)
-    monkeypatch.setattr("session_middleware.reach.calls.monotonic", lambda: next(seconds))
+    every_wait_takes(monkeypatch, seconds)
     debtor.store.down = True
     run_sync(debtor.reach.touch(first, Touch(clock(), None, clock() + 60)))
     clock.advance(seconds=5)
@@ -767,7 +774,7 @@ def test_where_a_part_of_the_store_is_silent_the_rest_does_not_wait_for_it(
     """L17: a logout that a frozen master of a Cluster owes us does not hold up each login on the others for a timeout."""
     debtor = Debtor(clock, 1)
     seconds = itertools.count(step=2.0)
-    monkeypatch.setattr("session_middleware.reach.calls.monotonic", lambda: next(seconds))
+    every_wait_takes(monkeypatch, seconds)
     key = debtor.records[0].key
     debtor.store.poison[key] = TimeoutError("silent")
     assert not debtor.end(0)
