@@ -102,6 +102,7 @@ class Logins(Later):
         persistent = self.settings.persistent if persistent is None else persistent
         configured = self.limits_for(subject, all_claims, persistent)
         own = configured if limits is None else configured.capped(limits)
+        elsewhere = provider is not None or authenticated_at is not None
         if provider is not None:
             authenticated_at = provider.proven_at
         proven_at = x.now if authenticated_at is None else min(authenticated_at, x.now)
@@ -134,7 +135,7 @@ class Logins(Later):
                 sealed=sealed,
                 handles=(*record.handles, provider_handle(provider.authority, provider.id), *handles),
             )
-        await self._replace_with(x, record, configured, derived=token_id is not None, proven=provider is not None)
+        await self._replace_with(x, record, configured, derived=token_id is not None, elsewhere=elsewhere)
         x.stepped_from = None  # who proves who they are in full needs no earlier session
         if not same and standing is not None:
             await self.clear_framework(x)  # another subject logs in (L26)
@@ -170,7 +171,7 @@ class Logins(Later):
             )
 
     async def _check_begun(self, x: Exchange, record: SessionRecord, derived: bool) -> None:
-        """Refuse a proof from before an `end_before`, and leave a mark, so that the next request begins nothing (L24).
+        """Refuse a login that was made elsewhere before an `end_before`; of a provider's leave a mark, so that none begins anew (L24).
 
         The store alone knows of that instant, and says so of a record that it holds: of the new one, before it lets anybody in.
         """
@@ -184,7 +185,8 @@ class Logins(Later):
         if ended_at is None:
             return
         mark = mark_of(record, min(ended_at, x.now))
-        assert mark is not None
+        if mark is None:
+            raise SessionError("All logins of that time have been ended; the user signs in anew.", code="login_ended")
         await self.reach.mark(mark)
         raise self._ended_here(x)
 
@@ -292,7 +294,7 @@ class Logins(Later):
         )
 
     async def _replace_with(
-        self, x: Exchange, record: SessionRecord, configured: Limits, *, derived: bool = False, proven: bool = False
+        self, x: Exchange, record: SessionRecord, configured: Limits, *, derived: bool = False, elsewhere: bool = False
     ) -> None:
         """Create a record at once; the one it replaces ends when the response with the new cookie starts (L12, L25).
 
@@ -301,12 +303,12 @@ class Logins(Later):
             record: the new one.
             configured: the limits it stands under.
             derived: whether its id is not random, so that another request may be making the same one.
-            proven: whether a provider proves it, perhaps by what is older than an `end_before`.
+            elsewhere: whether the login was made elsewhere, perhaps before an `end_before`.
         """
         deadlines = lifetime.deadlines(record, configured, self.settings.timing)
         self.issuer.mint(record, x.now, deadlines.ends_at)  # refuses claims that make the cookie too large
         await self._create(x, record, derived)
-        if proven:
+        if elsewhere:
             await self._check_begun(x, record, derived)
         if x.created is not None:  # a second login in one request: nobody ever held the first token
             await self.end_for(x, x.created, "replaced")

@@ -172,10 +172,10 @@ async def _adopt_marked(x: Attached, link: Any, once: Any, looping: bool) -> Any
         x.unknown = True
         return None
     user = await _found(x, looping)
-    if user is not None and await _login(x, str(user.pk), token_id=token_id, authenticated_at=min(at, x.now)):
-        x.adopted, x.linked = True, link
-        return user
-    return None
+    if user is None or await _login(x, str(user.pk), token_id=token_id, authenticated_at=min(at, x.now)) is not None:
+        return None
+    x.adopted, x.linked = True, link
+    return user
 
 
 async def _adopt_existing(request: HttpRequest, x: Attached, looping: bool) -> Any:  # Any: AbstractBaseUser | None
@@ -193,15 +193,19 @@ async def _adopt_existing(request: HttpRequest, x: Attached, looping: bool) -> A
         return None
     if not await _is_first(request.session, x, looping):
         return None
-    if not await _login(x, str(user.pk), authenticated_at=at, fresh=False):
+    refusal = await _login(x, str(user.pk), authenticated_at=at, fresh=False)
+    if refusal is not None and refusal.code != "login_ended":
         return None
-    assert x.created is not None
-    x.adopted, x.linked = True, x.created.public_id
+    if refusal is None:
+        assert x.created is not None
+        x.adopted, x.linked = True, x.created.public_id
+    # Where an `end_before` has ended it, to nothing: else each request would begin a session that is over already.
+    link = x.linked if refusal is None else ""
     if looping:
-        await request.session.aset(LINK, x.linked)
+        await request.session.aset(LINK, link)
     else:
-        request.session[LINK] = x.linked
-    return user
+        request.session[LINK] = link
+    return user if refusal is None else None
 
 
 async def _is_first(session: Any, x: Attached, looping: bool) -> bool:  # Any: SessionBase
@@ -222,18 +226,19 @@ async def _is_first(session: Any, x: Attached, looping: bool) -> bool:  # Any: S
     return False
 
 
-async def _login(x: Attached, subject: str, **given: Any) -> bool:  # Any: arguments of Engine.login
+async def _login(x: Attached, subject: str, **given: Any) -> SessionError | None:  # Any: arguments of Engine.login
+    """Begin a session; return what kept it from beginning."""
     # Another subject's session may stand in our cookie; Django's session is already this user's, so it stays.
     kept, x.framework = x.framework, None
     try:
         await x.side.engine.login(x, subject, **given)
-    except StoreUnavailable:
-        x.unknown, x.verdict = True, Verdict.UNAVAILABLE
-    except SessionError:
-        return False  # another site's request, or too late: whoever it is stays anonymous
+    except SessionError as refusal:  # another site's request, or too late: whoever it is stays anonymous
+        if isinstance(refusal, StoreUnavailable):
+            x.unknown, x.verdict = True, Verdict.UNAVAILABLE
+        return refusal
     finally:
         x.framework = kept
-    return not x.unknown
+    return None
 
 
 # --- Django's own login and logout -------------------------------------------------------------------------------------

@@ -319,6 +319,25 @@ class TestNeverMoreThanWe(Bridged):
         User.objects.filter(pk=self.alice.pk).update(last_login=datetime.fromtimestamp(self.clock() - 90_000, UTC))
         assert self.user(client) == ""
 
+    def test_an_end_by_date_counts_for_what_is_adopted_later(self) -> None:
+        """L13: whoever signed in before it is anonymous from their first request on, and nothing begins with each of them."""
+        self.setting(adopt_existing_until="2027-01-15")
+        for page in ("/who", "/awho"):
+            client = self.unlinked()
+            sessions().end_before(self.clock() - 30)
+            self.store.forget_calls()
+            for _ in range(3):
+                assert client.get(page).json()["user"] == ""
+            assert self.store.calls["create"] == 1
+            assert sessions().list(str(self.alice.pk)) == []
+        marked = Client()
+        marked.force_login(self.alice)
+        self.clock.advance(60)
+        sessions().end_before(self.clock() - 30)
+        for page in ("/who", "/awho", "/who"):
+            assert marked.get(page).json()["user"] == ""
+        assert self.user(self.sign_in()) == "alice"
+
     def test_key_cycling_and_step_up_keep_the_link(self) -> None:
         """The link lies in the data and follows our session to its new id."""
         client = self.sign_in()
