@@ -78,6 +78,8 @@ def live(url: str, port: int, number: int, seconds: float, lease: float) -> tupl
             subject = f"user-{chance.randrange(_PEOPLE)}"
             name, began = f"{number}.{made}", time.monotonic()
             jar = process.login(subject)
+            if not jar:
+                continue  # refused: a connection was cut
             history.append(Event("login", name, subject, began, time.monotonic(), True))
             shared.hset(_SUBJECTS, name, subject)
             shared.hset(_JARS, name, jar)
@@ -92,13 +94,15 @@ def live(url: str, port: int, number: int, seconds: float, lease: float) -> tupl
         if jar is None:
             continue
         if what < 0.02:
-            history.append(_ending("logout", name, subject, lambda own=jar: process.request(own, "logout")))
+            history.append(_ending("logout", name, subject, lambda own=jar: _logout(process, own)))
         for _ in range(20):  # most of them cost no trip
             began = time.monotonic()
             verdict, after = process.request(jar)
             active = verdict is Verdict.ACTIVE
             history.append(Event("request", name, subject, began, time.monotonic(), active, verdict.name))
             asked += 1
+            if verdict is Verdict.UNAVAILABLE:
+                break
             if not active:
                 shared.hdel(_JARS, name)
                 break
@@ -110,6 +114,12 @@ def live(url: str, port: int, number: int, seconds: float, lease: float) -> tupl
     figures = {"requests": asked, "trips": process.counted.total, "lost": state.lost, "worst_lag": state.worst_lag or 0}
     process.stop()
     return history, figures
+
+
+def _logout(process: Process, jar: str) -> None:
+    process.request(jar, "logout")
+    if isinstance(process.fault, StoreUnavailable):
+        raise process.fault  # it is retried, and not acknowledged
 
 
 def _end_all(process: Process, subject: str) -> None:
@@ -131,7 +141,7 @@ class Findings:
 
     Attributes:
         late: accepted requests that began more than a lease after an acknowledged end of their session.
-        early: requests refused before anybody began to end their session.
+        early: requests refused before anybody began to end their session; 503 is no refusal.
         lags: for each session ended by an acknowledged end, seconds from there to the beginning of the last request
             that was accepted; 0 where none was.
     """
@@ -170,6 +180,10 @@ def judge(history: Iterable[Event], lease: float) -> Findings:
             last[event.session] = max(last[event.session], lag)
             if lag > lease:
                 late.append(event)
-        elif not event.accepted and event.finished < begun.get(event.session, float("inf")):
+        elif (
+            not event.accepted
+            and event.verdict != "UNAVAILABLE"
+            and event.finished < begun.get(event.session, float("inf"))
+        ):
             early.append(event)
     return Findings(late, early, sorted(last.values()))

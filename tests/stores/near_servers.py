@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 from collections.abc import Iterator
 from typing import Any
@@ -63,6 +64,15 @@ class NearRedis:
         with self.server.client() as client:
             client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
 
+    def cut_one(self, chance: random.Random) -> int:
+        """End any one connection, whatever it is used for; return how many that was."""
+        with self.server.client() as client:
+            own = str(client.client_id())
+            others = [each["id"] for each in client.client_list() if each["id"] != own]
+            if others:
+                client.execute_command("CLIENT", "KILL", "ID", chance.choice(others))
+        return len(others[:1])
+
     def flush(self) -> None:
         """Delete everything, by another way than ours."""
         with self.server.client() as client:
@@ -76,6 +86,14 @@ class NearRedis:
 _CUT = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
     "WHERE backend_type = 'client backend' AND (query LIKE 'LISTEN%' OR query = '')"
+)
+
+
+#: Any connection but this one; of those that are there, the one that a number from 0 to 1 says.
+_CUT_ONE = (
+    "SELECT pg_terminate_backend(pid) FROM (SELECT pid, row_number() OVER () - 1 AS place, count(*) OVER () AS of "
+    "FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()) AS each "
+    "WHERE place = floor({} * of)"
 )
 
 
@@ -109,6 +127,11 @@ class NearPostgres:
     def cut(self) -> None:
         self._run(_CUT)
 
+    def cut_one(self, chance: random.Random) -> int:
+        """As NearRedis."""
+        self._run(_CUT_ONE.format(chance.random()))
+        return 1
+
     def flush(self) -> None:
         self._run("DELETE FROM session_middleware.sessions")
         self._run("SELECT pg_notify('session_middleware', '')")
@@ -136,6 +159,7 @@ class Process:
     def __init__(self, store: Any, clock: Any, *, lease: float = 1.0, **settings: Any) -> None:
         self.counted = WatchedStore(store)
         self.near = NearCache(self.counted, lease=lease)
+        self.fault: SessionError | None = None  # what the last verb raised
         self.engine = Engine(
             Settings(secret_keys=[SECRET], **settings), self.near, runtime=ThreadRuntime(), clock=clock
         )
@@ -155,11 +179,15 @@ class Process:
                 await self.engine.open(x, OPEN)
             verdict = x.verdict
             if verb is not None:
-                with contextlib.suppress(SessionError):
+                try:
                     await getattr(self.engine, verb)(x, *args, **named)
+                except SessionError as fault:
+                    faults.append(fault)
             return verdict, await self.engine.close(x)
 
+        faults: list[SessionError] = []
         verdict, lines = run_sync(exchange())
+        self.fault = next(iter(faults), None)
         cookies = dict(part.split("=", 1) for part in jar.split("; ") if part)
         cookies |= dict(line.partition(";")[0].split("=", 1) for line in lines)
         return verdict, "; ".join(f"{name}={value}" for name, value in cookies.items())
