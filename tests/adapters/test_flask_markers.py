@@ -20,6 +20,9 @@ from session_middleware import (
     session_optional,
     session_required,
 )
+from session_middleware.adapters.flask import SessionLifetime
+from session_middleware.stores.memory import MemoryStore
+from session_middleware.testing.stage import KEY
 from tests.adapters.closed_over import HELD, HandsOn
 from tests.adapters.flask_shop import HTTPS, Shop, bare, hello, wrapping
 
@@ -69,6 +72,35 @@ def test_markers_in_blueprints_three_deep() -> None:
 class Plain(View):
     def dispatch_request(self) -> str:
         return "hello"
+
+
+@pytest.mark.parametrize("by", ["host", "subdomain"])
+def test_the_host_decides_which_endpoint_is_judged(by: str) -> None:
+    """One path on two hosts has two endpoints, among 200 others, with GET and with HEAD."""
+    if by == "host":
+        app = Flask(__name__, host_matching=True, static_host="files.app.example")
+    else:
+        app = Flask(__name__, subdomain_matching=True)
+        app.config["SERVER_NAME"] = "app.example"
+    app.config["SECRET_KEY"] = KEY
+    SessionLifetime(app, store=MemoryStore())
+
+    def at(name: str) -> dict[str, Any]:
+        return {"host": f"{name}.app.example"} if by == "host" else {"subdomain": name}
+
+    app.add_url_rule("/page", "open", session_optional(lambda: "open"), **at("open"))
+    app.add_url_rule("/page", "closed", lambda: "closed", **at("closed"))
+    for number in range(200):
+        view = session_optional(lambda: "open") if number % 2 else (lambda: "closed")
+        app.add_url_rule(f"/{number}", f"route {number}", view, **at("many"))
+    client = app.test_client()
+    for name, path, status in (
+        *(("open", "/page", 200), ("closed", "/page", 401), ("other", "/page", 401)),
+        *(("many", "/199", 200), ("many", "/198", 401), ("many", "/1", 200)),
+    ):
+        url = f"https://{name}.app.example"
+        assert client.get(path, base_url=url).status_code == status
+        assert client.head(path, base_url=url).status_code == status
 
 
 def test_a_marker_on_a_view_class() -> None:
