@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Sequence
 from dataclasses import replace
 from http.cookies import Morsel
 from types import FunctionType
 from typing import Any, Final
 
 from django.conf import settings as conf
+from django.core.exceptions import ViewDoesNotExist
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.urls import get_resolver
+from django.urls import URLPattern, URLResolver, get_resolver, get_urlconf
 
 from session_middleware.adapters._hidden_markers import hidden_marker, strict
 from session_middleware.core.caching import PRIVATE, finished, merge_vary
@@ -26,7 +27,9 @@ __all__ = [
     "finish",
     "hides_marker",
     "is_plain",
+    "registered",
     "response_of",
+    "routes",
     "rules_for",
     "view_of",
 ]
@@ -135,17 +138,41 @@ def class_rules(view: Any, holder: type, method: str) -> RouteRules:  # Any: a c
 
 def _hidden_in(view: Any) -> RouteRules | None:  # Any: a callable, or None
     """Return what a marker forbids that a decorator without functools.wraps hides, never what it allows (L21)."""
-    found = hidden_marker(view)
+    found = hidden_marker(view, registered)
     return None if found is None else strict(found[1])
 
 
-def hides_marker(view: Any) -> bool:  # Any: a callable with attributes
-    """Say whether a decorator hides a marker on a view, or on a method of a class-based one."""
+def hides_marker(view: Any, reachable: Callable[[], Collection[int]] = frozenset) -> bool:  # Any: as above
+    """Say whether a decorator hides a marker on a view, or on a method of a class-based one.
+
+    Args:
+        view: what a route names.
+        reachable: returns the ids of views whose own markers do not count here.
+    """
     holder = getattr(view, "view_class", None) or getattr(view, "cls", None)
-    methods = (
-        [] if holder is None else [getattr(holder, name, None) for name in ("dispatch", *holder.http_method_names)]
-    )
-    return any(rules_of(each) is None and hidden_marker(each) is not None for each in (view, *methods))
+    actions: dict[str, str] = getattr(view, "actions", None) or {}
+    # Others than Django and REST framework set `cls` on views, too; then it says nothing of methods.
+    names = () if holder is None else ("dispatch", *getattr(holder, "http_method_names", ()))
+    methods = [getattr(holder, actions.get(name, name), None) for name in names]
+    return any(rules_of(each) is None and hidden_marker(each, reachable) is not None for each in (view, *methods))
+
+
+def registered() -> set[int]:
+    """Return the ids of all views that have a route of their own, in the URLconf in force."""
+    return {id(view) for _, view in routes(get_resolver(get_urlconf()).url_patterns, "/")}
+
+
+def routes(patterns: list[Any], so_far: str) -> Iterator[tuple[str, Any]]:  # Any: patterns of any kind, views
+    """Yield every route with its view, those of included URLconfs too."""
+    for pattern in patterns:
+        route = so_far + str(pattern.pattern).removeprefix("^")
+        if isinstance(pattern, URLResolver):
+            yield from routes(pattern.url_patterns, route)
+        elif isinstance(pattern, URLPattern):
+            try:
+                yield route.rstrip("$"), pattern.callback
+            except (ViewDoesNotExist, ImportError):
+                continue  # Django's own check names it
 
 
 # --- responses -------------------------------------------------------------------------------------------------------

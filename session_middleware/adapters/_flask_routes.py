@@ -152,8 +152,7 @@ class Routes:
 
     def _hidden_in(self, endpoint: str, function: object, judged: _Judged) -> RouteRules | None:
         """Return what a hidden marker forbids, never what it allows: the endpoint is not determined for sure (L21)."""
-        reachable = {id(each) for each in self._app.view_functions.values()}
-        found = hidden_marker(function, reachable, (Scaffold,))  # the app and its blueprints reach all there is
+        found = hidden_marker(function, self._reachable, (Scaffold,))  # the app and its blueprints reach all there is
         if found is None:
             return None
         marked, rules = found
@@ -163,6 +162,9 @@ class Routes:
             "a decorator without functools.wraps hides the marked function; only what the marker forbids is applied",
         )
         return strict(rules)
+
+    def _reachable(self) -> set[int]:
+        return {id(each) for each in self._app.view_functions.values()}
 
     def _is_static(self, endpoint: str) -> bool:
         if endpoint == "static":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from types import FunctionType, MethodType
 from typing import Final
@@ -16,23 +16,31 @@ SEARCH_LIMIT: Final = 64
 
 
 def hidden_marker(
-    view: object, reachable: Iterable[int] = (), containers: tuple[type, ...] = ()
+    view: object, reachable: Callable[[], Collection[int]] = frozenset, containers: tuple[type, ...] = ()
 ) -> tuple[object, RouteRules] | None:
     """Return the marked function that a view hides and its rules, None if there is none.
 
     Args:
         view: what is registered; it carries no marker itself.
-        reachable: ids of functions whose markers act, because they are registered themselves.
+        reachable: returns the ids of functions whose markers act, because they are registered themselves; such a one is
+            not hidden by a view that only chooses it. Asked only where there is something to find: to list all there is,
+            for each view, would take long at the start of a large app.
         containers: classes of the framework's, such as the app, which hold all there is: what they reach is not hidden by
             this view.
     """
-    seen = {id(view), *reachable}
+    if _search(view, frozenset(), containers) is None:
+        return None
+    return _search(view, reachable(), containers)
+
+
+def _search(view: object, reachable: Collection[int], containers: tuple[type, ...]) -> tuple[object, RouteRules] | None:
+    seen = {id(view)}
     queue = [view]
     looked = 0
     while queue and looked < SEARCH_LIMIT:
         looked += 1
         for inner in _held_by(queue.pop(0), (type, *containers)):
-            if id(inner) in seen:
+            if id(inner) in seen or id(inner) in reachable:
                 continue
             seen.add(id(inner))
             rules = (

@@ -70,7 +70,7 @@ def _problems(engine: Engine, app: Any, router: Router) -> Iterator[tuple[str, s
 
 
 def _of_endpoint(path: str, endpoint: Any, reachable: set[int]) -> Iterator[tuple[str, str]]:
-    found = hidden_marker(endpoint, reachable, _CONTAINERS)
+    found = hidden_marker(endpoint, lambda: reachable, _CONTAINERS)
     if found is None:
         return
     with contextlib.suppress(AttributeError, TypeError):  # an endpoint that takes no attributes keeps the default rule

@@ -269,6 +269,19 @@ class TestMarkers:
         given({"store": MemoryStore()}, ROOT_URLCONF=__name__)
         assert Client().get("/hidden").status_code == 401
 
+    @pytest.mark.parametrize("whose", ["request", "project"])
+    def test_a_view_that_chooses_another_stays_open(self, whose: str, given: Given) -> None:
+        """A start page that shows the visitor's own page to whom is signed in: that one has a route, and its marker acts there.
+
+        In any URLconf: a request may have one of its own.
+        """
+        options = {"store": MemoryStore(), "default_policy": "optional"}
+        if whose == "request":
+            given(options, MIDDLEWARE=[f"{__name__}.own_urlconf", OURS])
+        else:
+            given(options, ROOT_URLCONF=__name__)
+        assert statuses(Client(), "/closed", "/chooses") == [401, 200]
+
     def test_every_way_to_mark_a_view(self, given: Given) -> None:
         """Functions, classes, methods, `dispatch`, around `as_view()`; three URLconfs deep; the nearer one wins."""
         client = Client()
@@ -600,7 +613,10 @@ class TestChecks:
     def test_routes(self, given: Given) -> None:
         """A route under our prefix, a marker that a decorator hides; views that hold anything else are in order."""
         given(ROOT_URLCONF=__name__)
-        assert self.ids() == ["session_middleware.W002", *["session_middleware.W003"] * 5]
+        assert self.ids() == ["session_middleware.W002", *["session_middleware.W003"] * 7]
+        said = {each.msg.split("'")[1]: each.msg for each in check_project()}
+        assert said["/hidden-required/action"].endswith("only what it forbids is applied.")
+        assert said["/chooses"].endswith("nothing of it is applied here, as the marked view has a route of its own.")
 
     def test_one_cookie_name_for_two(self, given: Given) -> None:
         """Each would overwrite the other."""
@@ -675,6 +691,42 @@ class HidesDispatch(View):
         return HttpResponse("dispatched")
 
 
+def own_urlconf(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    def middleware(request: HttpRequest) -> HttpResponse:
+        request.urlconf = __name__
+        return get_response(request)
+
+    return middleware
+
+
+class HidesAction:
+    """A view set as REST framework has them: it says by what method it answers."""
+
+    http_method_names = ("get",)
+
+    @hiding
+    @session_required
+    def listed(self, request: HttpRequest) -> HttpResponse:
+        return HttpResponse("listed")
+
+
+def of_view_set(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("listed")
+
+
+of_view_set.cls = HidesAction  # type: ignore[attr-defined]  # as REST framework does
+of_view_set.actions = {"get": "listed"}  # type: ignore[attr-defined]  # as above
+
+
+def with_a_class(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("open")
+
+
+with_a_class.cls = object  # type: ignore[attr-defined]  # somebody else's, which says nothing of methods
+
+closed = session_required(lambda request: HttpResponse("closed"))
+
+
 def marked_as(marker: Callable[[Any], Any], kind: str) -> Any:
     return marker(lambda request: counted(request, kind))
 
@@ -725,6 +777,10 @@ urlpatterns = [
     path("written", written),
     path("hidden", unwrapped(marked)),
     path("hidden-required/function", unwrapped(session_required(lambda request: HttpResponse("function")))),
+    path("hidden-required/action", of_view_set),
+    path("with-a-class", with_a_class),
+    path("closed", closed),
+    path("chooses", unwrapped(closed)),
     path("hidden-required/get", HidesGet.as_view()),
     path("hidden-required/dispatch", HidesDispatch.as_view()),
     path("hidden-deeper", unwrapped(HandsOn(marked))),

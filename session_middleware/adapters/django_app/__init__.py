@@ -23,10 +23,10 @@ from typing import Any
 from django.apps import AppConfig
 from django.conf import settings as conf
 from django.core import checks
-from django.core.exceptions import ImproperlyConfigured, ViewDoesNotExist
-from django.urls import URLPattern, URLResolver, get_resolver
+from django.core.exceptions import ImproperlyConfigured
+from django.urls import get_resolver
 
-from session_middleware.adapters._django_http import class_rules, hides_marker
+from session_middleware.adapters._django_http import class_rules, hides_marker, registered, routes
 from session_middleware.adapters._django_setup import OURS, Setup, positions
 from session_middleware.errors import SettingsError
 
@@ -106,7 +106,7 @@ def _order(theirs: list[int], ours: list[int]) -> Iterator[checks.CheckMessage]:
 
 
 def _views(prefix: str) -> Iterator[checks.CheckMessage]:
-    for route, view in _routes(get_resolver().url_patterns, "/"):
+    for route, view in routes(get_resolver().url_patterns, "/"):
         if (route + "/").startswith(prefix + "/"):
             yield checks.Warning(
                 f"The route {route!r} is never reached: requests under {prefix + '/'!r} are answered by the middleware.",
@@ -114,8 +114,13 @@ def _views(prefix: str) -> Iterator[checks.CheckMessage]:
                 id="session_middleware.W002",
             )
         if hides_marker(view):
+            acts = (
+                "only what it forbids is applied"
+                if hides_marker(view, registered)
+                else "nothing of it is applied here, as the marked view has a route of its own"
+            )
             yield checks.Warning(
-                f"The view of {route!r} has a marker, but a decorator around it hides it: only what it forbids is applied.",
+                f"The view of {route!r} has a marker, but a decorator around it hides it: {acts}.",
                 hint="Use functools.wraps in the decorator, or put the marker outermost.",
                 id="session_middleware.W003",
             )
@@ -131,15 +136,3 @@ def _contradictions(route: str, view: Any) -> Iterator[checks.CheckMessage]:  # 
             class_rules(view, holder, method)
         except SettingsError as problem:
             yield checks.Error(f"{method.upper()} {route}: {problem}", id="session_middleware.E004")
-
-
-def _routes(patterns: list[Any], so_far: str) -> Iterator[tuple[str, Any]]:  # Any: patterns of any kind, views
-    for pattern in patterns:
-        route = so_far + str(pattern.pattern).removeprefix("^")
-        if isinstance(pattern, URLResolver):
-            yield from _routes(pattern.url_patterns, route)
-        elif isinstance(pattern, URLPattern):
-            try:
-                yield route.rstrip("$"), pattern.callback
-            except (ViewDoesNotExist, ImportError):
-                continue  # Django's own check names it
