@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from collections.abc import Iterator
+from types import MethodType
 from typing import Any
 
 from starlette.applications import Starlette
@@ -73,12 +73,14 @@ def _of_endpoint(path: str, endpoint: Any, reachable: set[int]) -> Iterator[tupl
     found = hidden_marker(endpoint, lambda: reachable, _CONTAINERS)
     if found is None:
         return
-    with contextlib.suppress(AttributeError, TypeError):  # an endpoint that takes no attributes keeps the default rule
-        setattr(endpoint, RULES_ATTRIBUTE, strict(found[1]))
-    yield (
-        path,
-        "a decorator without functools.wraps hides the marked function; only what the marker forbids is applied",
-    )
+    acts = "only what the marker forbids is applied"
+    try:
+        # A bound method takes no attributes, and shows those of its function.
+        takes = endpoint.__func__ if isinstance(endpoint, MethodType) else endpoint
+        setattr(takes, RULES_ATTRIBUTE, strict(found[1]))
+    except (AttributeError, TypeError):  # an object with slots, say
+        acts = "as the endpoint takes no attributes, nothing of the marker is applied; put it outermost"
+    yield path, f"a decorator without functools.wraps hides the marked function; {acts}"
 
 
 def _methods_of(endpoint: Any) -> Iterator[Any]:

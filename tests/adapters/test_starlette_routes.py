@@ -615,6 +615,45 @@ def test_a_marker_hidden_in_an_object_still_forbids() -> None:
     assert [where for where, _ in shop.problems] == ["/page"]
 
 
+def test_a_marker_hidden_on_a_bound_method_still_forbids() -> None:
+    """A bound method takes no attributes, its function does; what is said of it in the report is so."""
+
+    def hiding_method(method: Any) -> Any:
+        async def wrapper(self: Any, request: Request) -> Any:
+            return await method(self, request)
+
+        return wrapper
+
+    class Pages:
+        @hiding_method
+        @fresh_login_required(within=300)
+        async def account(self, request: Request) -> Response:
+            return PlainTextResponse("closed")
+
+    shop = Shop(Route("/account", Pages().account), default_policy="optional")
+    assert shop.status("/account") == 401
+    ((where, problem),) = shop.problems
+    assert (where, problem.rpartition("; ")[2]) == ("/account", "only what the marker forbids is applied")
+
+
+def test_a_hidden_marker_that_cannot_be_applied_is_reported_as_such() -> None:
+    """An object with slots takes no attribute: the default rule holds, and the report does not say otherwise."""
+
+    class Counting:
+        __slots__ = ("func",)
+
+        def __init__(self, func: Any) -> None:
+            self.func = func
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            await (await self.func(Request(scope, receive)))(scope, receive, send)
+
+    shop = Shop(Route("/page", Counting(page(session_optional))))
+    assert shop.status("/page") == 401
+    ((_, problem),) = shop.problems
+    assert problem.endswith("as the endpoint takes no attributes, nothing of the marker is applied; put it outermost")
+
+
 @pytest.mark.parametrize("held", HELD.values(), ids=HELD)
 def test_an_endpoint_may_hold_anything(held: object) -> None:
     """A proxy that cannot be asked now, a client of a database that answers to any name."""
