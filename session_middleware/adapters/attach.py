@@ -120,6 +120,8 @@ def _check_authority(authority: object) -> None:
     lacks = [name for name in _OF_EVERY_AUTHORITY if not hasattr(authority, name)]
     if lacks:
         raise SettingsError("authority", authority, f"is no authority: it has no {', '.join(lacks)}.", fix)
+    if not callable(getattr(authority, "verify", None)):
+        raise SettingsError("authority", authority, "is no authority: its verify cannot be called.", fix)
 
 
 def _check_store(store: object) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -72,6 +73,10 @@ async def _later(event: object) -> None: ...
         (
             {"authority": LocalAuthority},
             "authority='LocalAuthority': is a class. Give one, such as LocalAuthority(...)",
+        ),
+        (
+            {"authority": SimpleNamespace(name="mine", verify_interval=0, verify=True)},
+            "is no authority: its verify cannot be called. Give one",
         ),
         ({"settings": {}}, "settings='dict': is not Settings"),
     ],
