@@ -33,8 +33,9 @@ from session_middleware import (
     session_required,
 )
 from session_middleware.adapters._asgi_connection import KEY
+from session_middleware.adapters._hidden_markers import strict
 from session_middleware.adapters.starlette import session_from
-from session_middleware.core.exchange import NO_RULES, rules_of
+from session_middleware.core.exchange import NO_RULES, RouteRules, rules_of
 from tests.adapters.closed_over import HELD, HandsOn
 from tests.adapters.starlette_shop import Shop, page, sign_in
 
@@ -613,6 +614,69 @@ def test_a_marker_hidden_in_an_object_still_forbids() -> None:
     shop = Shop(Route("/page", Counting(page(session_required))), default_policy="optional")
     assert shop.status("/page") == 401
     assert [where for where, _ in shop.problems] == ["/page"]
+
+
+def test_a_marker_hidden_on_dispatch_still_forbids() -> None:
+    """`dispatch` answers for every method, so what a decorator hides there holds for all of them."""
+
+    def hiding_dispatch(method: Any) -> Any:
+        async def wrapper(self: Any) -> None:
+            await method(self)
+
+        return wrapper
+
+    class Endpoint(HTTPEndpoint):
+        @hiding_dispatch
+        @session_required
+        async def dispatch(self) -> None:
+            await super().dispatch()
+
+        async def get(self, request: Request) -> Response:
+            return PlainTextResponse("closed")
+
+    shop = Shop(Route("/page", Endpoint), default_policy="optional")
+    assert shop.status("/page") == 401
+    assert [where for where, _ in shop.problems] == ["/page"]
+
+
+def test_a_marker_on_a_method_goes_before_the_one_on_dispatch() -> None:
+    """The method stands nearer to what runs."""
+
+    class Endpoint(HTTPEndpoint):
+        @session_optional
+        async def dispatch(self) -> None:
+            await super().dispatch()
+
+        @session_required
+        async def get(self, request: Request) -> Response:
+            return PlainTextResponse("closed")
+
+        async def post(self, request: Request) -> Response:
+            return PlainTextResponse("open")
+
+    shop = Shop(Route("/page", Endpoint))
+    assert (shop.status("/page"), shop.status("/page", "POST")) == (401, 200)
+
+
+@pytest.mark.parametrize("held", [Starlette(), Router(), Route("/", page())], ids=["app", "router", "route"])
+def test_what_the_app_holds_is_not_hidden_by_an_endpoint_that_holds_the_app(held: Any) -> None:
+    """It reaches all there is, and what an endpoint does with it nobody knows."""
+    held.report = session_required(page())
+
+    async def holds(request: Request) -> Response:
+        return PlainTextResponse(str(held))
+
+    shop = Shop(Route("/holds", holds), default_policy="optional")
+    assert shop.status("/holds") == 200
+    assert shop.problems == []
+
+
+def test_a_hidden_marker_forbids_and_never_allows() -> None:
+    """No touch, no stale answer, no entry; what would open something is dropped."""
+    allows = RouteRules(policy="exempt", touch=False, on_unavailable="stale", cross_site_login=True)
+    assert strict(allows) == RouteRules(touch=False)
+    forbids = RouteRules(policy="required", fresh_within=300, on_unavailable="refuse")
+    assert strict(forbids) == forbids
 
 
 def test_a_marker_hidden_on_a_bound_method_still_forbids() -> None:
