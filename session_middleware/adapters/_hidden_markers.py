@@ -7,7 +7,7 @@ from functools import partial
 from types import FunctionType, MethodType
 from typing import Final
 
-from session_middleware.core.exchange import RouteRules, rules_of
+from session_middleware.core.exchange import NO_RULES, RouteRules, rules_of
 
 __all__ = ["hidden_marker", "strict", "what_may_hide"]
 
@@ -18,7 +18,7 @@ SEARCH_LIMIT: Final = 64
 def hidden_marker(
     view: object, reachable: Callable[[], Collection[int]] = frozenset, containers: tuple[type, ...] = ()
 ) -> tuple[object, RouteRules] | None:
-    """Return the marked function that a view hides and its rules, None if there is none.
+    """Return the marked function that a view hides and its rules, None if there is none; of several one that forbids something.
 
     Args:
         view: what is registered; it carries no marker itself.
@@ -37,6 +37,7 @@ def _search(view: object, reachable: Collection[int], containers: tuple[type, ..
     seen = {id(view)}
     queue = [view]
     looked = 0
+    found = None
     while queue and looked < SEARCH_LIMIT:
         looked += 1
         for inner in _held_by(queue.pop(0), (type, *containers)):
@@ -46,10 +47,13 @@ def _search(view: object, reachable: Collection[int], containers: tuple[type, ..
             rules = (
                 None if isinstance(inner, partial) else rules_of(inner)
             )  # what that calls comes next, and has a name
-            if rules is not None:
+            if rules is None:
+                queue.append(inner)
+            elif strict(rules) != NO_RULES:
                 return inner, rules
-            queue.append(inner)
-    return None
+            else:  # what else it holds may forbid, whatever the names are by which the view holds them
+                found = found or (inner, rules)
+    return found
 
 
 def strict(hidden: RouteRules) -> RouteRules:

@@ -9,7 +9,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from flask import Blueprint, Flask
+from flask import Blueprint, Flask, request
 from flask.views import MethodView, View
 
 from session_middleware import (
@@ -332,6 +332,19 @@ def test_a_hidden_marker_still_forbids() -> None:
     shop.clock.advance(minutes=6)
     assert client.get("/page", base_url=HTTPS).status_code == 401
     assert [endpoint for endpoint, _ in shop.lost()] == ["page"]
+
+
+def test_of_two_hidden_markers_the_one_that_forbids_holds() -> None:
+    """Whatever the names are by which the decorator holds the page and what it shows to others: their order says nothing."""
+
+    def members(view: Callable[[], str], away: Callable[[], str]) -> Callable[[], str]:
+        return lambda: view() if request.args else away()
+
+    shop = Shop(default_policy="optional")
+    away = session_exempt(hello())
+    shop.app.add_url_rule("/page", "page", members(session_required(hello()), away))
+    shop.app.add_url_rule("/turned", "turned", members(away, session_required(hello())))
+    assert (shop.status("/page"), shop.status("/turned")) == (401, 401)
 
 
 def test_a_marker_hidden_in_a_decorator_object_is_found() -> None:
