@@ -246,14 +246,20 @@ class Gate:
             return  # the session is used outside its request: there is no Flask session to clear
         x = self.exchange(request)
         over = x.over
+        others = {}
         if over is not None:
-            if flask_session.get(EMPTIED) == over:
+            mark = f"{EMPTIED}:{self.engine.settings.token_cookie}"
+            if flask_session.get(mark) == over:
                 return
-            after_this_request(partial(_note_emptied, over))
+            # Another app on this host may share Flask's session, by its key, and has ends of its own.
+            others = {name: kept for name, kept in flask_session.items() if str(name).startswith(EMPTIED)}
+            after_this_request(partial(_note_emptied, mark, over))
         if self._bridge is not None:
             self._bridge.clear(x)
         elif flask_session:
             flask_session.clear()
+        if others:
+            flask_session.update(others)
 
     def _response(self, reply: Reply) -> Response:
         response = self.app.response_class(reply.body, reply.status, list(reply.headers))
@@ -391,10 +397,10 @@ class _Exchange(LateStart):
         return self.instead
 
 
-def _note_emptied(over: str, response: Response) -> Response:
+def _note_emptied(mark: str, over: str, response: Response) -> Response:
     """Note for which end the Flask session was emptied, if the app has put something into it since; else it stays empty."""
     if flask_session:
-        flask_session[EMPTIED] = over
+        flask_session[mark] = over
     return response
 
 

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 from flask import Flask, redirect, request, url_for
-from werkzeug.test import create_environ
+from flask import session as flask_session
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.test import Client, create_environ
 
 from session_middleware import (
     SessionError,
     SessionNotAttached,
+    Settings,
     SettingsError,
     Verdict,
     session_optional,
@@ -20,6 +23,7 @@ from session_middleware import (
 from session_middleware.adapters.flask import SessionLifetime, safe_return_to, session_from
 from session_middleware.stores.memory import MemoryStore
 from session_middleware.stores.sqlite import SQLiteStore
+from session_middleware.testing import FakeClock
 from tests.adapters.flask_shop import HTTPS, KEY, OTHER_KEY, Shop, hello
 
 # --- session_from and safe_return_to -----------------------------------------------------------------------------------------
@@ -66,6 +70,32 @@ def test_a_request_leaves_nothing_for_the_garbage_collector() -> None:
     sent = "; ".join(f"{cookie.key}={cookie.value}" for cookie in cookies if cookie is not None)
     shop.clock.advance(seconds=1)
     assert left_by(shop.app, sent) == left_by(plain, sent)
+
+
+def test_two_apps_empty_one_flask_session_once_each() -> None:
+    """Customers and staff, with one SECRET_KEY: where both sessions are over, neither empties it again and again (L26)."""
+    clock = FakeClock()
+
+    def part(name: str) -> Flask:
+        app = Flask(name)
+        app.secret_key = KEY
+        app.post("/sign-in", endpoint="sign_in")(lambda: session_from().login("alice") or "in")
+        app.post("/fill", endpoint="fill")(lambda: flask_session.update(cart="pen") or "filled")
+        app.get("/look", endpoint="look")(lambda: str(flask_session.get("cart", "")))
+        settings = Settings(
+            secret_keys=[KEY], cookie_name=name, default_policy="optional", csrf_without_headers="allow"
+        )
+        SessionLifetime(app, settings, MemoryStore(), clock=clock)
+        return app
+
+    client = Client(DispatcherMiddleware(part("customers"), {"/staff": part("staff")}))
+    for below in ("", "/staff"):
+        assert client.post(below + "/sign-in", base_url=HTTPS).data == b"in"
+    clock.advance(hours=2)
+    for below in ("", "/staff"):  # each notes its end where there is something to keep
+        client.post(below + "/fill", base_url=HTTPS)
+    looks = [client.get(below + "/look", base_url=HTTPS).data for below in ("", "/staff", "", "/staff")]
+    assert looks == [b"pen"] * 4
 
 
 def test_session_from_outside_a_request_or_an_unwrapped_app() -> None:
