@@ -246,14 +246,13 @@ class Gate:
             return  # the session is used outside its request: there is no Flask session to clear
         x = self.exchange(request)
         over = x.over
-        others = {}
+        mark = f"{EMPTIED}:{self.engine.settings.token_cookie}"
         if over is not None:
-            mark = f"{EMPTIED}:{self.engine.settings.token_cookie}"
             if flask_session.get(mark) == over:
                 return
-            # Another app on this host may share Flask's session, by its key, and has ends of its own.
-            others = {name: kept for name, kept in flask_session.items() if str(name).startswith(EMPTIED)}
             after_this_request(partial(_note_emptied, mark, over))
+        # Another app on this host may share Flask's session, by its key, and has ends of its own.
+        others = {name: kept for name, kept in flask_session.items() if str(name).startswith(EMPTIED) and name != mark}
         if self._bridge is not None:
             self._bridge.clear(x)
         elif flask_session:

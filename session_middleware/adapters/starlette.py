@@ -98,11 +98,12 @@ class Visitor(Connection, BaseUser, AuthCredentials):
         if session is None or (over is not None and session.get(mark) == over):
             return
         # Another middleware of ours, around this one or inside it, has ends of its own.
-        others = {name: kept for name, kept in session.items() if name.startswith(EMPTIED)}
+        others = {name: kept for name, kept in session.items() if name.startswith(EMPTIED) and name != mark}
         session.clear()
+        if others:
+            session.update(others)
         if over is not None:
-            # At once: a SessionMiddleware inside ours writes its cookie before we see the answer.
-            session.update({**others, mark: over})
+            session[mark] = over  # at once: a SessionMiddleware inside ours writes its cookie before we see the answer
 
 
 class SessionLifetimeMiddleware(Entrance):

@@ -79,7 +79,7 @@ def test_two_apps_empty_one_flask_session_once_each() -> None:
     def part(name: str) -> Flask:
         app = Flask(name)
         app.secret_key = KEY
-        app.post("/sign-in", endpoint="sign_in")(lambda: session_from().login("alice") or "in")
+        app.post("/sign-in/<who>", endpoint="sign_in")(lambda who: session_from().login(who) or "in")
         app.post("/fill", endpoint="fill")(lambda: flask_session.update(cart="pen") or "filled")
         app.get("/look", endpoint="look")(lambda: str(flask_session.get("cart", "")))
         settings = Settings(
@@ -90,12 +90,17 @@ def test_two_apps_empty_one_flask_session_once_each() -> None:
 
     client = Client(DispatcherMiddleware(part("customers"), {"/staff": part("staff")}))
     for below in ("", "/staff"):
-        assert client.post(below + "/sign-in", base_url=HTTPS).data == b"in"
+        assert client.post(below + "/sign-in/alice", base_url=HTTPS).data == b"in"
     clock.advance(hours=2)
     for below in ("", "/staff"):  # each notes its end where there is something to keep
         client.post(below + "/fill", base_url=HTTPS)
     looks = [client.get(below + "/look", base_url=HTTPS).data for below in ("", "/staff", "", "/staff")]
     assert looks == [b"pen"] * 4
+    for who in ("alice", "bob"):  # for bob it is emptied of what was alice's
+        client.post(f"/sign-in/{who}", base_url=HTTPS)
+    client.post("/fill", base_url=HTTPS)
+    looks = [client.get(below + "/look", base_url=HTTPS).data for below in ("/staff", "")]
+    assert looks == [b"pen"] * 2, "the end of alice's session with the staff is long known"
 
 
 def test_session_from_outside_a_request_or_an_unwrapped_app() -> None:

@@ -360,6 +360,13 @@ def test_two_middlewares_empty_one_request_session_once_each() -> None:
     assert shop.visit("GET", "/look") == b"", "that of the staff, too"
     shop.visit("GET", "/fill")
     assert [shop.visit("GET", "/look") for _ in range(2)] == [b"pen", b"pen"]
+    kept = Middleware(SessionMiddleware, secret_key="x" * 40, session_cookie="cart")
+    whole, shop.app = shop.app, Starlette(routes=[customers_in, Route("/fill", fill)], middleware=[kept, shop.ours])
+    shop.visit("POST", "/sign-in")
+    shop.visit("POST", "/sign-in?subject=bob")  # for whom it is emptied of what was alice's
+    shop.visit("GET", "/fill")
+    shop.app = whole
+    assert shop.visit("GET", "/look") == b"pen", "the end of alice's session with the staff is long known"
 
 
 class Guarded:
