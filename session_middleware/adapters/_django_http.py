@@ -14,7 +14,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, URLResolver, get_resolver, get_urlconf
 
-from session_middleware.adapters._hidden_markers import hidden_marker, strict
+from session_middleware.adapters._hidden_markers import hidden_marker, identity, strict
 from session_middleware.core.caching import PRIVATE, finished, merge_vary
 from session_middleware.core.cookies import sent_beside
 from session_middleware.core.exchange import NO_RULES, RouteRules, rules_of
@@ -147,7 +147,7 @@ def hides_marker(view: Any, reachable: Callable[[], Collection[int]] = frozenset
 
     Args:
         view: what a route names.
-        reachable: returns the ids of views whose own markers do not count here.
+        reachable: returns the identities of views whose own markers do not count here.
     """
     holder = getattr(view, "view_class", None) or getattr(view, "cls", None)
     actions: dict[str, str] = getattr(view, "actions", None) or {}
@@ -158,8 +158,8 @@ def hides_marker(view: Any, reachable: Callable[[], Collection[int]] = frozenset
 
 
 def registered() -> set[int]:
-    """Return the ids of all views that have a route of their own, in the URLconf in force."""
-    return {id(view) for _, view in routes(get_resolver(get_urlconf()).url_patterns, "/")}
+    """Return the identities of all views that have a route of their own, in the URLconf in force."""
+    return {identity(view) for _, view in routes(get_resolver(get_urlconf()).url_patterns, "/")}
 
 
 def routes(patterns: list[Any], so_far: str) -> Iterator[tuple[str, Any]]:  # Any: patterns of any kind, views

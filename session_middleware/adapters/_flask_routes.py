@@ -13,7 +13,7 @@ from flask.sansio.scaffold import Scaffold
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
-from session_middleware.adapters._hidden_markers import hidden_marker, strict
+from session_middleware.adapters._hidden_markers import hidden_marker, identity, strict
 from session_middleware.core.exchange import NO_RULES, RouteRules, rules_of
 from session_middleware.errors import SettingsError
 
@@ -164,7 +164,7 @@ class Routes:
         return strict(rules)
 
     def _reachable(self) -> set[int]:
-        return {id(each) for each in self._app.view_functions.values()}
+        return {identity(each) for each in self._app.view_functions.values()}
 
     def _is_static(self, endpoint: str) -> bool:
         if endpoint == "static":

@@ -9,7 +9,7 @@ from typing import Final
 
 from session_middleware.core.exchange import NO_RULES, RouteRules, rules_of
 
-__all__ = ["hidden_marker", "strict", "what_may_hide"]
+__all__ = ["hidden_marker", "identity", "strict", "what_may_hide"]
 
 #: How many objects a search for a hidden marker looks at; a chain of decorators is shorter.
 SEARCH_LIMIT: Final = 64
@@ -22,8 +22,8 @@ def hidden_marker(
 
     Args:
         view: what is registered; it carries no marker itself.
-        reachable: returns the ids of functions whose markers act, because they are registered themselves; such a one is
-            not hidden by a view that only chooses it. Asked only where there is something to find: to list all there is,
+        reachable: returns the identities of functions whose markers act, because they are registered themselves; such a
+            one is not hidden by a view that only chooses it. Asked only where there is something to find: to list all there is,
             for each view, would take long at the start of a large app.
         containers: classes of the framework's, such as the app, which hold all there is: what they reach is not hidden by
             this view.
@@ -35,13 +35,14 @@ def hidden_marker(
 
 def _search(view: object, reachable: Collection[int], containers: tuple[type, ...]) -> tuple[object, RouteRules] | None:
     seen = {id(view)}
+    elsewhere = {*reachable} - {identity(view)}
     queue = [view]
     looked = 0
     found = None
     while queue and looked < SEARCH_LIMIT:
         looked += 1
         for inner in _held_by(queue.pop(0), (type, *containers)):
-            if id(inner) in seen or id(inner) in reachable:
+            if id(inner) in seen or identity(inner) in elsewhere:
                 continue
             seen.add(id(inner))
             rules = (
@@ -54,6 +55,11 @@ def _search(view: object, reachable: Collection[int], containers: tuple[type, ..
             else:  # what else it holds may forbid, whatever the names are by which the view holds them
                 found = found or (inner, rules)
     return found
+
+
+def identity(view: object) -> int:
+    """Return what tells a view from all others: a bound method is made anew each time somebody asks for it."""
+    return id(view.__func__ if isinstance(view, MethodType) else view)
 
 
 def strict(hidden: RouteRules) -> RouteRules:

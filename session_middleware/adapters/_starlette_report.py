@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Router
 
-from session_middleware.adapters._hidden_markers import hidden_marker, strict
+from session_middleware.adapters._hidden_markers import hidden_marker, identity, strict
 from session_middleware.adapters._starlette_routes import router_behind
 from session_middleware.core.exchange import RULES_ATTRIBUTE, rules_of
 from session_middleware.engine import Engine
@@ -50,7 +50,7 @@ def _problems(engine: Engine, app: Any, router: Router) -> Iterator[tuple[str, s
         yield "router", _NOT_ON_ROUTERS
     prefix = engine.settings.endpoint_prefix
     routes = list(walk(router))
-    reachable = {id(getattr(route, "endpoint", None)) for _, route in routes}
+    reachable = {identity(getattr(route, "endpoint", None)) for _, route in routes}
     for path, route in routes:
         if path == prefix or path.startswith(prefix + "/"):
             yield path, f"this route is never reached: {prefix}/* answers first; change endpoint_prefix or the route"

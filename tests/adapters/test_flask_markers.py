@@ -347,6 +347,28 @@ def test_of_two_hidden_markers_the_one_that_forbids_holds() -> None:
     assert (shop.status("/page"), shop.status("/turned")) == (401, 401)
 
 
+def test_a_page_that_chooses_a_bound_method_stays_open() -> None:
+    """It is another object each time it is asked for, and the page with a route of its own all the same."""
+
+    class Pages:
+        @session_required
+        def account(self) -> str:
+            return "closed"
+
+        @bare
+        @session_required
+        def orders(self) -> str:
+            return "closed"
+
+    pages = Pages()
+    shop = Shop(default_policy="optional")
+    shop.app.add_url_rule("/account", "account", pages.account)
+    shop.app.add_url_rule("/orders", "orders", pages.orders)
+    shop.app.add_url_rule("/", "start", bare(pages.account))
+    assert [shop.status(path) for path in ("/account", "/orders")] == [401, 401]
+    assert [endpoint for endpoint, _ in shop.lost()] == ["orders"]
+
+
 def test_a_marker_hidden_in_a_decorator_object_is_found() -> None:
     """A decorator that is a class hides a function in an attribute; it is found there."""
 
