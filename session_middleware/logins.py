@@ -110,8 +110,10 @@ class Logins(Later):
         deadlines = lifetime.first_deadlines(x.now, own, ceiling, minutes, proven_at)
         if provider is not None:
             await self._check_provider(x, provider, deadlines)
+        begun = token_id or secrets.token_bytes(ID_BYTES)  # never one that a client chose (L12)
         record = self._new_record(
             x,
+            begun,
             subject=subject,
             created_at=created_at,
             authenticated_at=proven_at,
@@ -123,7 +125,6 @@ class Logins(Later):
             persistent=persistent,
             stamp=stamp,
             actor=actor,
-            token_id=token_id,
         )
         if not fresh:
             record = record.evolve(fresh_at=NEVER)
@@ -135,7 +136,7 @@ class Logins(Later):
                 sealed=sealed,
                 handles=(*record.handles, provider_handle(provider.authority, provider.id), *handles),
             )
-        await self._replace_with(x, record, configured, derived=token_id is not None, elsewhere=elsewhere)
+        await self._replace_with(x, begun, record, configured, derived=token_id is not None, elsewhere=elsewhere)
         x.stepped_from = None  # who proves who they are in full needs no earlier session
         if not same and standing is not None:
             await self.clear_framework(x)  # another subject logs in (L26)
@@ -177,14 +178,17 @@ class Logins(Later):
         """
         try:
             held = await self.reach.load(record.key, anew=True)
+            if (
+                held is None
+            ):  # no proof of an end: a replica that is behind, or a fail-over that lost the last writes (L17)
+                raise StoreUnavailable("The session store does not find the record that it has just taken.")
         except StoreUnavailable:
             if not derived:  # else another request may have joined it
                 await self.end(record.key, "abandoned", x.now, x.now)
             raise
-        ended_at = x.now if held is None else held.ended_at
-        if ended_at is None:
+        if held.ended_at is None:
             return
-        mark = mark_of(record, min(ended_at, x.now))
+        mark = mark_of(record, min(held.ended_at, x.now))
         if mark is None:
             raise SessionError("All logins of that time have been ended; the user signs in anew.", code="login_ended")
         await self.reach.mark(mark)
@@ -214,9 +218,10 @@ class Logins(Later):
         written, removed = data_changes(x)
         data = {k: v for k, v in {**held.data, **written}.items() if k not in removed}
         standing = x.record = held
-        now = x.now
+        now, begun = x.now, secrets.token_bytes(ID_BYTES)
         record = self._new_record(
             x,
+            begun,
             subject=standing.subject,
             created_at=standing.created_at,
             authenticated_at=standing.authenticated_at,
@@ -242,13 +247,14 @@ class Logins(Later):
             extra=standing.extra,
         )
         carries_on = standing.key if x.created is None else x.stepped_from
-        await self._replace_with(x, record, x.configured)
+        await self._replace_with(x, begun, record, x.configured)
         x.stepped_from = carries_on
         self.tell("session_stepped_up", x)
 
     def _new_record(
         self,
         x: Exchange,
+        token_id: bytes,
         *,
         subject: str,
         created_at: float,
@@ -261,10 +267,8 @@ class Logins(Later):
         persistent: bool,
         stamp: str | None,
         actor: str | None,
-        token_id: bytes | None = None,
     ) -> SessionRecord:
-        x.created_id = token_id or secrets.token_bytes(ID_BYTES)  # never one that a client chose (L12)
-        public_id = public_id_of(x.created_id)
+        public_id = public_id_of(token_id)
         attributes = {}
         agent, address = x.facts.header("user-agent"), self.address(x.facts)
         if agent:
@@ -294,12 +298,20 @@ class Logins(Later):
         )
 
     async def _replace_with(
-        self, x: Exchange, record: SessionRecord, configured: Limits, *, derived: bool = False, elsewhere: bool = False
+        self,
+        x: Exchange,
+        token_id: bytes,
+        record: SessionRecord,
+        configured: Limits,
+        *,
+        derived: bool = False,
+        elsewhere: bool = False,
     ) -> None:
         """Create a record at once; the one it replaces ends when the response with the new cookie starts (L12, L25).
 
         Args:
             x: the exchange.
+            token_id: of the new one.
             record: the new one.
             configured: the limits it stands under.
             derived: whether its id is not random, so that another request may be making the same one.
@@ -322,6 +334,7 @@ class Logins(Later):
             else:
                 x.data = None
         x.created = x.record = record
+        x.created_id = token_id
         x.adopted = False
         x.verdict, x.configured, x.deadlines = Verdict.ACTIVE, configured, deadlines
         x.claim_changes, x.deletes, x.reissue, x.quiet = None, False, True, False

@@ -230,6 +230,22 @@ def test_a_header_of_ours_leaves_the_cookies_of_another_session_alone() -> None:
     assert x.record.subject == "alice"
 
 
+def test_a_login_that_is_refused_leaves_the_one_before_it_its_token() -> None:
+    """L12: a view that catches the refusal of a second login answers with the session of the first."""
+    house = House(max_sessions=1, on_max_sessions="refuse")
+    House(store=house.store.store).login("bob")
+
+    def view(session: Session) -> None:
+        session.login("alice")
+        with pytest.raises(SessionError, match="max_sessions"):
+            session.login("bob")
+
+    house.request(view)
+    x, _ = house.opened()
+    assert x.record is not None
+    assert (x.verdict, x.record.subject) == (Verdict.ACTIVE, "alice")
+
+
 def test_a_login_by_a_header_of_ours_sets_its_cookies_beside_any() -> None:
     """L12, L19: nobody else ever hears of the new session; what stands in the cookies beside it makes place."""
     house = House(transport="header")

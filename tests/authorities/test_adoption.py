@@ -416,6 +416,24 @@ def test_a_store_that_goes_down_after_it_took_the_record(stage: Stage) -> None:
     assert stage.store.calls["create"] == 1
 
 
+def test_a_store_that_does_not_find_what_it_has_just_taken(stage: Stage) -> None:
+    """A fail-over may lose it: a fault proves no end, and nobody is signed out at the provider for it (L17, L24)."""
+    desk = Desk()
+    browser = guest(stage, desk)
+
+    def meanwhile() -> Any:
+        [record] = stage.store.store.list(handle_of("subject", "alice"), stage.clock())
+        stage.store.store.prune(record.keep_until)
+        yield from ()
+
+    stage.store.interrupt("load", meanwhile, skip=3)
+    answer = browser.fetch("/me")
+    assert (answer.status, answer.set_cookies) == (503, [])
+    assert not desk.stays["stay-1"].over
+    assert "adoption_refused" not in stage.event_names()
+    served(browser.navigate("/me"))
+
+
 def test_an_end_that_the_provider_missed(stage: Stage) -> None:
     """The user is signed out here at once; the provider is told when it answers again (L17)."""
     desk = Desk()
