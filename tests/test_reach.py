@@ -794,6 +794,27 @@ def test_where_a_part_of_the_store_is_silent_the_rest_does_not_wait_for_it(
     assert debtor.is_ended(0)
 
 
+def test_a_logout_at_a_provider_does_not_wait_for_a_silent_part_either(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """L17, L24: its mark is written by itself, and before its end."""
+    debtor = Debtor(clock, 4)
+    seconds = itertools.count(step=2.0)
+    every_wait_takes(monkeypatch, seconds)
+    debtor.store.poison[debtor.records[0].key] = TimeoutError("silent")
+    assert not debtor.end(0)
+
+    def logout(number: int) -> int:
+        before, record = len(debtor.events), debtor.records[number].evolve(provider_session=f"sid-{number}")
+        mark = mark_of(record, clock())
+        assert mark is not None
+        assert run_sync(debtor.reach.end(record.key, "logout", clock(), clock(), mark=mark))
+        assert MemoryStore.load(debtor.store, mark.key) is not None
+        return len(debtor.events) - before
+
+    assert [logout(number) for number in range(1, 4)] == [1, 0, 0], "the first has tried what is owed again"
+
+
 def test_while_one_request_catches_up_the_others_go_on(clock: FakeClock) -> None:
     """L17: twenty logins at once write what is owed once, not twenty times."""
     debtor = Debtor(clock, FAULTS_IN_A_ROW - 1)

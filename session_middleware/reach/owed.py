@@ -278,8 +278,9 @@ class Reach(Calls):
         owed = self.unmarked.get(mark.key)
         if owed is None or owed.last_seen_at < mark.last_seen_at:
             self.unmarked[mark.key] = mark
-        try:
-            await self.catch_up()
+        try:  # this one alone: what else is owed may be owed to a part of the store that is silent
+            if not await self._wrote("mark", mark.key, self.unmarked[mark.key], says=True):
+                self._retried_at = self._clock()
         finally:
             if self.unmarked:
                 self._retrying.begin()
