@@ -614,6 +614,18 @@ def test_a_touch_that_is_owed_does_not_undo_what_another_process_has_shortened(
     assert MemoryStore.load(debtor.store, key) == held
 
 
+def test_a_touch_that_is_owed_and_no_activity_still_moves_the_deadline(clock: FakeClock) -> None:
+    """L2: silence that a provider's old end had cut off is given back, at the instant when the user was last seen."""
+    debtor = Debtor(clock, 1)
+    record = debtor.records[0]
+    debtor.store.down = True
+    run_sync(debtor.reach.touch(record, Touch(record.last_seen_at, clock() + 7_200, clock() + 90_000)))
+    debtor.store.down = False
+    held = run_sync(debtor.reach.load(record.key))
+    assert held is not None
+    assert held.inactivity_deadline == clock() + 7_200
+
+
 def test_what_a_cache_holds_does_not_say_what_became_of_a_record_meanwhile(clock: FakeClock) -> None:
     """L5: not every store tells of touches, so what is owed is compared with the store's own record."""
     debtor = Debtor(clock, 1)

@@ -138,7 +138,7 @@ class Touch:
 
         What came after it has set the deadline, perhaps to an earlier one (L7), which only later activity may raise again.
         """
-        if self.exact or record.last_seen_at <= self.last_seen_at:
+        if record.last_seen_at <= self.last_seen_at:
             return self
         return replace(self, inactivity_deadline=None)
 

@@ -216,7 +216,8 @@ class Caps(Protocol):
         """Do what `create` does, unless that would leave more than `most` live records with this handle.
 
         Alive are here those of `list` whose `lifetime.recorded_end` lies after `now`. The record
-        carries the handle. Of many callers at once no more succeed than there is room for.
+        carries the handle. Of many callers at once no more succeed than there is room for. A record that an `end_before` has
+        ended as it begins takes up no room: it is created, and nobody is ended for it.
 
         Args:
             record: the new one.

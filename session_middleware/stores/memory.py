@@ -50,7 +50,7 @@ class MemoryStore:
         self, record: SessionRecord, handle: str, most: int, evict: bool, now: float, keep_until: float
     ) -> Sequence[SessionRecord] | None:
         with self._lock:
-            evicted = to_evict(self._live(handle, now), most, now)
+            evicted = [] if self._is_before_epoch(record) else to_evict(self._live(handle, now), most, now)
             if evicted and not evict:
                 return None
             self._create(record)
@@ -156,11 +156,13 @@ class MemoryStore:
         record = self.load(key)
         return record if record is not None and record.ended_at is None else None
 
+    def _is_before_epoch(self, record: SessionRecord) -> bool:
+        return self._ended_before is not None and record.authenticated_at < self._ended_before[0]
+
     def _after_epoch(self, record: SessionRecord) -> SessionRecord:
-        assert self._ended_before is not None
-        instant, at = self._ended_before
-        if record.ended_at is None and record.authenticated_at < instant:
-            return record.ended("revoked", at, record.keep_until)
+        if record.ended_at is None and self._is_before_epoch(record):
+            assert self._ended_before is not None
+            return record.ended("revoked", self._ended_before[1], record.keep_until)
         return record
 
     def _sweep(self, now: float, limit: int) -> int:

@@ -71,6 +71,7 @@ _LIST: Final = (
     f"SELECT {_COLUMNS}, s.key FROM handles h CROSS JOIN sessions s ON s.id = h.session CROSS JOIN epoch e "  # noqa: S608  # constants only
     "WHERE h.handle = ? AND s.ended_at IS NULL AND s.authenticated_at >= e.instant AND s.keep_until > ?"
 )
+_BEFORE_EPOCH: Final = "SELECT 1 FROM epoch WHERE instant > ?"
 _WALK: Final = "SELECT id, key FROM sessions WHERE id > ? ORDER BY id LIMIT ?"
 _DUE: Final = "SELECT id, keep_until, sweep_at, handles FROM sessions WHERE sweep_at <= ? ORDER BY sweep_at LIMIT ?"
 _FORGET_HANDLE: Final = "DELETE FROM handles WHERE handle = ? AND session = ?"
@@ -166,7 +167,8 @@ class SQLiteStore:
     ) -> Sequence[SessionRecord] | None:
         body = packed(record.encode_body())
         with self._file.transaction(durable=True) as connection:
-            evicted = to_evict(_listed(connection, handle, now), most, now)
+            is_over = connection.execute(_BEFORE_EPOCH, (record.authenticated_at,)).fetchone() is not None
+            evicted = [] if is_over else to_evict(_listed(connection, handle, now), most, now)
             if evicted and not evict:
                 return None
             _create(connection, record, body)

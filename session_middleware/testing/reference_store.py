@@ -74,6 +74,8 @@ class ReferenceStore:
         self, record: SessionRecord, handle: str, most: int, evict: bool, now: float, keep_until: float
     ) -> Sequence[SessionRecord] | None:
         alive = [other for other in self.list(handle, now) if recorded_end(other) > now]
+        if self.epoch is not None and record.authenticated_at < self.epoch[0]:
+            alive = []  # it takes up no room
         evicted: list[SessionRecord] = []
         while len(alive) - len(evicted) >= most:
             if not evict:

@@ -385,6 +385,7 @@ def test_an_end_by_date_is_not_undone_by_the_provider(everywhere: Stage) -> None
     served(known.navigate("/me"))
     everywhere.clock.advance(60)
     everywhere.store.store.end_before(everywhere.clock(), everywhere.clock())
+    proven_anew = everywhere.clock() + 1
     for browser in (known, unknown):
         for _ in range(3):
             problem(browser.fetch("/me"), "signed_out" if browser is known else None)
@@ -392,10 +393,22 @@ def test_an_end_by_date_is_not_undone_by_the_provider(everywhere: Stage) -> None
     assert everywhere.store.calls["create"] == 5, "the first, and for each of the two one that is refused and a mark"
     assert desk.stays["stay-2"].over, "else its login page would say that the user is signed in"
     for browser, id in ((known, "stay-1"), (unknown, "stay-2")):
-        desk.stays[id].over, desk.stays[id].proven_at = False, everywhere.clock()
+        desk.stays[id].over, desk.stays[id].proven_at = False, proven_anew
         show(browser, id)
         everywhere.clock.advance(60)
         served(browser.navigate("/me"))
+
+
+def test_who_proved_it_before_an_end_by_date_takes_nobodys_place(stage: Stage) -> None:
+    """L24: what begins nothing does not end the session of a device on which the user has signed in since."""
+    desk = Desk()
+    before = guest(stage, desk, max_sessions=1)
+    stage.clock.advance(60)
+    stage.store.store.end_before(stage.clock(), stage.clock())
+    since = guest(stage, desk, "stay-2", "alice", driver=before.driver)
+    id = served(since.navigate("/me"))["id"]
+    problem(before.fetch("/me"), None)
+    assert served(since.navigate("/me"))["id"] == id
 
 
 def test_a_store_that_goes_down_after_it_took_the_record(stage: Stage) -> None:

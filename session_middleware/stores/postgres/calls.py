@@ -76,7 +76,7 @@ class Calls:
                 link,
                 (self._say.begin, ()),
                 (self._say.lock, rows_of.locking(self.schema, handle)),
-                (self._say.rivals, rows_of.listing(handle, now)),
+                (self._say.rivals, (*rows_of.listing(handle, now), *rows_of.instants(record.authenticated_at))),
             )
             evicted = to_evict(rows_of.listed(rows), most, now)
             if evicted and not evict:

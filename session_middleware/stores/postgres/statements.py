@@ -69,8 +69,10 @@ class Statements:
             f"AND s.ended_at IS NULL AND {after_epoch} AND s.keep_until > $2::float8"
         )
         self.list = Statement(listing)
-        # What a login may have to end (`create_capped`): a row whose end would fail keeps nobody from signing in.
-        self.rivals = Statement(f"{listing} AND {_SEALED}")
+        # What a login may have to end (`create_capped`): a row whose end would fail keeps nobody from signing in, and a login
+        # that the epoch has ended as it begins takes nobody's place.
+        begins = f"NOT EXISTS (SELECT FROM {epoch} e WHERE e.instant > $3::float8)"
+        self.rivals = Statement(f"{listing} AND {_SEALED} AND {begins}")
         self.create = Statement(
             f"WITH {_sweep(sessions, SWEEP_PER_CREATE, '$17', '$18')} "
             f"INSERT INTO {sessions} AS s (key, seal, kept, body, handles, authenticated_at, last_seen_at, "

@@ -194,7 +194,9 @@ class RedisCalls:
         # makes room for it is only marked, and ended once the record is there. Whoever finds itself marked by then,
         # by another login at the same time, ends itself.
         link, place = self._link(), self._handle(handle)
-        await self._epoch.instant(link)
+        if record.authenticated_at < await self._epoch.instant(link):
+            await self.create(record)  # over as it begins: it takes up no room
+            return []
         alive, stale = await self._alive_of(link, handle)
         counted = [one for one in alive if now < min(recorded_end(one), one.keep_until)]
         over = {one.key for one in alive} - {one.key for one in counted}

@@ -115,6 +115,18 @@ class Capping:
         assert list(_capped(store, new, "ours", 1, evict=True)) == []
         assert store.load(a_record(0).key).ended_at == BEGAN + 2
 
+    @pytest.mark.parametrize("evict", [False, True])
+    def test_what_an_epoch_has_ended_as_it_begins_takes_nobodys_place(self, store: Driven, evict: bool) -> None:
+        """A login by a proof from before `end_before` is stored as one that has ended, and everybody else stays."""
+        needs(store, Caps)
+        needs(store, EndsBefore)
+        store.end_before(BEGAN + 1, BEGAN + 2)
+        standing = a_record(0, handles=("ours",), authenticated_at=BEGAN + 3)
+        store.create(standing)
+        assert list(_capped(store, a_record(1, handles=("ours",)), "ours", 1, evict=evict, at=BEGAN + 4)) == []
+        assert store.load(a_record(1).key).ended_at == BEGAN + 2
+        assert store.load(standing.key) == standing
+
     def test_a_key_that_is_held_ends_nobody(self, store: Driven) -> None:
         """Creating a key that is held is a fault here too, and nobody has then been ended."""
         needs(store, Caps)
