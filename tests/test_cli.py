@@ -316,6 +316,10 @@ class Announcing(SQLiteStore):
     def announcements(self):
         raise AssertionError("a command listens to nothing")
 
+class Remembering(SQLiteStore):
+    def reload(self, key):
+        return self.load(key)
+
 async def page(scope, receive, send): ...
 
 app = SessionLifetimeMiddleware(page, Settings(secret_keys=["{key}"], exempt_paths=[]), {store})
@@ -324,8 +328,13 @@ app = SessionLifetimeMiddleware(page, Settings(secret_keys=["{key}"], exempt_pat
 
 @pytest.mark.parametrize(
     "store",
-    ["SQLiteStore('{path}')", "AwaitedStore(SQLiteStore('{path}'))", "NearCache(Announcing('{path}'))"],
-    ids=["blocking", "awaited", "near cache"],
+    [
+        "SQLiteStore('{path}')",
+        "AwaitedStore(SQLiteStore('{path}'))",
+        "NearCache(Announcing('{path}'))",
+        "Remembering('{path}')",
+    ],
+    ids=["blocking", "awaited", "near cache", "a cache of its own"],
 )
 def test_an_app_that_is_named_is_asked_in_its_own_store(
     operated: _Operated, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -353,6 +362,30 @@ def test_an_app_that_is_named_is_asked_in_its_own_store(
     assert "the store of shop_app:app" in capsys.readouterr().out
     assert main(["sessions", "list", "alice", *named, "--store", f"sqlite:///{tmp_path / 'none.db'}"]) == 1
     assert "none.db" in capsys.readouterr().err
+
+
+def test_an_app_of_starlette_is_asked_in_the_store_of_its_middleware(
+    operated: _Operated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Starlette makes its middlewares at the first request, which a command never sends; others may stand around them."""
+    pytest.importorskip("starlette")
+    (tmp_path / "star_app.py").write_text(
+        "from starlette.applications import Starlette\n"
+        "from starlette.middleware import Middleware\n"
+        "from starlette.middleware.gzip import GZipMiddleware\n"
+        "from session_middleware import Settings\n"
+        "from session_middleware.adapters.starlette import SessionLifetimeMiddleware\n"
+        f"ours = Middleware(SessionLifetimeMiddleware, settings=Settings(secret_keys=['{KEY}']), store='{operated.url}')\n"
+        "app = Starlette(middleware=[Middleware(GZipMiddleware), ours])\n"
+        "bare = Starlette()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("SESSION_STORE_URL", f"sqlite:///{tmp_path / 'other.db'}")
+    _, first = operated.visitor("alice")
+    assert main(["sessions", "list", "alice", "--settings", "star_app:app"]) == 0
+    assert first in capsys.readouterr().out
+    assert main(["sessions", "list", "alice", "--settings", "star_app:bare"]) == 1
+    assert "is Starlette, which holds no Settings" in capsys.readouterr().err
 
 
 def test_an_app_that_keeps_sessions_in_its_memory_says_so(

@@ -118,7 +118,7 @@ def _place(options: argparse.Namespace) -> _Place:
     if options.store is None and found is not None and found.store is not None:
         store: Any = found.store()
         if hasattr(store, "reload"):  # a near cache's: one command reads nothing twice
-            store = store.store
+            store = getattr(store, "store", store)  # else a cache of the app's own, which is asked as it is
         name = f"{store!r}, the store of {options.settings}"
         if isinstance(store, MemoryStore):
             raise SettingsError("--settings", options.settings, "keeps its sessions in its own process.", _SHARED)

@@ -6,7 +6,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from session_middleware.errors import SettingsError
 from session_middleware.settings import Settings
@@ -44,7 +44,7 @@ def described_by(source: str | None) -> Described:
 
     Args:
         source: "module:name" of Settings, of anything with an `engine` of ours (a wrapped WSGI or ASGI app, Flask's
-            SessionLifetime), or of a Flask app; "django" reads the project that DJANGO_SETTINGS_MODULE names. None reads
+            SessionLifetime), of what stands around one, or of a Flask, Starlette or FastAPI app; "django" reads the project that DJANGO_SETTINGS_MODULE names. None reads
             the SESSION_LIFETIME_* variables of the environment.
 
     Raises:
@@ -71,11 +71,24 @@ def described_by(source: str | None) -> Described:
             raise SettingsError("--settings", source, f"has no {name!r}.", _FORMS)
         found = getattr(found, name)
     found = getattr(found, "extensions", {}).get("session_lifetime", found)  # a Flask app
-    engine = getattr(found, "engine", None)
+    engine: Any = _engine_in(found)
     settings = found if isinstance(found, Settings) else getattr(engine, "settings", None)
     if not isinstance(settings, Settings):
         raise SettingsError("--settings", source, f"is {type(found).__name__}, which holds no Settings.", _FORMS)
     return Described(settings, getattr(engine, "authority", None), None if engine is None else lambda: engine.store)
+
+
+def _engine_in(found: object) -> object | None:
+    """Return the engine of ours in an app: of itself, or of a middleware around it. Starlette puts them there at its first request."""
+    build = getattr(found, "build_middleware_stack", None)
+    layer, seen = found if build is None else build(), set[int]()
+    while layer is not None and id(layer) not in seen:
+        engine = getattr(layer, "engine", None)
+        if isinstance(getattr(engine, "settings", None), Settings):
+            return engine
+        seen.add(id(layer))
+        layer = getattr(layer, "app", None)
+    return None
 
 
 def _of_django_project() -> Described:

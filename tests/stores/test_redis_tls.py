@@ -161,7 +161,7 @@ def test_where_tls_fails_the_operator_reads_why(
         ),
         (
             "redis://:hunter2@no-such-host.invalid/0",
-            r"Redis cannot be reached \([\w ]+\)\. Check that it runs, and the host",
+            r"Redis cannot be reached \([\w ]+\w\)\. Check that it runs, and the host",
         ),
     ],
 )
@@ -172,3 +172,15 @@ def test_nobody_there(places: Places, url: str, says: str, caplog: pytest.LogCap
             store.load(KEY)
         assert "hunter2" not in f"{caught.value!r}{caught.value.__cause__!r}{caplog.text}"
         assert re.search(says, caplog.text)
+
+
+def test_nobody_there_for_who_awaits() -> None:
+    """What the system said stands in the text whole, without the address that asyncio puts behind it."""
+
+    async def main() -> None:
+        store = AsyncRedisStore.from_url("redis://127.0.0.1:1/0")
+        with pytest.raises(StoreUnavailable, match=r"cannot be reached \(Connect call failed\)\. Check"):
+            await store.load(KEY)
+        await store.close()
+
+    asyncio.run(main())

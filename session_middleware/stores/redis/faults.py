@@ -41,7 +41,7 @@ _NOT_TRUSTED: Final = (
 )
 
 #: What the system said, in redis-py's words about a connection that could not be made.
-_WHY_NOT: Final = re.compile(r"connecting to \S+\. ([A-Za-z ]+)")
+_WHY_NOT: Final = re.compile(r"connecting to \S+\. ([A-Za-z ]*[A-Za-z])")
 
 #: What an operator is told of a server that evicts keys; its policy.
 EVICTS: Final = (
