@@ -24,7 +24,7 @@ from session_middleware.core.origin import is_foreign, is_ours, is_preflight, on
 from session_middleware.core.record import SessionRecord
 from session_middleware.core.refusal import Refusal
 from session_middleware.core.tokens import TokenKeys, derive
-from session_middleware.errors import RecordUnreadable, SettingsError, StoreUnavailable
+from session_middleware.errors import SettingsError, StoreUnavailable
 from session_middleware.events import Hook
 from session_middleware.issuer import Issuer
 from session_middleware.reach import Reach
@@ -318,11 +318,10 @@ class Engine(Recording):
         """Judge a record that was read for this request.
 
         Raises:
-            StoreUnavailable: it is the record of another session: whoever shows this token would be its user.
+            StoreUnavailable: it is the record of another session.
         """
         if record is not None and record.public_id != known.presented.public_id:
-            fault = RecordUnreadable("The record of another session lies under this key; somebody has copied it there.")
-            raise self.reach.unreadable("load", known.presented.key, fault)
+            raise self.of_another(known.presented.key)
         x.configured, outage = self.settings.default_limits, None
         if record is not None and record.ended_at is None:
             x.configured, outage = self._configured(record, known, x.now), self.reach.outage_of(record.key)

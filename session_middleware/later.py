@@ -9,7 +9,7 @@ from session_middleware.core.exchange import Exchange
 from session_middleware.core.lifetime import Judgement, Verdict
 from session_middleware.core.record import SessionRecord
 from session_middleware.ending import Ending
-from session_middleware.errors import SessionError, StoreUnavailable
+from session_middleware.errors import RecordUnreadable, SessionError, StoreUnavailable
 
 __all__ = ["Later"]
 
@@ -41,25 +41,36 @@ class Later(Ending):
             )
         return x.record
 
-    async def look(self, key: bytes, now: float) -> tuple[SessionRecord | None, Judgement]:
+    async def look(self, known: SessionRecord, now: float) -> tuple[SessionRecord | None, Judgement]:
         """Read and judge a session outside of its requests; a near cache is believed where it says yes (L11).
 
+        Args:
+            known: its record, as it was read before.
+            now: the instant.
+
         Raises:
-            StoreUnavailable: the store does not answer.
+            StoreUnavailable: the store does not answer, or with the record of another session.
         """
-        record = await self.reach.load(key)
-        judgement = self._judgement_of(record, now)
+        record = await self.reach.load(known.key)
+        judgement = self._judgement_of(known, record, now)
         if judgement.verdict is not Verdict.ACTIVE and self.reach.caches:
-            record = await self.reach.load(key, anew=True)
-            judgement = self._judgement_of(record, now)
+            record = await self.reach.load(known.key, anew=True)
+            judgement = self._judgement_of(known, record, now)
         return record, judgement
 
-    def _judgement_of(self, record: SessionRecord | None, now: float) -> Judgement:
+    def _judgement_of(self, known: SessionRecord, record: SessionRecord | None, now: float) -> Judgement:
         configured, generation, outage = self.settings.default_limits, 0, None
         if record is not None:
+            if record.public_id != known.public_id:
+                raise self.of_another(known.key)
             configured = self.limits_for(record.subject, record.claims, record.persistent, fallback=record.limits)
             generation, outage = record.generation, self.reach.outage_of(record.key)
         return lifetime.judge(record, generation, now, configured, self.settings.timing, outage)
+
+    def of_another(self, key: bytes) -> StoreUnavailable:
+        """Return what is raised where the record under a key is another session's: who goes on with it would be its user."""
+        fault = RecordUnreadable("The record of another session lies under this key; somebody has copied it there.")
+        return self.reach.unreadable("load", key, fault)
 
     async def look_again(self, x: Exchange) -> bool:
         """Judge once more: what was judged when the request came may be hours old on a connection that stays open.
@@ -74,7 +85,7 @@ class Later(Ending):
         x.now = self.clock()
         before = x.record, x.deadlines
         try:
-            record, judgement = await self.look(x.record.key, x.now)
+            record, judgement = await self.look(x.record, x.now)
         except StoreUnavailable:
             if self.reach.is_over(x.record):
                 x.verdict = Verdict.REVOKED

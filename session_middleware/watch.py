@@ -169,7 +169,7 @@ class Watch:
         if held is None:
             return
         try:
-            record, judgement = await self._engine.look(key, now)
+            record, judgement = await self._engine.look(held.record, now)
         except StoreUnavailable:
             if self._engine.reach.is_over(held.record):
                 self._end(key, held, Verdict.REVOKED)

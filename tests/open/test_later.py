@@ -105,6 +105,23 @@ def test_a_touch_while_the_store_is_down_is_kept() -> None:
     assert place.record.key in place.engine.reach.unsaved
 
 
+def test_the_record_of_another_session_is_nobodys_on_what_is_open() -> None:
+    """L8, L17: copied under our key while a socket is open, it makes that of nobody else; the verbs answer as while it is down."""
+    place = Place()
+    other = place.record.evolve(public_id="another", subject="bob")
+    place.store.prune(place.record.keep_until)
+    place.store.create(other)
+    with pytest.raises(StoreUnavailable, match="another session"):
+        run_sync(place.engine.look_again(place.x))
+    with pytest.raises(StoreUnavailable, match="another session"):
+        place.session.extend(10)
+    assert (place.session.subject, place.session.is_active) == ("alice", True)
+    place.clock.advance(seconds=301)
+    with pytest.raises(StoreUnavailable):
+        place.session.extend(10)
+    assert place.x.verdict is Verdict.UNAVAILABLE, "beyond what is known nobody is served"
+
+
 def test_a_touch_beyond_the_known_deadline_needs_the_store() -> None:
     """Nobody is served beyond what is known (L17)."""
     store = Faulty()
