@@ -277,9 +277,9 @@ class Reach(Calls):
         """Take note that what stands on a provider session has ended; where that fails, as soon as the store answers."""
         owed = self.unmarked.get(mark.key)
         if owed is None or owed.last_seen_at < mark.last_seen_at:
-            self.unmarked[mark.key] = mark
+            owed = self.unmarked[mark.key] = mark
         try:  # this one alone: what else is owed may be owed to a part of the store that is silent
-            if not await self._wrote("mark", mark.key, self.unmarked[mark.key], says=True):
+            if not await self._wrote("mark", mark.key, owed, says=True):
                 self._retried_at = self._clock()
         finally:
             if self.unmarked:
@@ -382,8 +382,8 @@ class Reach(Calls):
             self._waited_in_vain(monotonic() - began)
             self._owed_pause_until = self._pause_until
             if owed.get(key) is value:
-                owed[key] = owed.pop(key)
+                owed[key] = owed.pop(key, value)
             return False
         if owed.get(key) is value:  # else more is owed meanwhile
-            del owed[key]
+            owed.pop(key, None)  # which another thread may have written too
         return True
