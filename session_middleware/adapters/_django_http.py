@@ -14,6 +14,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, URLResolver, get_resolver, get_urlconf
 
+from session_middleware.adapters._django_ninja import operations_of
 from session_middleware.adapters._hidden_markers import hidden_marker, identity, strict
 from session_middleware.core.caching import PRIVATE, finished, merge_vary
 from session_middleware.core.cookies import sent_beside
@@ -75,12 +76,26 @@ def rules_for(view: Any, request: HttpRequest, *, bridged: bool) -> RouteRules: 
     except TypeError:  # a view without a hash
         return _rules_for(view, holder, request, bridged) or _static_rules(view, request)
     if rules is None:
+        operations = operations_of(view) if holder is None else None
+        if operations is not None:
+            return _rules_of_operation(view, operations.get(request.method or "GET"), request, bridged)
         rules = _rules_for(view, holder, request, bridged)
         if rules is None:  # depends on the path
             return _static_rules(view, request)
         if len(_known) > 4096:  # only tests make ever new URLconfs
             _known.clear()
         _known[key] = rules
+    return rules
+
+
+def _rules_of_operation(view: Any, marked: Any, request: HttpRequest, bridged: bool) -> RouteRules:  # Any: as above
+    """Return the rules of the function that answers this method on a path of django-ninja's; without one it answers 405."""
+    if marked is None:
+        return NO_RULES
+    key = (view, request.method, bridged)
+    rules = _known.get(key)
+    if rules is None:
+        rules = _known[key] = rules_of(marked) or _hidden_in(marked) or NO_RULES
     return rules
 
 
@@ -151,9 +166,11 @@ def hides_marker(view: Any, reachable: Callable[[], Collection[int]] = frozenset
     """
     holder = getattr(view, "view_class", None) or getattr(view, "cls", None)
     actions: dict[str, str] = getattr(view, "actions", None) or {}
+    operations = operations_of(view)
     # Others than Django and REST framework set `cls` on views, too; then it says nothing of methods.
     names = () if holder is None else ("dispatch", *getattr(holder, "http_method_names", ()))
     methods = [getattr(holder, actions.get(name, name), None) for name in names]
+    methods += () if operations is None else operations.values()
     return any(rules_of(each) is None and hidden_marker(each, reachable) is not None for each in (view, *methods))
 
 
