@@ -45,9 +45,8 @@ def _search(view: object, reachable: Collection[int], containers: tuple[type, ..
             if id(inner) in seen or identity(inner) in elsewhere:
                 continue
             seen.add(id(inner))
-            rules = (
-                None if isinstance(inner, partial) else rules_of(inner)
-            )  # what that calls comes next, and has a name
+            # What a partial calls comes next, and has a name.
+            rules = None if isinstance(inner, partial) else rules_of(inner)
             if rules is None:
                 queue.append(inner)
             elif strict(rules) != NO_RULES:

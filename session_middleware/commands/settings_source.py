@@ -44,8 +44,8 @@ def described_by(source: str | None) -> Described:
 
     Args:
         source: "module:name" of Settings, of anything with an `engine` of ours (a wrapped WSGI or ASGI app, Flask's
-            SessionLifetime), of what stands around one, or of a Flask, Starlette or FastAPI app; "django" reads the project that DJANGO_SETTINGS_MODULE names. None reads
-            the SESSION_LIFETIME_* variables of the environment.
+            SessionLifetime), of what stands around one, or of a Flask, Starlette or FastAPI app; "django" reads the
+            project that DJANGO_SETTINGS_MODULE names. None reads the SESSION_LIFETIME_* variables of the environment.
 
     Raises:
         SettingsError: there are none, or they make no sense.

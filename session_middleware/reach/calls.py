@@ -138,9 +138,8 @@ class Calls:
         """
         detail = {"method": method, "fault": type(fault).__name__, "problem": str(fault), "fix": fault.fix}
         key = key_in(asked)
-        if isinstance(
-            key, bytes
-        ):  # a hash of a hash, which opens nothing (L10), and by which the record can be deleted
+        if isinstance(key, bytes):
+            # A hash of a hash, which opens nothing (L10), and by which the record can be deleted.
             detail["record"] = key.hex()
         self._announce("store_fault", detail)
         return StoreUnavailable(f"{fault} {fault.fix}")

@@ -259,9 +259,7 @@ class Reach(Calls):
 
     def _owe_end(self, key: bytes, reason: str, at: float, keep: float) -> None:
         self.unended[key] = (reason, at, keep)
-        self._tell(
-            "end", (key,)
-        )  # what this process knows to be over goes on nowhere in it, whoever else announces writes
+        self._tell("end", (key,))  # what is known to be over goes on nowhere here, whoever else announces writes
         self._retrying.begin()
 
     async def end_now(self, key: bytes, reason: str, now: float) -> bool:
