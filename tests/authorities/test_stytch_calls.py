@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ import pytest
 from session_middleware.testing.scenarios.expect import served, unavailable
 from session_middleware.testing.stand_ins.stytch import StytchStandIn
 from tests.authorities.stytch_shop import FEW, JWT_COOKIE, Shop, shop_of, show
+from tests.modes.asgi_mode import ASGIDriver
 
 pytestmark = pytest.mark.slow
 
@@ -111,14 +111,10 @@ def test_fifty_tasks_at_the_moment_of_renewal() -> None:
         shop.stytch.slow(0.5, times=1)
         driver = browser.driver
         cookie = browser.jar.header_for(browser.origin, "/me")
-        scope = [("host", "app.example"), ("cookie", cookie), ("sec-fetch-mode", "navigate")]
-
-        async def all_of_them() -> list[int]:
-            ask = driver._exchange  # type: ignore[attr-defined]  # the driver of the ASGI modes
-            scopes = [driver._scope("GET", "/me", scope) for _ in range(50)]  # type: ignore[attr-defined]
-            return [answer.status for answer in await asyncio.gather(*(ask(each, b"") for each in scopes))]
-
-        assert driver._run(all_of_them) == [200] * 50  # type: ignore[attr-defined]
+        headers = [("host", "app.example"), ("cookie", cookie), ("sec-fetch-mode", "navigate")]
+        assert isinstance(driver, ASGIDriver)
+        answers = driver.requests([("GET", "/me", headers, b"")] * 50)
+        assert [answer.status for answer in answers] == [200] * 50
         assert len(shop.asked()) == 1
 
 

@@ -336,7 +336,7 @@ def test_a_store_can_be_made_before_its_server(server: Server) -> None:
     """An app starts while Redis is down; calls fail until it is there, and then no more, without a restart."""
     server.stop()
     with RedisStore.from_url(server.url) as store:
-        with pytest.raises(redis.exceptions.ConnectionError):
+        with pytest.raises(StoreUnavailable, match="Check that it runs"):
             store.load(KEY)
         server.start()
         store.create(RECORD)
