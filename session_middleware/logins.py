@@ -178,9 +178,8 @@ class Logins(Later):
         """
         try:
             held = await self.reach.load(record.key, anew=True)
-            if (
-                held is None
-            ):  # no proof of an end: a replica that is behind, or a fail-over that lost the last writes (L17)
+            if held is None:
+                # No proof of an end: a replica that is behind, or a fail-over that lost the last writes (L17).
                 raise StoreUnavailable("The session store does not find the record that it has just taken.")
         except StoreUnavailable:
             if not derived:  # else another request may have joined it

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from session_middleware.errors import SettingsError
 from session_middleware.settings import Settings
 
-__all__ = ["Described", "described_by", "settings_from"]
+__all__ = ["Described", "described_by"]
 
 _FORMS = "Name Settings, or an app or middleware that has them, as module:name, for example myapp.sessions:settings; or django."
 
@@ -28,15 +28,6 @@ class Described(NamedTuple):
     settings: Settings
     authority: object | None = None
     store: Callable[[], object] | None = None
-
-
-def settings_from(source: str | None) -> Settings:
-    """Return the settings that a command is to look at; see `described_by`.
-
-    Raises:
-        SettingsError: there are none, or they make no sense.
-    """
-    return described_by(source).settings
 
 
 def described_by(source: str | None) -> Described:

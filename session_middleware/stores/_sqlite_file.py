@@ -298,7 +298,7 @@ class SQLiteFile:
         patience = time.monotonic() + _PATIENCE
         self.close()
         while self._opened and time.monotonic() < patience:
-            time.sleep(_LOOK)
+            time.sleep(_LOOK)  # threads that are at work give theirs back
             self.close()
 
     # --- forks ------------------------------------------------------------------------------------------------------
