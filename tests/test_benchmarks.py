@@ -124,13 +124,27 @@ def test_a_readme_without_marks_is_left_alone(tmp_path: Path, standing: str) -> 
     assert readme.read_text() == standing
 
 
-def test_a_missed_bar_fails_a_check_only_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`--check` exits 1 where a bar is missed; without it the table is all there is; no bar is no failure."""
+def test_a_missed_bar_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs the benchmarks sees by the exit code that a bar is missed; what has no bar is no failure."""
+    monkeypatch.setattr(command, "NEEDED", ())
     monkeypatch.setitem(command.PARTS, "costs", lambda quick: [Row("case", "3 us", "≤ 2 us", False)])
-    assert command.main(["--only", "costs", "--check"]) == 1
-    assert command.main(["--only", "costs"]) == 0
+    assert command.main(["--only", "costs"]) == 1
     monkeypatch.setitem(command.PARTS, "costs", lambda quick: [Row("case", "3 us", "", None)])
-    assert command.main(["--only", "costs", "--check"]) == 0
+    assert command.main(["--only", "costs"]) == 0
+
+
+def test_what_is_measured_against_must_be_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without the peers nothing is measured, rather than most of it before one is found missing."""
+    monkeypatch.setattr(command, "NEEDED", ("nobody_has_this",))
+    monkeypatch.setitem(command.PARTS, "costs", lambda quick: pytest.fail("measured all the same"))
+    with pytest.raises(SystemExit) as ended:
+        command.main(["--only", "costs"])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert "nobody_has_this" in said
+    assert "--group bench" in said
 
 
 def test_a_part_that_does_not_exist_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
