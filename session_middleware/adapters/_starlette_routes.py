@@ -96,7 +96,8 @@ def _gated_endpoint(handle: Handle) -> Handle:
         if x.judged:
             if x.rules is rules:  # FastAPI's `handle` calls Starlette's
                 return handle(route, scope, receive, send)
-        elif not x.authenticated and scope["method"] in route.methods:
+        # Only what people read: what is posted may begin a session, and where that raises must be seen (L25).
+        elif scope["method"] == "GET" and not x.authenticated and "GET" in route.methods:
             recognises = gate.recognises
             if recognises(x):
                 x.rules, x.protected, x.judged = rules, protects, True  # what the engine's `open_quietly` does

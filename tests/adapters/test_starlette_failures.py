@@ -193,6 +193,14 @@ def test_an_endpoint_that_was_known_to_begin_no_session() -> None:
     assert live(shop) == ["bob"]
 
 
+def test_the_first_login_of_an_endpoint_that_began_none() -> None:
+    """A form is posted: what raises there is heard of from the first time on, whoever answers it."""
+    shop = make(inside=catches)
+    for _ in range(3):
+        shop.call("POST", "/fails?how=403&quietly")
+    assert did_not_stand(shop, 400, "/fails?how=bug") == b"caught"
+
+
 def test_a_successful_login_is_remembered_of_its_endpoint() -> None:
     """A login over a live session takes the endpoint off the short way, too."""
     shop = make(inside=catches)
