@@ -11,9 +11,9 @@ from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Router
 
-from session_middleware.adapters._hidden_markers import hidden_marker, identity, strict
+from session_middleware.adapters._hidden_markers import hidden_marker, identity, strict, what_may_hide
 from session_middleware.adapters._starlette_routes import router_behind
-from session_middleware.core.exchange import RULES_ATTRIBUTE, rules_of
+from session_middleware.core.exchange import NO_RULES, RULES_ATTRIBUTE, RouteRules, rules_of
 from session_middleware.engine import Engine
 
 __all__ = ["report"]
@@ -67,6 +67,7 @@ def _problems(engine: Engine, app: Any, router: Router) -> Iterator[tuple[str, s
         for function in (endpoint, *_methods_of(endpoint)):
             if rules_of(function) is None:
                 yield from _of_endpoint(path, function, reachable)
+        yield from _of_dependencies(path, endpoint, route)
 
 
 def _of_endpoint(path: str, endpoint: Any, reachable: set[int]) -> Iterator[tuple[str, str]]:
@@ -74,13 +75,39 @@ def _of_endpoint(path: str, endpoint: Any, reachable: set[int]) -> Iterator[tupl
     if found is None:
         return
     acts = "only what the marker forbids is applied"
+    if not _put(strict(found[1]), endpoint):
+        acts = "as the endpoint takes no attributes, nothing of the marker is applied; put it outermost"
+    yield path, f"a decorator without functools.wraps hides the marked function; {acts}"
+
+
+def _put(rules: RouteRules, endpoint: Any) -> bool:
+    """Put rules on an endpoint; False: it takes no attributes."""
     try:
         # A bound method takes no attributes, and shows those of its function.
         takes = endpoint.__func__ if isinstance(endpoint, MethodType) else endpoint
-        setattr(takes, RULES_ATTRIBUTE, strict(found[1]))
+        setattr(takes, RULES_ATTRIBUTE, rules)
     except (AttributeError, TypeError):  # an object with slots, say
-        acts = "as the endpoint takes no attributes, nothing of the marker is applied; put it outermost"
-    yield path, f"a decorator without functools.wraps hides the marked function; {acts}"
+        return False
+    return True
+
+
+def _of_dependencies(path: str, endpoint: Any, route: Any) -> Iterator[tuple[str, str]]:
+    """Have what markers on FastAPI's dependencies forbid apply to the endpoint that depends on them."""
+    forbids = found = NO_RULES
+    waiting = [*getattr(getattr(route, "dependant", None), "dependencies", ())]
+    while waiting:
+        dependency = waiting.pop()
+        waiting += dependency.dependencies
+        for function in what_may_hide(dependency.call):
+            rules = rules_of(function)
+            if rules is not None:
+                found, forbids = rules, forbids.merged(strict(rules))
+    if found is NO_RULES:
+        return
+    acts = "this one does nothing"
+    if forbids != NO_RULES and _put(forbids.narrowed(rules_of(endpoint) or NO_RULES), endpoint):
+        acts = "what this one forbids is applied, where the endpoint's own say nothing else"
+    yield path, f"a marker on a dependency; {acts}: mark the endpoint"
 
 
 def _methods_of(endpoint: Any) -> Iterator[Any]:

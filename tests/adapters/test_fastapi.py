@@ -9,7 +9,17 @@ import pytest
 from fastapi import APIRouter, Depends, FastAPI, WebSocket
 from fastapi.responses import StreamingResponse
 
-from session_middleware import AsyncSession, Session, SessionNotAttached, Settings, session_exempt, session_optional
+from session_middleware import (
+    AsyncSession,
+    Session,
+    SessionNotAttached,
+    Settings,
+    fresh_login_required,
+    no_touch,
+    session_exempt,
+    session_optional,
+    session_required,
+)
 from session_middleware.adapters.fastapi import CurrentSession, CurrentSyncSession, SessionCookie, SyncSessionCookie
 from tests.adapters.starlette_shop import KEY, Shop, sign_in
 
@@ -52,6 +62,68 @@ def test_the_session_in_every_kind_of_function() -> None:
     shop.sign_in()
     assert shop.call("GET", "/api/names").json == ["alice"] * 3
     assert shop.call("GET", "/api/thread").json == {"name": "alice", "other": "alice", "claims": {"seen": True}}
+
+
+def depends_on(marker: Any, below: bool = False) -> Shop:
+    """Make an app, open to all by itself, with `/order`, which depends on a marked function."""
+
+    @marker
+    def checked() -> None: ...
+
+    def between(_: None = Depends(checked)) -> None: ...
+
+    app = FastAPI()
+    router = APIRouter(dependencies=[Depends(between if below else checked)])
+
+    @router.get("/order")
+    async def order() -> str:
+        return "ordered"
+
+    app.include_router(router)
+    return make_shop(app, default_policy="optional")
+
+
+@pytest.mark.parametrize("below", [False, True], ids=["dependency", "dependency of a dependency"])
+def test_a_marker_on_a_dependency_is_reported_and_what_it_forbids_is_applied(below: bool) -> None:
+    """FastAPI calls it, so whoever marked it means what calls it; that is said, and nothing opens by it (L21)."""
+    shop = depends_on(fresh_login_required(within=60), below)
+    assert shop.status("/order") == 401
+    assert [where for where, _ in shop.problems] == ["/order"]
+    shop.sign_in()
+    assert shop.status("/order") == 200
+    shop.clock.advance(61)
+    assert shop.status("/order") == 401
+
+    opened = depends_on(session_exempt, below)
+    assert opened.status("/order") == 200
+    assert "does nothing" in dict(opened.problems)["/order"]
+
+
+def test_the_marker_of_an_endpoint_goes_before_that_of_its_dependency() -> None:
+    """Who may come in says what stands on the endpoint; what is stricter of the rest counts."""
+
+    @fresh_login_required(within=60)
+    @no_touch
+    def checked() -> None: ...
+
+    app = FastAPI()
+
+    @app.get("/open", dependencies=[Depends(checked)])
+    @session_optional
+    async def opened() -> str:
+        return "open"
+
+    @app.get("/closed", dependencies=[Depends(checked)])
+    @session_required
+    async def closed() -> str:
+        return "closed"
+
+    shop = make_shop(app)
+    assert [shop.status("/open"), shop.status("/closed")] == [200, 401]
+    shop.sign_in()
+    shop.clock.advance(61)
+    assert [shop.status("/open"), shop.status("/closed")] == [200, 401]
+    assert [where for where, _ in shop.problems] == ["/open", "/closed"]
 
 
 def test_the_session_of_a_websocket() -> None:
