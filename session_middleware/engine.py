@@ -274,29 +274,35 @@ class Engine(Recording):
         if x.authenticated:
             return
         x.authenticated = True
-        if self.vouching.owes:
-            await self.vouching.catch_up(x.now)
-        known = self._shown(x)
-        if isinstance(known, Verdict):
-            x.verdict = known
-            if known is Verdict.TAMPERED:
-                self.tell("session_tampered", x)
-            return
-        x.known, x.presented = known, known.presented
         try:
-            record = await self.reach.load(known.presented.key)
-            if self._is_as_before(x, known, record):
+            if self.vouching.owes:
+                await self.vouching.catch_up(x.now)
+            known = self._shown(x)
+            if isinstance(known, Verdict):
+                x.verdict = known
+                if known is Verdict.TAMPERED:
+                    self.tell("session_tampered", x)
                 return
-            judgement = self._judgement(x, known, record)
-            if self.reach.caches and record is not None and record.ended_at is None and not judgement.is_plain:
-                # A cache holds neither what has ended nor what is missing; anything else but a plain yes may be news
-                # that it has not heard: a later deadline, a renewal, when that was first presented (L5, L11).
-                record = await self.reach.load(known.presented.key, anew=True)
+            x.known, x.presented = known, known.presented
+            try:
+                record = await self.reach.load(known.presented.key)
+                if self._is_as_before(x, known, record):
+                    return
                 judgement = self._judgement(x, known, record)
-        except StoreUnavailable:
-            x.verdict = Verdict.UNAVAILABLE
-            return
-        await self._judge(x, known, record, judgement)
+                if self.reach.caches and record is not None and record.ended_at is None and not judgement.is_plain:
+                    # A cache holds neither what has ended nor what is missing; anything else but a plain yes may be news
+                    # that it has not heard: a later deadline, a renewal, when that was first presented (L5, L11).
+                    record = await self.reach.load(known.presented.key, anew=True)
+                    judgement = self._judgement(x, known, record)
+            except StoreUnavailable:
+                x.verdict = Verdict.UNAVAILABLE
+                return
+            await self._judge(x, known, record, judgement)
+        except BaseException:
+            # Broken off, by a time limit in a view perhaps, and that may be before the authority has said no: what was
+            # found so far stands for nothing, and whoever asks once more asks anew.
+            x.authenticated, x.verdict, x.record = False, Verdict.ANONYMOUS, None
+            raise
 
     def _authorization(self, x: Exchange) -> str | None:
         """Return the Authorization header if it is ours (L19); the cookies of such a request count for nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Callable, Coroutine
 from contextlib import nullcontext
 from typing import Any
@@ -1024,6 +1025,30 @@ def test_an_exempt_route_opens_its_session_itself() -> None:
     with pytest.raises(SessionNotAttached, match="open"):
         waiting.subject  # noqa: B018  # looking is what is tested
     assert run_sync(waiting.open()).subject == "alice"
+
+
+@pytest.mark.parametrize("where", ["store", "authority"])
+def test_an_open_that_is_broken_off_has_found_nothing(where: str) -> None:
+    """L8: a view that bounds it by a time limit knows nobody then, not even whom the record names; the next one asks anew."""
+    authority, store = Says(), MemoryStore()
+    house = House(authority=authority, store=store, verify_interval=0)
+    house.login()
+    x, _ = house.opened(EXEMPT)
+    session = AsyncSession(house.engine, x)
+    with pytest.MonkeyPatch.context() as patch:
+        hurt, call = (house.engine.reach._call, "load") if where == "store" else (authority, "verify")
+        patch.setattr(hurt, call, broken_off)
+        with pytest.raises(CancelledError):
+            run_sync(session.open())
+    with pytest.raises(SessionNotAttached, match="open"):
+        session.is_active  # noqa: B018  # looking is what is tested
+    authority.answer = Alive.GONE
+    assert run_sync(session.open()).verdict is Verdict.REVOKED
+
+
+async def broken_off(*given: object) -> None:
+    """Stand for a call during which somebody gave up."""
+    raise CancelledError
 
 
 def test_awaited_verbs_are_those_of_session() -> None:
