@@ -46,6 +46,9 @@ RETRY_INTERVAL = 5.0
 #: Ends that a provider is still to be told of.
 OWED = 1_000
 
+#: Of those that one request tells it of, which whoever made it waits for.
+TOLD_AT_ONCE = 16
+
 #: Seconds to wait for an answer that somebody else has asked for.
 PATIENCE = 30.0
 
@@ -246,24 +249,34 @@ class Vouching:
         if len(self.owes) >= OWED:
             self.owes.pop(next(iter(self.owes)), None)
         self.owes[record.key] = (record, shown, reason)
-        return await self._tell(record.key, now)
+        return await self._tell(record.key, now) or ()
 
     async def catch_up(self, now: float) -> None:
-        """Tell the provider of ends that it could not be told of."""
-        if self.owes and not 0 <= now - self._told_at < RETRY_INTERVAL:
-            for key in list(self.owes):
-                await self._tell(key, now)
+        """Tell the provider of some of the ends that it could not be told of.
 
-    async def _tell(self, key: bytes, now: float) -> tuple[str, ...]:
-        ends = self.ends
+        The first that fails is the last for now: each may take as long as the provider's time limit, and a request of
+        somebody else waits for it. It goes behind the rest, so that it does not keep them from being told.
+        """
+        if self.owes and not 0 <= now - self._told_at < RETRY_INTERVAL:
+            for key in list(self.owes)[:TOLD_AT_ONCE]:
+                if await self._tell(key, now) is None:
+                    return
+
+    async def _tell(self, key: bytes, now: float) -> tuple[str, ...] | None:
+        """Tell the provider of an end that is owed; return its Set-Cookie values, None if it could not be told."""
+        ends, owed = self.ends, self.owes.get(key)
         assert ends is not None  # else nobody is told
-        record, shown, reason = self.owes[key]
+        if owed is None:
+            return ()  # another request has told it meanwhile
+        record, shown, reason = owed
         self._told_at = now
         try:
             told: EndedThere | None = await ends.end(record, shown, reason, now)
         except Exception as fault:
             self.fault(fault)
-            return ()
+            if self.owes.pop(key, None) is not None:
+                self.owes[key] = owed
+            return None
         self.owes.pop(key, None)
         return told.relay if told is not None else ()
 

@@ -16,6 +16,7 @@ from session_middleware.stores.memory import MemoryStore
 from session_middleware.testing.browser import Answer, Browser, Driver
 from session_middleware.testing.scenarios.expect import served
 from session_middleware.testing.stage import JWT, TOKEN, Stage
+from session_middleware.vouching import TOLD_AT_ONCE
 
 from .desk import Desk, HeaderDesk, Stay
 
@@ -460,6 +461,30 @@ def test_an_end_that_the_provider_missed(stage: Stage) -> None:
     problem(browser.fetch("/me"), None)
     assert desk.calls[-2:] == ["end logout", "adopt"]
     assert desk.stays["stay-1"].over
+
+
+def test_nobody_waits_for_all_the_ends_that_a_provider_missed(stage: Stage) -> None:
+    """L17: while it is down a request waits for one of them, and for some once it is not; one that it refuses blocks none."""
+    desk = Desk()
+    driver = stage.app(authority=desk)
+    desk.stays = {f"stay-{n}": Stay("alice", stage.clock()) for n in range(TOLD_AT_ONCE + 2)}
+    browsers = [guest(stage, desk, id, driver=driver) for id in desk.stays]
+    for browser in browsers:
+        served(browser.navigate("/me"))
+    desk.fault = RuntimeError("down")
+    for browser in browsers:
+        assert browser.submit("/sign-out").status == 200
+    refused = desk.stays.pop("stay-1")  # the desk knows nothing of it any more, and raises
+    for told, fault in ((1, desk.fault), (1, None), (TOLD_AT_ONCE, None), (2, None)):
+        desk.fault, desk.calls = fault, []
+        stage.clock.advance(6)
+        stage.visitor(driver).fetch("/me")
+        assert len(desk.calls) == told
+    assert all(stay.over for stay in desk.stays.values())
+    desk.stays["stay-1"] = refused
+    stage.clock.advance(6)
+    stage.visitor(driver).fetch("/me")
+    assert refused.over
 
 
 def test_a_logout_while_store_and_provider_are_down(stage: Stage) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 
 from session_middleware import vouching
-from session_middleware.authorities.base import Alive, Extended, NotExtended, ProviderLogin, Shown, Vouch
+from session_middleware.authorities.base import Alive, EndedThere, Extended, NotExtended, ProviderLogin, Shown, Vouch
 from session_middleware.authorities.routes import Ask, End, Endpoint, Page
 from session_middleware.core.provider import ProviderSession
 from session_middleware.core.record import SessionRecord, handle_of
+from session_middleware.testing.browser import Driver
 from session_middleware.testing.scenarios.expect import served
 from session_middleware.testing.stage import TOKEN, Stage, login
 
@@ -247,6 +249,40 @@ def test_stale_among_writers_without_end(stage: Stage) -> None:
     for n in range(25):
         stage.store.interrupt("save", writer, skip=n)
     assert told(browser).status == 503
+
+
+def ask_later(stage: Stage, driver: Driver) -> None:
+    """Let so much time pass that the next request tries again, and make it."""
+    stage.clock.advance(6)
+    stage.visitor(driver).fetch("/me")
+
+
+def test_an_end_that_another_request_has_told_meanwhile() -> None:
+    """Two requests make up for the same ends while the provider is slow; who comes second has nothing to tell (L17)."""
+    meanwhile: list[Callable[[], object]] = []
+
+    class Slow(Desk):
+        """Something else happens while it ends a stay."""
+
+        async def end(self, record: SessionRecord, shown: Shown, reason: str, now: float) -> EndedThere | None:
+            if meanwhile:
+                meanwhile.pop()()
+            return await super().end(record, shown, reason, now)
+
+    for stage in stage_of("wsgi_mode"):
+        desk = Slow()
+        driver = stage.app(authority=desk)
+        guests = [guest(stage, desk, f"stay-{n}", f"guest-{n}", driver=driver) for n in range(3)]
+        for browser in guests:
+            served(browser.navigate("/me"))
+        desk.fault = RuntimeError("down")
+        for browser in guests[:2]:
+            assert browser.submit("/sign-out").status == 200
+        desk.fault = None
+        stage.clock.advance(6)
+        meanwhile.append(partial(ask_later, stage, driver))
+        served(guests[2].navigate("/me"))
+        assert [stay.over for stay in desk.stays.values()] == [True, True, False]
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

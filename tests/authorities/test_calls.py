@@ -211,6 +211,20 @@ def test_after_five_faults_it_is_left_alone(form: str) -> None:
         assert ask(calls, form, "POST", "/x").kind == "connection"
 
 
+def test_a_provider_that_hangs_is_left_alone_too(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second counts from when the last call gave up, whose time limit is longer than that."""
+    clock = FakeClock()
+    calls = attached(Calls("http://127.0.0.1:9"), form, clock)
+
+    async def hang(*given: object) -> Answered:
+        clock.advance(calls.timeout)
+        raise ProviderFault("timeout", "no answer")
+
+    monkeypatch.setattr(calls, "_send", hang)
+    assert ask(calls, form, "GET", "/x", times=5).kind == "timeout"
+    assert ask(calls, form, "GET", "/x").kind == "left_alone"
+
+
 def test_a_call_has_a_time_limit(provider: tuple[Provider, str], form: str) -> None:
     """A provider that accepts and then says nothing costs the time limit, no more."""
     app, url = provider

@@ -153,9 +153,9 @@ class Calls:
             except ProviderFault as fault:
                 if fault.kind == "connection" and tries:
                     continue
-                self._fault(now)
+                self._fault(self._clock())
                 raise
-            return self._judged(answered, now, expect)
+            return self._judged(answered, self._clock(), expect)
 
     def _judged(self, answered: Answered, now: float, expect: Sequence[int]) -> Answered:
         status = answered.status
@@ -171,6 +171,7 @@ class Calls:
         raise ProviderFault(kind, f"The provider answered {status} to {answered.where}.", pause)
 
     def _fault(self, now: float) -> None:
+        """Count a fault, at the instant at which it was known: one by a time limit began longer ago than anybody is left alone."""
         self._faults += 1
         if self._faults >= FAULTS_IN_A_ROW:
             self._alone_until = max(self._alone_until, now + LEFT_ALONE)
