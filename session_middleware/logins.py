@@ -181,7 +181,7 @@ class Logins(Later):
             if held is None:
                 # No proof of an end: a replica that is behind, or a fail-over that lost the last writes (L17).
                 raise StoreUnavailable("The session store does not find the record that it has just taken.")
-        except StoreUnavailable:
+        except BaseException:  # also where it is cancelled with its request
             if not derived:  # else another request may have joined it
                 await self.end(record.key, "abandoned", x.now, x.now)
             raise
@@ -321,9 +321,8 @@ class Logins(Later):
         await self._create(x, record, derived)
         if elsewhere:
             await self._check_begun(x, record, derived)
-        if x.created is not None:  # a second login in one request: nobody ever held the first token
-            await self.end_for(x, x.created, "replaced")
-        elif x.presented is not None and x.presented.key not in x.replaced:
+        before = x.created
+        if before is None and x.presented is not None and x.presented.key not in x.replaced:
             x.replaced = (*x.replaced, x.presented.key)
             x.outgoing = x.record if x.verdict is Verdict.ACTIVE else None
         if x.data is not None:
@@ -337,6 +336,8 @@ class Logins(Later):
         x.adopted = False
         x.verdict, x.configured, x.deadlines = Verdict.ACTIVE, configured, deadlines
         x.claim_changes, x.deletes, x.reissue, x.quiet = None, False, True, False
+        if before is not None:  # a second login in one request: nobody ever held the first token
+            await self.end_for(x, before, "replaced")
 
     async def _create(self, x: Exchange, record: SessionRecord, derived: bool) -> None:
         """Store a new record, within the number of sessions that its subject may have (ASVS 7.1.2)."""

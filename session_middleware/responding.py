@@ -127,7 +127,7 @@ class Responding(Adopting):
             return [*(cookies.delete_line(self.settings, name) for name in names), *cookies.relayed(x.relay)]
         try:
             return [*await self._finish(x), *cookies.relayed(x.relay)]
-        except StoreUnavailable:
+        except BaseException:  # also where it is cancelled with its request
             if x.created is not None:  # its cookie never goes out (L25)
                 await self.end_for(x, x.created, "abandoned")
             raise

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from model_browser import JWT, TOKEN, Browser, Facts, closed, opened, settings_of
 
-from session_middleware.core.exchange import RouteRules
+from session_middleware.core.exchange import Exchange, RouteRules
 from session_middleware.core.lifetime import Verdict
+from session_middleware.core.provider import ProviderSession
 from session_middleware.engine import Engine
 from session_middleware.errors import StoreUnavailable
 from session_middleware.runtime import run_sync
@@ -47,8 +49,8 @@ class Faulty:
 
     short_calls = MemoryStore.short_calls
 
-    def __init__(self, fail_at: int | None, after: bool) -> None:
-        self.inner = MemoryStore()
+    def __init__(self, fail_at: int | None, after: bool, fault: BaseException | None = None) -> None:
+        self.inner, self.fault = MemoryStore(), fault or OSError("the store went away")
         self.count, self.failed, self.fail_at, self.after = 0, "", fail_at, after
         for name in CALLS:
             setattr(self, name, self._watched(name, getattr(self.inner, name)))
@@ -60,7 +62,7 @@ class Faulty:
                 self.failed = name
                 if self.after:
                     method(*args)
-                raise OSError("the store went away")
+                raise self.fault
             return method(*args)
 
         return call
@@ -137,3 +139,46 @@ def test_a_fault_at_any_call_of_the_store_loses_nothing(fail_at: int, after: boo
     assert store.failed
     unheard_of = after and store.failed == "create"  # a session whose id nobody was told ends by silence
     assert store.alive() <= unheard_of
+
+
+def login_twice(session: Session) -> None:
+    session.login("alice")
+    session.login("alice")
+
+
+#: What begins a session, and how many calls of the store that takes, from opening the request to its response.
+BEGINNINGS: dict[str, tuple[Callable[[Session], object], int]] = {
+    "login": (lambda s: s.login("alice"), 4),
+    "login twice": (login_twice, 6),
+    "login at a provider": (lambda s: s.login("alice", provider=ProviderSession("there", FakeClock()())), 7),
+    "step_up": (lambda s: s.step_up([{"type": "otp"}]), 6),
+}
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize(
+    ("name", "fail_at"), [(name, number) for name, (_, calls) in BEGINNINGS.items() for number in range(calls)]
+)
+def test_a_request_that_is_broken_off_leaves_no_session_of_nobody(name: str, fail_at: int, after: bool) -> None:
+    """L25: wherever the client goes away, what was begun for it ends; it would be one of the places its user may take."""
+    clock, store, browser = FakeClock(), Faulty(None, after, CancelledError()), Browser()
+    engine = Engine(settings_of(("k1",)), store, clock=clock)
+    assert attempt(engine, browser, lambda s: s.login("alice")) == "alice"
+    [came] = [record.key for record in store.inner._records.values()]
+    store.count, store.fail_at = 0, fail_at
+    x = engine.begin(Facts(browser.cookies(), "POST"))
+    with pytest.raises(CancelledError):
+        serve(engine, x, BEGINNINGS[name][0])
+    run_sync(engine.abandon(x))  # as an adapter does
+    clock.advance(seconds=2)
+    Sessions(engine).list("bob")  # any call lets the process write what it owes
+    assert {record.key for record in store.inner._records.values() if record.ended_at is None and record.subject} <= {
+        came
+    }
+
+
+def serve(engine: Engine, x: Exchange, verb: Callable[[Session], object]) -> None:
+    run_sync(engine.open(x, RouteRules(policy="optional")))
+    verb(Session(engine, x))
+    run_sync(engine.close(x))
+    raise AssertionError("fewer calls of the store than were said")
