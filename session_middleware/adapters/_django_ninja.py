@@ -21,5 +21,7 @@ def operations_of(view: Any) -> Mapping[str, Any] | None:  # Any: a callable wit
         except ValueError:  # not filled yet
             continue
         if isinstance(held, ninja.PathView):
-            return {method: operation.view_func for operation in held.operations for method in operation.methods}
+            # The first that takes a method is the one that runs; a later one never does.
+            first_last = reversed(held.operations)
+            return {method: operation.view_func for operation in first_last for method in operation.methods}
     return None

@@ -40,6 +40,12 @@ def test_each_operation_is_judged_by_its_own_markers(policy: str) -> None:
     assert client.put("/api/page").status_code == (401 if policy == "required" else 405)
 
 
+def test_of_two_operations_the_one_that_runs_is_judged(policy: str) -> None:
+    """Where a path has two for one method, ninja runs the first: what the second says opens nothing."""
+    answer = Client().get("/api/twice")
+    assert (answer.status_code, b"closed" in answer.content) == (401, False)
+
+
 def test_operations_that_are_awaited(policy: str) -> None:
     """The same under ASGI."""
 
@@ -92,6 +98,18 @@ def unmarked(request: HttpRequest) -> str:
 @session_required
 def hidden(request: HttpRequest) -> str:
     return "hidden"
+
+
+@api.get("/twice")
+@session_required
+def closed_first(request: HttpRequest) -> str:
+    return "closed"
+
+
+@api.get("/twice")
+@session_optional
+def open_second(request: HttpRequest) -> str:
+    return "open"
 
 
 @api.get("/later")
