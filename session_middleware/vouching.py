@@ -29,7 +29,7 @@ from session_middleware.core.exchange import RequestFacts
 from session_middleware.core.record import SessionRecord
 from session_middleware.errors import SessionError
 from session_middleware.events import log_failure
-from session_middleware.runtime import OneFlight
+from session_middleware.runtime import OneFlight, drop_oldest
 
 __all__ = ["Vouching"]
 
@@ -247,7 +247,7 @@ class Vouching:
         if self.ends is None or record.provider_session is None or record.authority != self.authority.name:
             return ()
         if len(self.owes) >= OWED:
-            self.owes.pop(next(iter(self.owes)), None)
+            drop_oldest(self.owes)
         self.owes[record.key] = (record, shown, reason)
         return await self._tell(record.key, now) or ()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from session_middleware.events import LEVELS, SessionEvent, announce
 from session_middleware.issuer import Issuer
 from session_middleware.reach import Reach
 from session_middleware.reach import owed as reach_module
-from session_middleware.runtime import LoopRuntime, PerThread, ThreadRuntime, bind, run_sync
+from session_middleware.runtime import LoopRuntime, PerThread, ThreadRuntime, bind, drop_oldest, run_sync
 from session_middleware.settings import Limits, Settings
 from session_middleware.stores.memory import MemoryStore
 
@@ -105,6 +106,25 @@ def test_per_thread_places() -> None:
 
 
 # --- events ----------------------------------------------------------------------------------------------------------
+
+
+def test_room_is_made_while_other_threads_write() -> None:
+    """Whoever looks for the oldest while another thread puts something in goes without; so who finds the last one taken."""
+
+    class Shared(dict[int, int]):
+        """A dict into which another thread puts something once somebody has begun to look at it."""
+
+        def __iter__(self) -> Iterator[int]:
+            looking = super().__iter__()
+            self[len(self)] = 0
+            return looking
+
+    contended, quiet = Shared({7: 0}), {7: 0, 8: 0}
+    drop_oldest(contended)
+    assert len(contended) == 2
+    for left in ({8: 0}, {}, {}):
+        drop_oldest(quiet)
+        assert quiet == left
 
 
 def test_a_failing_hook_disturbs_nobody(caplog: pytest.LogCaptureFixture) -> None:

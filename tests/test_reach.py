@@ -548,6 +548,25 @@ def test_a_mark_that_cannot_be_written_keeps_no_end_from_being_written(clock: Fa
     assert run_sync(debtor.reach.write("touch", debtor.records[0].key, Touch(clock(), None, clock() + 1))) is not None
 
 
+def test_a_mark_that_no_store_can_write_is_not_tried_again_until_it_can_be(clock: FakeClock) -> None:
+    """L24: else each request would try, and say so in the log, for as long as the process runs; then it counts, and is written."""
+    debtor, mark = Debtor(clock, 1), a_mark(10)
+    debtor.store.poison[mark.key] = RecordUnreadable("of a later version")
+    run_sync(debtor.reach.mark(mark))
+    writes, told = debtor.store.writes, len(debtor.events)
+    for _ in range(3):
+        clock.advance(RETRY_INTERVAL)
+        assert run_sync(debtor.reach.load(debtor.records[0].key)) is not None
+    assert (debtor.store.writes, len(debtor.events)) == (writes, told)
+    assert not debtor.reach.unmarked, "who waits for what a provider has said to be stored need not wait for this"
+    with pytest.raises(StoreUnavailable):
+        run_sync(debtor.reach.ended_at_provider(mark.key, mark.last_seen_at))
+    debtor.store.poison.clear()  # an operator has deleted it
+    assert run_sync(debtor.reach.ended_at_provider(mark.key, mark.last_seen_at)) == mark.last_seen_at
+    assert run_sync(debtor.reach.load(b"another")) is None
+    assert debtor.store.load(mark.key) is not None
+
+
 def test_a_touch_of_a_record_that_cannot_be_read_is_dropped(clock: FakeClock) -> None:
     """L17: nobody waits for it any more."""
     debtor = Debtor(clock, 2)

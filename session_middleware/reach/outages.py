@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from session_middleware.core.lifetime import Outage
+from session_middleware.runtime import drop_oldest
 
 __all__ = ["KEPT", "Outages"]
 
@@ -57,4 +58,4 @@ class Outages:
 
 def _make_room(kept: dict[bytes, object] | dict[bytes, float] | dict[bytes, Outage]) -> None:
     if len(kept) >= KEPT:
-        kept.pop(next(iter(kept)), None)
+        drop_oldest(kept)

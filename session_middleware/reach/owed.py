@@ -15,7 +15,7 @@ from session_middleware.reach.breaker import LeftAlone
 from session_middleware.reach.calls import ALONE, Calls, NotAsked, key_in
 from session_middleware.reach.outages import Outages
 from session_middleware.reach.retrying import RETRY_INTERVAL, Retrying
-from session_middleware.runtime import Runtime
+from session_middleware.runtime import Runtime, drop_oldest
 
 __all__ = ["CAUGHT_UP", "Reach"]
 
@@ -72,8 +72,8 @@ class Reach(Calls):
         self._owed_pause_until = float("-inf")  # for what is owed, since that has: a part of the store may be well
         self._over: dict[bytes, None] = {}  # keys of sessions that this process has ended or found ended
         self._over_before = float("-inf")  # and of all that began earlier
-        #: Ends of records that cannot be read, so that no store can end them; written once they can be.
-        self._set_aside: dict[bytes, tuple[str, float, float]] = {}
+        #: Ends and marks that no store can write, since what lies under their keys cannot be read; owed again once it can be.
+        self._set_aside: dict[bytes, tuple[str, Any]] = {}
         self._catching_up = AtWork()
         self._retrying = Retrying(runtime, self._still_owes)
 
@@ -136,9 +136,11 @@ class Reach(Calls):
     def _has_been_read(self, key: bytes) -> None:
         """Take note of a record that could not be read, and can be."""
         self._outages.has_been_read(key)
-        owed_end = self._set_aside.pop(key, None)
-        if owed_end is not None:
-            self.unended[key] = owed_end
+        aside = self._set_aside.pop(key, None)
+        if aside is not None:
+            name, value = aside
+            self._owed[name][key] = value
+            self._retrying.begin()
 
     def as_known(self, record: SessionRecord) -> SessionRecord:
         """Return a live record with the touch that the store has not got yet."""
@@ -161,7 +163,8 @@ class Reach(Calls):
         except Exception as fault:
             raise self._fault(method, fault) from fault
         if owed is not None and self.unsaved.get(args[0]) is owed:
-            del self.unsaved[args[0]]  # the one just written was made of it, and may have set an earlier deadline (L7)
+            # The one just written was made of it, and may have set an earlier deadline (L7). Another thread may have forgotten it.
+            self.unsaved.pop(args[0], None)
         if method == "end_before":
             self._over_before = max(self._over_before, args[0])
         elif method == "create_capped":
@@ -214,7 +217,7 @@ class Reach(Calls):
             touched: SessionRecord | None = await self.write("touch", record.key, touch)
         except StoreUnavailable:
             if len(self.unsaved) >= KEPT_TOUCHES:
-                self.unsaved.pop(next(iter(self.unsaved)), None)
+                drop_oldest(self.unsaved)
             self.unsaved[record.key] = touch
             return touch.applied(record)
         return touched
@@ -289,8 +292,12 @@ class Reach(Calls):
         Raises:
             StoreUnavailable: the store failed.
         """
-        owed, held = self.unmarked.get(mark_key), await self.load(mark_key, anew=True)
-        ends = [mark.last_seen_at for mark in (owed, held) if mark is not None and now < mark.keep_until]
+        owed, held = (
+            self.unmarked.get(mark_key),
+            await self.load(mark_key, anew=True),
+        )  # which may write it, or find it again
+        marks = (owed, held, self.unmarked.get(mark_key))
+        ends = [mark.last_seen_at for mark in marks if mark is not None and now < mark.keep_until]
         return max(ends, default=None)
 
     async def _write_mark(self, mark: SessionRecord) -> None:
@@ -370,10 +377,8 @@ class Reach(Calls):
             return False
         except RecordUnreadable as fault:
             self._fault(name, fault)
-            if name == "mark":
-                return True  # it counts here as long as this process runs
-            if name == "end":
-                self._set_aside[key] = value
+            if name != "touch":
+                self._set_aside[key] = name, value
         except Exception as fault:
             if says:
                 self._fault(name, fault)

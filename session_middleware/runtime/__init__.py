@@ -14,7 +14,16 @@ from session_middleware.runtime.loops import (
     this_loop,
 )
 from session_middleware.runtime.places import LoopPlaces, ThreadPlaces
-from session_middleware.runtime.threads import Flag, Mutex, PerThread, beside, is_awaited, mutex, this_thread
+from session_middleware.runtime.threads import (
+    Flag,
+    Mutex,
+    PerThread,
+    beside,
+    drop_oldest,
+    is_awaited,
+    mutex,
+    this_thread,
+)
 from session_middleware.runtime.waits import Bell, Cancelled, Cut, Interruptible, at_once, side_by_side
 
 __all__ = [
@@ -35,6 +44,7 @@ __all__ = [
     "ThreadRuntime",
     "beside",
     "bind",
+    "drop_oldest",
     "forget_closed",
     "is_awaited",
     "mutex",

@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
-__all__ = ["Flag", "Mutex", "PerThread", "beside", "is_awaited", "mutex", "this_thread"]
+__all__ = ["Flag", "Mutex", "PerThread", "beside", "drop_oldest", "is_awaited", "mutex", "this_thread"]
 
 Mutex = threading.Lock
 
@@ -27,6 +28,12 @@ def mutex() -> threading.Lock:
 def beside(work: Callable[[], None], name: str) -> None:
     """Run work in a thread of its own that does not keep the process alive."""
     threading.Thread(target=work, name=name, daemon=True).start()
+
+
+def drop_oldest(kept: dict[Any, Any]) -> None:  # Any: whatever is kept
+    """Make room in a dict that threads share: what has been in it longest goes, unless another thread is at it just now."""
+    with suppress(RuntimeError, StopIteration):  # that has put something in since we began to look, or taken the last
+        kept.pop(next(iter(kept)), None)
 
 
 def is_awaited(store: Any) -> bool:  # Any: Store | AsyncStore
