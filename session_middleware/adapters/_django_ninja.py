@@ -1,4 +1,7 @@
-"""Where django-ninja keeps the functions that are marked: Django sees one view for all operations of a path."""
+"""Where django-ninja keeps the functions that are marked: Django sees one view for all operations of a path.
+
+Who looks for them also has it noted what they raise: ninja is imported by the URLconf, after our middleware was made.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import sys
 from collections.abc import Mapping
 from types import FunctionType
 from typing import Any
+
+from session_middleware.adapters._django_failures import note_failures_of_ninja
 
 __all__ = ["operations_of"]
 
@@ -21,6 +26,8 @@ def operations_of(view: Any) -> Mapping[str, Any] | None:  # Any: a callable wit
         except ValueError:  # not filled yet
             continue
         if isinstance(held, ninja.PathView):
+            for operation in held.operations:
+                note_failures_of_ninja(type(operation.api))
             # The first that takes a method is the one that runs; a later one never does.
             first_last = reversed(held.operations)
             return {method: operation.view_func for operation in first_last for method in operation.methods}

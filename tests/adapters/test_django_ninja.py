@@ -11,12 +11,14 @@ from tests.modes.django_settings import OURS, configure
 
 configure()
 
-from django.http import HttpRequest  # noqa: E402
+from django.http import HttpRequest, HttpResponse  # noqa: E402
 from django.test import AsyncClient, Client, override_settings  # noqa: E402
 from django.urls import path  # noqa: E402
 from ninja import NinjaAPI, Router  # noqa: E402
+from ninja.errors import HttpError  # noqa: E402
 
 from session_middleware import no_touch, session_exempt, session_optional, session_required  # noqa: E402
+from session_middleware.adapters.django import session_from  # noqa: E402
 from session_middleware.adapters.django_app import check_project  # noqa: E402
 from session_middleware.stores.memory import MemoryStore  # noqa: E402
 from session_middleware.testing import FakeClock  # noqa: E402
@@ -46,6 +48,15 @@ def test_of_two_operations_the_one_that_runs_is_judged(policy: str) -> None:
     assert (answer.status_code, b"closed" in answer.content) == (401, False)
 
 
+@pytest.mark.parametrize("kind", ["own", "ninja"])
+def test_a_login_before_an_exception_that_ninja_answers_does_not_stand(policy: str, kind: str) -> None:
+    """L25: as of every other view that raises, whoever makes an answer of that, and whatever its status."""
+    client = Client()
+    answer = client.post(f"/api/fails/{kind}")
+    assert (answer.status_code, list(answer.cookies)) == (403, [])
+    assert client.post("/api/fails/never").cookies.keys() >= {"__Host-session"}
+
+
 def test_operations_that_are_awaited(policy: str) -> None:
     """The same under ASGI."""
 
@@ -72,7 +83,27 @@ def unwrapped(view: Handler) -> Handler:
     return around
 
 
+class Locked(Exception):
+    """Nobody signs in to this account."""
+
+
 api, below = NinjaAPI(), Router()
+
+
+@api.exception_handler(Locked)
+def locked(request: HttpRequest, fault: Locked) -> HttpResponse:
+    return HttpResponse(status=403)
+
+
+@api.post("/fails/{kind}")
+@session_optional
+def fails(request: HttpRequest, kind: str) -> str:
+    session_from(request).login("alice")
+    if kind == "own":
+        raise Locked
+    if kind == "ninja":
+        raise HttpError(403, "locked")
+    return "signed in"
 
 
 @api.get("/page")
