@@ -259,6 +259,26 @@ def test_an_operator_learns_why_a_session_ended(operated: _Operated, capsys: pyt
     assert main(["sessions", "show", "nobody", "--store", operated.url]) == 1
 
 
+@pytest.mark.parametrize("cut", ["by the settings", "by its provider"])
+def test_what_is_shown_of_a_session_is_what_is_in_force(
+    operated: _Operated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cut: str
+) -> None:
+    """L2: of one that a shorter limit or the provider's end has cut, show says over, as list does, and not live."""
+    now, public_id = time.time(), reference_record(0).public_id
+    record = reference_record(0).evolve(key=key_of(public_id), limits=Limits(3_600, 86_400), keep_until=9e9)
+    record = record.evolve(authenticated_at=now - 1_000, last_seen_at=now - 1_000, inactivity_deadline=now + 2_600)
+    operated.store.create(record.evolve(ceiling=now + 25) if cut == "by its provider" else record)
+    text = "from session_middleware import Settings\nsettings = Settings(inactivity_timeout={})\n"
+    (tmp_path / "cutting.py").write_text(text.format(300 if cut == "by the settings" else 3_600))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "cutting", raising=False)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    asked = ["--store", operated.url, "--settings", "cutting:settings"]
+    assert main(["sessions", "list", record.subject, *asked]) == 1
+    assert main(["sessions", "show", public_id, *asked]) == 0
+    assert "state:      over" in capsys.readouterr().out
+
+
 def test_what_others_chose_gives_no_orders_to_a_terminal(
     operated: _Operated, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from session_middleware.commands.settings_source import described_by
+from session_middleware.core import lifetime
 from session_middleware.core.record import SessionRecord
 from session_middleware.core.tokens import key_of
 from session_middleware.engine import Engine
@@ -209,12 +210,13 @@ def _show(place: _Place, public_id: str) -> int:
     if record.ended_at is not None:
         print(f"ended:      {_shown(record.ended_at)}, reason: {record.end_reason}")
         return 0
-    age = record.authenticated_at + record.limits.absolute_lifetime
-    silence = record.inactivity_deadline
-    now = time.time()
-    over = now >= age or (silence is not None and now >= silence)
-    print(f"by silence: {'no limit' if silence is None else _shown(silence)}")
-    print(f"by age:     {_shown(age)}")
+    # What is in force, as `list` has it: the settings may have cut it since (L2), and a provider's end caps it.
+    says = Engine(place.settings, MemoryStore()).limits_for
+    configured = says(record.subject, record.claims, record.persistent, fallback=record.limits)
+    force = lifetime.deadlines(record, configured, place.settings.timing)
+    over = time.time() >= force.ends_at
+    print(f"by silence: {'no limit' if force.inactivity is None else _shown(force.inactivity)}")
+    print(f"by age:     {_shown(force.absolute)}")
     print("state:      over; it is written down as ended when it is next used" if over else "state:      live")
     return 0
 
