@@ -548,6 +548,22 @@ def test_a_mark_that_cannot_be_written_keeps_no_end_from_being_written(clock: Fa
     assert run_sync(debtor.reach.write("touch", debtor.records[0].key, Touch(clock(), None, clock() + 1))) is not None
 
 
+@pytest.mark.parametrize("ends", [(10, 20), (20, 10)], ids=["in turn", "the later one first"])
+def test_of_two_marks_that_are_owed_the_later_end_counts(clock: FakeClock, ends: tuple[float, float]) -> None:
+    """L24: who proved who they are between two ends has signed out since."""
+    debtor = Debtor(clock, 0)
+    debtor.store.down = True
+    for at in ends:
+        run_sync(debtor.reach.mark(a_mark(at)))
+    late = a_mark(20)
+    assert run_sync(debtor.reach.ended_at_provider(late.key, late.last_seen_at)) == late.last_seen_at
+    debtor.store.down = False
+    debtor.write()
+    held = debtor.store.load(late.key)
+    assert held is not None
+    assert held.last_seen_at == late.last_seen_at
+
+
 def test_a_mark_that_no_store_can_write_is_not_tried_again_until_it_can_be(clock: FakeClock) -> None:
     """L24: else each request would try, and say so in the log, for as long as the process runs; then it counts, and is written."""
     debtor, mark = Debtor(clock, 1), a_mark(10)
