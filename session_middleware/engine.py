@@ -299,9 +299,10 @@ class Engine(Recording):
                 return
             await self._judge(x, known, record, judgement)
         except BaseException:
-            # Broken off, by a time limit in a view perhaps, and that may be before the authority has said no: what was
-            # found so far stands for nothing, and whoever asks once more asks anew.
-            x.authenticated, x.verdict, x.record = False, Verdict.ANONYMOUS, None
+            # Broken off, by a time limit in a view perhaps, and that may be before the authority has said no: unless somebody has
+            # said that already, what was found stands for nothing, and whoever asks once more asks anew.
+            if x.verdict in (_ACTIVE, Verdict.ANONYMOUS):
+                x.authenticated, x.verdict, x.record = False, Verdict.ANONYMOUS, None
             raise
 
     def _authorization(self, x: Exchange) -> str | None:

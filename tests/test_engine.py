@@ -858,16 +858,28 @@ def test_the_framework_session_is_cleared() -> None:
     assert cleared == ["called", "awaited"]
 
 
+def no_database() -> None:
+    raise OSError("the framework's own database is down")
+
+
+def test_an_end_whose_framework_fails_is_found_once() -> None:
+    """L16: the app's error page, which may ask who is there, meets the same fault no second time."""
+    house = House()
+    house.login()
+    house.now += 86_401
+    x = house.engine.begin(house.facts())
+    x.clear_framework = no_database
+    with pytest.raises(OSError, match="database"):
+        run_sync(house.engine.open(x, OPEN))
+    assert Session(house.engine, x).reason == "inactivity"
+
+
 def test_a_logout_whose_framework_fails_still_removes_the_cookies() -> None:
     """L26: whatever fails after the end, the browser forgets our cookies."""
-
-    def fails() -> None:
-        raise OSError("the framework's own database is down")
-
     house = House()
     house.login()
     x, _ = house.opened()
-    x.clear_framework = fails
+    x.clear_framework = no_database
     with pytest.raises(OSError, match="database"):
         Session(house.engine, x).logout()
     assert all("Max-Age=0" in line for line in house.closed(x))
