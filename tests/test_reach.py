@@ -558,7 +558,10 @@ def test_of_two_marks_that_are_owed_the_later_end_counts(clock: FakeClock, ends:
     late = a_mark(20)
     assert run_sync(debtor.reach.ended_at_provider(late.key, late.last_seen_at)) == late.last_seen_at
     debtor.store.down = False
-    debtor.write()
+    clock.advance(LEFT_ALONE + 1)
+    # Now it is written right after the store has been read, which said nothing of it yet.
+    assert run_sync(debtor.reach.ended_at_provider(late.key, late.last_seen_at)) == late.last_seen_at
+    assert not debtor.reach.unmarked
     held = debtor.store.load(late.key)
     assert held is not None
     assert held.last_seen_at == late.last_seen_at

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from session_middleware.core.provider import provider_mark
+from session_middleware.errors import RecordUnreadable
 from session_middleware.reach import RETRY_INTERVAL, Reach
 from session_middleware.reach import retrying as module
 from session_middleware.runtime import LoopRuntime, Runtime, ThreadRuntime, run_sync
@@ -104,6 +105,37 @@ def test_a_loop_writes_what_is_owed_by_itself() -> None:
         assert runtime.pauses == [RETRY_INTERVAL] * 6, "begun anew"
 
     asyncio.run(main())
+
+
+def test_what_was_set_aside_is_retried_once_its_record_can_be_read() -> None:
+    """L13: other processes let its user in until it is written, and the next request of this one may be hours away."""
+
+    class Damaged(Down):
+        """One whose only record cannot be read."""
+
+        def load(self, key: bytes) -> Any:
+            if self.down:
+                raise RecordUnreadable("damaged")
+            return super().load(key)
+
+        def _ask(self) -> None:
+            if self.down:
+                raise RecordUnreadable("damaged")
+
+    async def work() -> None:
+        store, runtime = Damaged(), Stepwise()
+        reach = over(store, runtime, [])
+        now = FakeClock()()
+        assert not await reach.end(RECORD.key, "logout", now, now)
+        await runtime.step()
+        assert (reach.unended, len(runtime.pauses)) == ({}, 1)
+        store.down = False
+        assert await reach.load(RECORD.key) == RECORD.ended("logout", now, now + 86_400.0)
+        for _ in range(2):
+            await runtime.step()
+        assert store.has_ended.is_set()
+
+    asyncio.run(work())
 
 
 def test_there_is_one_that_retries_however_long_a_try_takes() -> None:
