@@ -257,7 +257,8 @@ def ask_later(stage: Stage, driver: Driver) -> None:
     stage.visitor(driver).fetch("/me")
 
 
-def test_an_end_that_another_request_has_told_meanwhile() -> None:
+@pytest.mark.parametrize("fails", [False, True], ids=["", "and this one fails"])
+def test_an_end_that_another_request_has_told_meanwhile(fails: bool) -> None:
     """Two requests make up for the same ends while the provider is slow; who comes second has nothing to tell (L17)."""
     meanwhile: list[Callable[[], object]] = []
 
@@ -267,6 +268,8 @@ def test_an_end_that_another_request_has_told_meanwhile() -> None:
         async def end(self, record: SessionRecord, shown: Shown, reason: str, now: float) -> EndedThere | None:
             if meanwhile:
                 meanwhile.pop()()
+                if fails:
+                    raise RuntimeError("it took too long")
             return await super().end(record, shown, reason, now)
 
     for stage in stage_of("wsgi_mode"):
@@ -283,6 +286,9 @@ def test_an_end_that_another_request_has_told_meanwhile() -> None:
         meanwhile.append(partial(ask_later, stage, driver))
         served(guests[2].navigate("/me"))
         assert [stay.over for stay in desk.stays.values()] == [True, True, False]
+        desk.calls.clear()
+        ask_later(stage, driver)
+        assert desk.calls == [], "nothing is owed any more"
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
