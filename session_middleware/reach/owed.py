@@ -292,10 +292,8 @@ class Reach(Calls):
         Raises:
             StoreUnavailable: the store failed.
         """
-        owed, held = (
-            self.unmarked.get(mark_key),
-            await self.load(mark_key, anew=True),
-        )  # which may write it, or find it again
+        owed = self.unmarked.get(mark_key)
+        held = await self.load(mark_key, anew=True)  # which may write what is owed, or find that it can be written again
         marks = (owed, held, self.unmarked.get(mark_key))
         ends = [mark.last_seen_at for mark in marks if mark is not None and now < mark.keep_until]
         return max(ends, default=None)
