@@ -293,7 +293,7 @@ class Reach(Calls):
             StoreUnavailable: the store failed.
         """
         owed = self.unmarked.get(mark_key)
-        held = await self.load(mark_key, anew=True)  # which may write what is owed, or find that it can be written again
+        held = await self.load(mark_key, anew=True)  # which may write it, or find that it can be
         marks = (owed, held, self.unmarked.get(mark_key))
         ends = [mark.last_seen_at for mark in marks if mark is not None and now < mark.keep_until]
         return max(ends, default=None)
