@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Literal, TypeVar, overload
 
-from session_middleware.core.exchange import RULES_ATTRIBUTE, RouteRules
+from session_middleware.core.exchange import GIVEN_ATTRIBUTE, RULES_ATTRIBUTE, RouteRules
 from session_middleware.errors import SettingsError
 from session_middleware.settings import seconds
 
@@ -83,10 +83,20 @@ def no_touch(endpoint: E) -> E:
 
 
 def _marker(rules: RouteRules) -> Callable[[E], E]:
-    return lambda endpoint: _mark(endpoint, rules)
+    def marker(endpoint: E) -> E:
+        return _mark(endpoint, rules)
+
+    setattr(marker, GIVEN_ATTRIBUTE, rules)
+    return marker
 
 
 def _outage(value: Literal["refuse", "stale"] | None) -> Literal["refuse", "stale"] | None:
     if value not in (None, "refuse", "stale"):
         raise SettingsError("on_unavailable", value, "is not known.", "Give 'refuse' or 'stale'.")
     return value
+
+
+for _marker_without_arguments in (session_exempt, session_required, session_optional, no_touch):
+    # What it gives is read from what it marked: written a second time, the two could differ.
+    _marked = _marker_without_arguments(lambda: None)
+    setattr(_marker_without_arguments, GIVEN_ATTRIBUTE, getattr(_marked, RULES_ATTRIBUTE))

@@ -14,7 +14,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
 from session_middleware.adapters._hidden_markers import hidden_marker, identity, strict
-from session_middleware.core.exchange import NO_RULES, RouteRules, rules_of
+from session_middleware.core.exchange import NO_RULES, RouteRules, rules_given_by, rules_of
 from session_middleware.errors import SettingsError
 
 __all__ = ["Lost", "Routes"]
@@ -107,6 +107,11 @@ class Routes:
                 )
         judged = [self._of(endpoint) for endpoint in self._app.view_functions]
         found = [each.lost for each in judged if each.lost is not None]
+        found += [
+            Lost(name, _name(blueprint), "a marker on a blueprint does nothing; mark its views")
+            for name, blueprint in self._app.blueprints.items()
+            if rules_of(blueprint) is not None
+        ]
         return found + [
             Lost(place, _name(hook), f"the function is a {place} of the app, not a view; a marker acts on views only")
             for place, hook in _hooks(self._app)
@@ -139,6 +144,7 @@ class Routes:
         judged = _Judged(view, rules)
         for method, handler in _handlers(view_class):
             narrow = rules_of(handler) or self._hidden_in(endpoint, handler, judged)
+            narrow = _merged(narrow, _given_around(view_class, method))
             if narrow is not None:
                 judged.by_method[method] = _narrowed(own, narrow) or narrow
         if "GET" in judged.by_method and not hasattr(view_class, "head"):
@@ -198,6 +204,20 @@ def _merged(one: RouteRules | None, other: RouteRules | None) -> RouteRules | No
 
 def _narrowed(broad: RouteRules | None, narrow: RouteRules | None) -> RouteRules | None:
     return broad.narrowed(narrow) if broad is not None and narrow is not None else broad or narrow
+
+
+def _given_around(view_class: object, method: str) -> RouteRules | None:
+    """Return what markers among the `method_decorators` of a resource say of one of its methods.
+
+    Flask-RESTful and Flask-RESTX put them around the method in each request, when it has been judged long since.
+    """
+    around = getattr(view_class, "method_decorators", None)
+    if isinstance(around, Mapping):
+        around = around.get(method.lower())
+    found = None
+    for decorator in around if isinstance(around, list | tuple) else ():
+        found = _merged(found, rules_given_by(decorator))
+    return found
 
 
 def _handlers(view_class: Any) -> Iterator[tuple[str, object]]:

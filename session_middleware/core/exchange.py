@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import Any, ClassVar, Literal, Protocol
 
 from session_middleware.core.lifetime import Deadlines, Verdict
@@ -15,6 +15,7 @@ from session_middleware.errors import SettingsError
 
 __all__ = [
     "ANONYMOUS",
+    "GIVEN_ATTRIBUTE",
     "NO_RULES",
     "RULES_ATTRIBUTE",
     "Exchange",
@@ -22,6 +23,7 @@ __all__ = [
     "RouteRules",
     "is_activity",
     "is_prefetch",
+    "rules_given_by",
     "rules_of",
 ]
 
@@ -29,6 +31,9 @@ Policy = Literal["required", "optional", "exempt"]
 
 #: Where a marker leaves its rules on an endpoint.
 RULES_ATTRIBUTE = "__session_rules__"
+
+#: Where a marker itself says what rules it gives.
+GIVEN_ATTRIBUTE = "__session_gives__"
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
@@ -127,18 +132,34 @@ NO_RULES = RouteRules()
 def rules_of(endpoint: object) -> RouteRules | None:
     """Return what the markers on an endpoint say; None if there are none.
 
-    They may stand on what a `functools.partial` calls, and of an object that is called, on its class and on `__call__`.
+    They may stand on what a `functools.partial` calls; of an object that is called, on its class and on `__call__`; and of
+    a bound method on its class, where views of one class are registered one by one (Flask-Admin, sqladmin, Django's ModelAdmin).
     """
     while True:
         rules = getattr(endpoint, RULES_ATTRIBUTE, None)
         found = rules if isinstance(rules, RouteRules) else None
         if type(endpoint) is FunctionType:  # nearly always
             return found
+        if type(endpoint) is MethodType:
+            owner = endpoint.__self__
+            whole = getattr(owner if isinstance(owner, type) else type(owner), RULES_ATTRIBUTE, None)
+            if not isinstance(whole, RouteRules):
+                return found
+            return whole if found is None else whole.narrowed(found)
         if found is not None or not isinstance(endpoint, partial):  # by its attributes a mock would look like one
             call = getattr(type(endpoint), "__call__", None)  # noqa: B004  # not whether it can be called: what that runs
             own = getattr(call, RULES_ATTRIBUTE, None)
             return found if own is None else own if found is None else found.narrowed(own)
         endpoint = endpoint.func
+
+
+def rules_given_by(decorator: object) -> RouteRules | None:
+    """Return the rules that a marker gives to what it is applied to; None for anything that is no marker.
+
+    For the places where a framework applies decorators too late for the rules to be found on the endpoint.
+    """
+    rules = decorator.__dict__.get(GIVEN_ATTRIBUTE) if type(decorator) is FunctionType else None
+    return rules if isinstance(rules, RouteRules) else None
 
 
 def is_prefetch(facts: RequestFacts) -> bool:

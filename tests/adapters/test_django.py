@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import pickle
 from collections.abc import Callable, Iterator
@@ -268,6 +269,13 @@ class TestMarkers:
         assert Client().post(path).status_code == (200 if where == "get" else 401)
         given({"store": MemoryStore()}, ROOT_URLCONF=__name__)
         assert Client().get("/hidden").status_code == 401
+
+    def test_a_marker_on_the_class_of_a_wrapped_method(self, given: Given) -> None:
+        """The views of a ModelAdmin are functions around its methods: a marker on that class holds, and is no hidden one."""
+        given({"store": MemoryStore(), "default_policy": "optional"}, ROOT_URLCONF=__name__)
+        assert statuses(Client(), "/class-of-method/closed", "/class-of-method/open") == [401, 200]
+        given({"store": MemoryStore()}, ROOT_URLCONF=__name__)
+        assert statuses(Client(), "/class-of-method/closed", "/class-of-method/open") == [401, 200]
 
     @pytest.mark.parametrize("whose", ["request", "project"])
     def test_a_view_that_chooses_another_stays_open(self, whose: str, given: Given) -> None:
@@ -758,7 +766,33 @@ def sign_in_here(request: HttpRequest) -> HttpResponse:
     return HttpResponse("sign in here")
 
 
+class Desk:
+    """Has its views registered one by one, wrapped as `ModelAdmin.get_urls` does it."""
+
+    def wrapped(self) -> Callable[..., HttpResponse]:
+        @functools.wraps(self.page)
+        def wrapper(request: HttpRequest) -> HttpResponse:
+            return self.page(request)
+
+        return wrapper
+
+    def page(self, request: HttpRequest) -> HttpResponse:
+        return HttpResponse("page")
+
+
+@session_required
+class ClosedDesk(Desk):
+    """Closed as a whole."""
+
+
+@session_optional
+class OpenDesk(Desk):
+    """Open as a whole."""
+
+
 urlpatterns = [
+    path("class-of-method/closed", ClosedDesk().wrapped()),
+    path("class-of-method/open", OpenDesk().wrapped()),
     path("counted/exempt", marked_as(session_exempt, "exempt")),
     path("counted/optional", marked_as(session_optional, "optional")),
     path("counted/required", marked_as(session_required, "required")),

@@ -131,6 +131,91 @@ def test_a_marker_among_the_decorators_of_a_view_class() -> None:
     assert shop.status("/page") == 200
 
 
+@pytest.mark.parametrize("declared", ["for all methods", "by method"])
+def test_a_marker_among_the_method_decorators_of_a_resource(declared: str) -> None:
+    """Flask-RESTful and Flask-RESTX apply `method_decorators` anew in each request: a marker there acts from the first one."""
+    shop = Shop()
+
+    class Resource(MethodView):
+        method_decorators: Any = (
+            [fresh_login_required(within=60), wrapping]
+            if declared == "for all methods"
+            else {"post": [fresh_login_required(within=60)], "get": [session_optional, wrapping]}
+        )
+
+        def get(self) -> str:
+            return "read"
+
+        def post(self) -> str:
+            return "written"
+
+    class Open(MethodView):
+        method_decorators = (session_optional, no_touch)
+
+        def get(self) -> str:
+            return "read"
+
+    shop.app.add_url_rule("/resource", view_func=Resource.as_view("resource"))
+    shop.app.add_url_rule("/open", view_func=Open.as_view("open"))
+    same_site = {"Sec-Fetch-Site": "same-origin"}
+    client = shop.client("alice")
+
+    def statuses() -> list[int]:
+        asked = [("GET", "/resource"), ("HEAD", "/resource"), ("POST", "/resource")]
+        return [
+            client.open(path, base_url=HTTPS, method=method, headers=same_site).status_code for method, path in asked
+        ]
+
+    assert shop.status("/resource") == (401 if declared == "for all methods" else 200)
+    assert shop.status("/resource", method="POST", headers=same_site) == 401
+    assert shop.status("/open") == 200
+    assert statuses() == [200, 200, 200]
+    shop.clock.advance(minutes=2)
+    assert statuses() == ([401, 401, 401] if declared == "for all methods" else [200, 200, 401])
+
+
+def test_a_method_decorator_that_contradicts_its_method_is_an_error() -> None:
+    """At the start: applied in a request it would make each one a 500."""
+
+    class Resource(MethodView):
+        method_decorators = [session_optional]  # noqa: RUF012  # Flask-RESTful declares it so
+
+        @session_required
+        def get(self) -> str:
+            return "read"
+
+    shop = Shop()
+    shop.app.add_url_rule("/resource", view_func=Resource.as_view("resource"))
+    with pytest.raises(SettingsError, match="contradict"):
+        shop.app.test_client().get("/resource")
+
+
+@pytest.mark.parametrize("strange", [None, 5, "text", [None, 5], {"get": 5}, Mock()])
+def test_method_decorators_may_be_anything(strange: object) -> None:
+    """The name is not ours: what stands under it otherwise is left alone."""
+    shop = Shop()
+
+    class Resource(MethodView):
+        method_decorators = strange
+
+        @session_optional
+        def get(self) -> str:
+            return "read"
+
+    shop.app.add_url_rule("/resource", view_func=Resource.as_view("resource"))
+    assert shop.status("/resource") == 200
+
+
+def test_a_marker_on_a_blueprint_is_reported() -> None:
+    """It does nothing, as a blueprint is no view; the views in it are to be marked."""
+    shop = Shop(default_policy="optional")
+    blueprint = session_required(Blueprint("account", __name__))
+    blueprint.add_url_rule("/page", "page", hello())
+    shop.app.register_blueprint(blueprint)
+    assert shop.status("/page") == 200
+    assert shop.lost() == [("account", "Blueprint")]
+
+
 def test_a_marker_on_dispatch_request() -> None:
     """A marker on `dispatch_request` holds for the view."""
     shop = Shop()

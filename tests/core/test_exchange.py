@@ -118,8 +118,35 @@ def test_classes_and_methods() -> None:
 
     assert rules_of(Parent) == RouteRules(policy="exempt")
     assert rules_of(Child) == RouteRules(touch=False)
-    no_touch(Parent().get)
-    assert rules_of(Parent().get) == RouteRules(touch=False)
+    no_touch(Parent.get)
+    assert rules_of(Parent.get) == RouteRules(touch=False)
+
+
+def test_a_marker_on_the_class_of_a_bound_method() -> None:
+    """Where views of one class are registered one by one, its marker holds for each; one on the method goes before."""
+
+    @fresh_login_required(within=60)
+    class Admin:
+        def index(self) -> None: ...
+
+        @session_optional
+        def sign_in(self) -> None: ...
+
+        @classmethod
+        def report(cls) -> None: ...
+
+    class Plain:
+        def index(self) -> None: ...
+
+        @no_touch
+        def count(self) -> None: ...
+
+    asked = RouteRules(policy="required", fresh_within=60.0)
+    assert rules_of(Admin().index) == asked
+    assert rules_of(Admin.report) == asked
+    assert rules_of(Admin().sign_in) == RouteRules(policy="optional")
+    assert rules_of(Plain().index) is None
+    assert rules_of(Plain().count) == RouteRules(touch=False)
 
 
 def test_what_cannot_be_marked_says_so() -> None:
