@@ -13,12 +13,13 @@ from starlette.routing import BaseRoute, Router
 
 from session_middleware.adapters._hidden_markers import hidden_marker, identity, strict, what_may_hide
 from session_middleware.adapters._starlette_routes import router_behind
-from session_middleware.core.exchange import NO_RULES, RULES_ATTRIBUTE, RouteRules, rules_of
+from session_middleware.core.exchange import NO_RULES, RULES_ATTRIBUTE, RouteRules, rules_given_by, rules_of
 from session_middleware.engine import Engine
 
 __all__ = ["report"]
 
-_NOT_ON_ROUTERS = "a marker on a router or on a mounted app with routes does nothing; mark its endpoints"
+_NOT_ON_ROUTERS = "a marker on a router or on an app with routes does nothing; mark its endpoints"
+_NOT_ON_ROUTES = "a marker on a route does nothing; mark its endpoint"
 
 #: What reaches all there is; nothing in it is hidden by the endpoint that holds it.
 _CONTAINERS = (Starlette, Router, BaseRoute)
@@ -27,27 +28,34 @@ _CONTAINERS = (Starlette, Router, BaseRoute)
 _METHODS = ("dispatch", "get", "head", "post", "put", "patch", "delete", "options", "on_connect")
 
 
-def report(engine: Engine, app: Any, router: Router) -> None:  # Any: an ASGI app
+def report(engine: Engine, app: Any, router: Router, whole: object) -> None:  # Any: an ASGI app
     """Announce `marker_unreachable` for everything in an app that its author will not have meant.
 
     Args:
         engine: whose event it is.
         app: what stands inside our middleware.
         router: the app's router.
+        whole: the app that our middleware was added to, if it says so.
     """
-    for where, problem in _problems(engine, app, router):
+    for where, problem in _problems(engine, app, router, whole):
         engine.announce("marker_unreachable", engine.clock(), detail={"where": where, "problem": problem})
 
 
-def _problems(engine: Engine, app: Any, router: Router) -> Iterator[tuple[str, str]]:
+def _problems(engine: Engine, app: Any, router: Router, whole: object) -> Iterator[tuple[str, str]]:
     if _stands_around_cors(app):
         yield (
             "middleware",
             "SessionLifetimeMiddleware stands outside CORSMiddleware, so our own answers lack CORS headers; "
             "add CORSMiddleware outside it (with add_middleware: after it)",
         )
+    if any(rules_of(each) is not None for each in (whole, app)):
+        yield "app", _NOT_ON_ROUTERS
     if rules_of(router) is not None:
         yield "router", _NOT_ON_ROUTERS
+    for included in _included(router):
+        if rules_of(included) is not None:
+            first = next((getattr(route, "path", "") for route in included.routes), "")
+            yield f"included router of {first}", _NOT_ON_ROUTERS
     prefix = engine.settings.endpoint_prefix
     routes = list(walk(router))
     reachable = {identity(getattr(route, "endpoint", None)) for _, route in routes}
@@ -58,6 +66,8 @@ def _problems(engine: Engine, app: Any, router: Router) -> Iterator[tuple[str, s
         if endpoint is None:
             yield from _of_container(path, route)
             continue
+        if rules_of(getattr(route, "original_route", route)) is not None:
+            yield path, _NOT_ON_ROUTES
         if _keeps_a_session_inside(route):
             yield (
                 path,
@@ -67,7 +77,7 @@ def _problems(engine: Engine, app: Any, router: Router) -> Iterator[tuple[str, s
         for function in (endpoint, *_methods_of(endpoint)):
             if rules_of(function) is None:
                 yield from _of_endpoint(path, function, reachable)
-        yield from _of_dependencies(path, endpoint, route)
+        yield from _of_dependencies(path, endpoint, route, reachable)
 
 
 def _of_endpoint(path: str, endpoint: Any, reachable: set[int]) -> Iterator[tuple[str, str]]:
@@ -91,23 +101,41 @@ def _put(rules: RouteRules, endpoint: Any) -> bool:
     return True
 
 
-def _of_dependencies(path: str, endpoint: Any, route: Any) -> Iterator[tuple[str, str]]:
+def _of_dependencies(path: str, endpoint: Any, route: Any, reachable: set[int]) -> Iterator[tuple[str, str]]:
     """Have what markers on FastAPI's dependencies forbid apply to the endpoint that depends on them."""
-    forbids = found = NO_RULES
-    waiting = [*getattr(getattr(route, "dependant", None), "dependencies", ())]
-    while waiting:
-        dependency = waiting.pop()
-        waiting += dependency.dependencies
-        for function in what_may_hide(dependency.call):
-            rules = rules_of(function)
-            if rules is not None:
-                found, forbids = rules, forbids.merged(strict(rules))
-    if found is NO_RULES:
-        return
-    acts = "this one does nothing"
-    if forbids != NO_RULES and _put(forbids.narrowed(rules_of(endpoint) or NO_RULES), endpoint):
-        acts = "what this one forbids is applied, where the endpoint's own say nothing else"
-    yield path, f"a marker on a dependency; {acts}: mark the endpoint"
+    forbids = NO_RULES
+    marked = given = False
+    for call in _dependencies(getattr(route, "dependant", None)):
+        given = given or rules_given_by(call) is not None
+        # One that is an endpoint as well acts as that.
+        rules = None if identity(call) in reachable else rules_of(call)
+        if rules is not None:
+            marked, forbids = True, forbids.merged(strict(rules))
+    if given:
+        yield path, "a marker is no dependency; mark the endpoint"
+    if marked:
+        acts = "this one does nothing"
+        if forbids != NO_RULES and _put(forbids.narrowed(rules_of(endpoint) or NO_RULES), endpoint):
+            acts = "what this one forbids is applied, where the endpoint's own say nothing else"
+        yield path, f"a marker on a dependency; {acts}: mark the endpoint"
+
+
+def _dependencies(dependant: Any) -> Iterator[Any]:  # Any: FastAPI's, and what it calls
+    """Yield all that FastAPI calls before an endpoint, what that depends on included; None where a route has no such thing."""
+    for each in getattr(dependant, "dependencies", ()):
+        yield from what_may_hide(each.call)
+        yield from _dependencies(each)
+
+
+def _included(router: Router, above: tuple[Router, ...] = ()) -> Iterator[Router]:
+    """Yield the routers that FastAPI includes, at any depth; whoever asks for routes is shown theirs only."""
+    for route in router.routes:
+        included = getattr(route, "original_router", None)
+        below = included or router_behind(getattr(route, "app", None))
+        if isinstance(below, Router) and not any(below is each for each in (*above, router)):
+            if included is not None:
+                yield below
+            yield from _included(below, (*above, router))
 
 
 def _methods_of(endpoint: Any) -> Iterator[Any]:

@@ -170,7 +170,7 @@ class SessionLifetimeMiddleware(Entrance):
             self._login_path = _path_of(login, router)
         if router is not None:
             gate_default(router)
-            report(self.engine, self.app, router)
+            report(self.engine, self.app, router, app)
         self._looked = True
 
     def _login_url(self, facts: RequestFacts, login: str) -> str:

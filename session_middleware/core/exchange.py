@@ -140,7 +140,7 @@ def rules_of(endpoint: object) -> RouteRules | None:
         found = rules if isinstance(rules, RouteRules) else None
         if type(endpoint) is FunctionType:  # nearly always
             return found
-        if type(endpoint) is MethodType:
+        if isinstance(endpoint, MethodType):
             owner = endpoint.__self__
             whole = getattr(owner if isinstance(owner, type) else type(owner), RULES_ATTRIBUTE, None)
             if not isinstance(whole, RouteRules):

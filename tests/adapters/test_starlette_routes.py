@@ -6,10 +6,11 @@ import asyncio
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
+import fastapi.routing
 import pytest
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.applications import Starlette
@@ -773,6 +774,78 @@ def test_what_stands_in_the_wrong_place_is_reported() -> None:
     before = len(shop.events)
     shop.status("/")
     assert not [event for event in shop.events[before:] if event.name == "marker_unreachable"], "once is enough"
+
+
+@pytest.mark.skipif(not hasattr(fastapi.routing, "iter_route_contexts"), reason="this FastAPI forgets what it included")
+def test_a_marker_on_an_included_router_is_reported() -> None:
+    """As on a router that is mounted: it does nothing, however deep."""
+    deep, router = session_required(APIRouter()), APIRouter()
+    deep.add_api_route("/page", saying())
+    router.include_router(deep, prefix="/deep")
+    app = FastAPI(openapi_url=None)
+    app.include_router(router, prefix="/top")
+    shop = Shop(app=app)
+    shop.status("/")
+    [(where, problem)] = shop.problems
+    assert where == "included router of /page"
+    assert "mark its endpoints" in problem
+
+
+@fresh_login_required(within=60)
+def guard() -> None: ...
+
+
+def calls_guard(user: Annotated[None, Depends(guard)]) -> None: ...
+
+
+def test_a_marker_on_or_as_a_dependency_is_reported() -> None:
+    """FastAPI calls dependencies when the route was judged already; `Depends(session_required)` is a guard in name only."""
+
+    def plain() -> None: ...
+
+    app = FastAPI(openapi_url=None)
+    app.add_api_route("/in-order", saying(), dependencies=[Depends(plain), Depends(plain)])
+    app.add_api_route("/calls", saying(), dependencies=[Depends(plain), Depends(calls_guard)])
+    app.add_api_route("/is-one", saying(), dependencies=[Depends(session_required())])
+    shop = Shop(app=app)
+    shop.status("/")
+    assert [where for where, _ in shop.problems] == ["/calls", "/is-one"]
+    assert "mark the endpoint" in shop.problems[0][1]
+
+
+def test_a_view_that_is_also_a_dependency_is_in_order() -> None:
+    """A marked endpoint that another one depends on has a route of its own, where its marker acts."""
+
+    @session_optional
+    def shown() -> str:
+        return "shown"
+
+    app = FastAPI(openapi_url=None)
+    app.add_api_route("/shown", shown)
+    app.add_api_route("/more", saying(), dependencies=[Depends(shown)])
+    shop = Shop(app=app)
+    assert (shop.status("/shown"), shop.status("/more"), shop.problems) == (200, 401, [])
+
+
+def test_a_marker_on_the_class_whose_methods_are_endpoints() -> None:
+    """As in the views of sqladmin: it holds for each, one on a method goes before, and the second request is no other."""
+
+    @session_required
+    class Desk:
+        async def page(self, request: Request) -> Response:
+            return PlainTextResponse("page")
+
+        @session_optional
+        async def sign_in(self, request: Request) -> Response:
+            return PlainTextResponse("sign in")
+
+    desk = Desk()
+    shop = Shop(Route("/page", desk.page), Route("/form", desk.sign_in), default_policy="optional")
+    for _ in range(2):
+        assert (shop.status("/page"), shop.status("/form")) == (401, 200)
+    shop.sign_in()
+    for _ in range(2):
+        assert (shop.status("/page"), shop.status("/form")) == (200, 200)
 
 
 def test_a_session_middleware_on_one_route_is_reported() -> None:
