@@ -292,6 +292,22 @@ def test_an_end_counts_here_at_once(near: Plain, store: AnnouncingStore) -> None
     assert near.load(KEY).ended_at is not None
 
 
+def test_an_end_counts_for_reads_that_were_faster(
+    near: Plain, store: AnnouncingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read that began and came back while the end was on its way found the record alive, and leaves nothing behind."""
+    opened(near, store)
+    end = store.end
+
+    def overtaken(*args: Any) -> bool:
+        assert near.load(KEY) == RECORD
+        return end(*args)
+
+    monkeypatch.setattr(store, "end", overtaken)
+    assert near.end(*END)
+    assert near.load(KEY).ended_at is not None
+
+
 def test_an_end_counts_for_reads_under_way(near: Plain, store: AnnouncingStore) -> None:
     """A read that began before an end of this process does not hold what it found."""
     opened(near, store)
@@ -398,6 +414,20 @@ def test_a_lost_line_closes_the_cache(near: Plain, store: AnnouncingStore, caplo
     store.end(*END)  # nobody heard
     assert near.load(KEY).ended_at is not None
     again.answer()
+    assert near.load(KEY).ended_at is not None
+
+
+def test_a_lost_line_closes_the_cache_at_once(near: Plain, store: AnnouncingStore) -> None:
+    """Long before the lease has run out, and where no other line is to be had: every call goes to the store."""
+    line = opened(near, store)
+    held = near.load(KEY)
+    assert near.holds(held)
+    store.refusing = ConnectionRefusedError("down")
+    line.lose()
+    line.wait_closed()
+    assert not near.state.open
+    assert not near.holds(held)
+    store.end(*END)  # nobody heard
     assert near.load(KEY).ended_at is not None
 
 

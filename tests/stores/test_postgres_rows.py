@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from hashlib import sha256
 
@@ -184,6 +185,26 @@ def test_rubbish_that_somebody_locks_does_not_hold_up_a_sweep(store, sql):
     assert store.prune(9e9) == 2
     sql("COMMIT")
     assert store.prune(9e9) == 1
+
+
+def test_pruning_takes_much_rubbish_in_batches(store, sql, monkeypatch):
+    """No statement of `prune` locks more than a few hundred rows, however many there are to go."""
+    store.create(RECORD)
+    sql(
+        "INSERT INTO sessions SELECT decode(lpad(n::text, 32, '0'), 'hex'), authenticated_at, last_seen_at, "
+        "inactivity_deadline, keep_until, renewed_at, presented_at, ended_at, sweep_at, generation, revision, end_reason, "
+        "seal, handles, kept, body FROM sessions, generate_series(1, 1800) n"
+    )
+    left, ask = [], store._calls.links.ask
+
+    async def counting(*arguments, **options):
+        left.append(sql("SELECT count(*) FROM sessions").fetchone()[0])
+        return await ask(*arguments, **options)
+
+    monkeypatch.setattr(store._calls.links, "ask", counting)
+    assert store.prune(9e9, 10_000) == 1801
+    assert 0 < max(before - after for before, after in itertools.pairwise(left)) <= 500
+    assert sql("SELECT count(*) FROM sessions").fetchone() == (0,)
 
 
 @pytest.mark.parametrize("sweep", [lambda store: store.add_once("new", 9e9, 1e9), lambda store: store.prune(1e9) == 0])
