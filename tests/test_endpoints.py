@@ -1164,29 +1164,31 @@ def test_a_symmetric_key_is_never_published(site: Site) -> None:
 
 
 def test_the_list_has_my_sessions_and_no_others(site: Site) -> None:
-    """Rows have five members, the latest seen first; no cookie, no activity."""
+    """Rows have five members, the latest seen first, however old it is; no cookie, no activity."""
     first = site.login(agent="Firefox")
     site.now[0] += 60
     second = site.login(agent="curl/8")
     site.login("bob")
-    site.now[0] += 200
+    site.now[0] += 100
+    assert first.ask("POST", "continue").status == 200
+    site.now[0] += 100
     site.store.calls.clear()
     answer = second.ask("GET", "list")
     assert answer.json == {
         "sessions": [
+            {
+                "id": first.id,
+                "current": False,
+                "created_at": "2023-11-14T22:13:20Z",
+                "last_seen_at": "2023-11-14T22:16:00Z",
+                "attributes": {"user_agent": "Firefox", "address": "203.0.113.1"},
+            },
             {
                 "id": second.id,
                 "current": True,
                 "created_at": "2023-11-14T22:14:20Z",
                 "last_seen_at": "2023-11-14T22:14:20Z",
                 "attributes": {"user_agent": "curl/8", "address": "203.0.113.1"},
-            },
-            {
-                "id": first.id,
-                "current": False,
-                "created_at": "2023-11-14T22:13:20Z",
-                "last_seen_at": "2023-11-14T22:13:20Z",
-                "attributes": {"user_agent": "Firefox", "address": "203.0.113.1"},
             },
         ]
     }
@@ -1206,6 +1208,18 @@ def test_a_person_sees_the_list_as_a_page(site: Site) -> None:
         "/session/list/end-others",
     }
     assert {"Accept", "Sec-Fetch-Mode"} <= set((answer.header("vary") or "").split(", "))
+
+
+def test_the_page_says_where_and_when(site: Site) -> None:
+    """Of each session: device, address, when it was begun and when it was last seen."""
+    browser = site.login(agent="Netscape 4")
+    site.now[0] += 160
+    assert browser.ask("POST", "continue").status == 200
+    page = browser.ask("GET", "list", headers=PERSON).text
+    assert [time["datetime"] for time in Page(page).all("time")] == ["2023-11-14T22:13:20Z", "2023-11-14T22:16:00Z"]
+    assert "Netscape 4" in page
+    assert "203.0.113.1" in page
+    assert page.index("Signed in") < page.index("22:13:20") < page.index("last seen") < page.index("22:16:00")
 
 
 def test_without_others_there_is_no_button_for_them(site: Site) -> None:

@@ -925,6 +925,20 @@ def test_sessions_outside_a_request() -> None:
     assert [event.detail.get("reason") for event in house.events if event.name == "session_ended"] == ["revoked"] * 2
 
 
+def test_a_list_says_since_when_when_and_where() -> None:
+    """Issue 3: device, address, created and last seen, and the last full authentication, each of its own instant."""
+    house = House()
+    house.login()
+    house.now += 60
+    house.request(lambda session: session.login("alice"), facts=house.facts(user_agent="Netscape 4"))
+    house.now += 120
+    house.request()
+    (info,) = Sessions(house.engine).list("alice")
+    instants = (info.created_at, info.authenticated_at, info.last_seen_at)
+    assert [at.timestamp() for at in instants] == [1_000_000.0, 1_000_060.0, 1_000_180.0]
+    assert info.attributes == {"user_agent": "Netscape 4", "address": "192.0.2.1"}
+
+
 def test_a_store_without_an_epoch_says_so() -> None:
     """Optional powers: end_before on a store that cannot is an error with its name."""
 
