@@ -12,6 +12,7 @@ from session_middleware.errors import SessionError, SettingsError
 from session_middleware.stores import masked, store_from_url
 from session_middleware.stores.postgres import AsyncPostgresStore, PostgresStore
 from session_middleware.stores.postgres.address import Address
+from session_middleware.stores.redis.url import address_of
 
 SECRET = "hunter2"
 
@@ -134,6 +135,26 @@ def test_a_store_of_postgresql_shows_no_password(url, kind):
     with pytest.raises(SessionError) as caught:
         kind.from_url(url)
     assert SECRET not in shown_by(caught.value).lower()
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("more", ["timeout=2", "near_cache=2"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://u:hunter2@h/0?",
+        "redis+cluster://u:hunter2@h?",
+        "redis+sentinel://u:hunter2@h/main?sentinel_username=s&sentinel_password=hunter2&",
+        "postgresql://u:hunter2@h/db?sslpassword=hunter2&",
+    ],
+)
+def test_a_store_that_was_made_shows_no_password(url, more, asynchronous):
+    """Nor does what it is made of: an error reporter or a debugger shows the variables of every frame."""
+    store = store_from_url(url + more, asynchronous=asynchronous)
+    assert SECRET not in repr(store)
+    assert SECRET not in repr(vars(getattr(store, "store", store)))
+    if url.startswith("redis"):
+        assert SECRET not in repr(address_of(url.rstrip("?&")))
 
 
 @pytest.mark.parametrize(
