@@ -575,6 +575,30 @@ def test_continue_sets_the_policys_window(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
+    ("referer", "location"),
+    [
+        ("https://app.example/basket?page=2", "/basket?page=2"),
+        ("https://evil.example/basket", None),
+        (None, None),
+    ],
+)
+def test_a_person_who_continues_by_a_form_comes_back(site: Site, referer: str | None, location: str | None) -> None:
+    """A button on a page without script leads back to that page, or to one that says what was done: nobody reads JSON."""
+    browser = site.login()
+    site.now[0] += 1000
+    headers = PERSON if referer is None else {**PERSON, "referer": referer}
+    answer = browser.ask("POST", "continue", headers=headers, body=b"minutes=", kind=FORM)
+    assert browser.status()["inactivity_left"] == 1800
+    assert answer.header("location") == location
+    if location is not None:
+        assert answer.status == 303
+    else:
+        assert (answer.status, answer.header("content-type")) == (200, "text/html; charset=utf-8")
+        assert "stay signed in" in answer.text
+    assert {"Accept", "Sec-Fetch-Mode"} <= set((answer.header("vary") or "").split(", "))
+
+
+@pytest.mark.parametrize(
     ("body", "kind", "left"),
     [
         (b'{"minutes": 20}', "application/json", 1200),

@@ -145,6 +145,23 @@ def test_while_one_call_tries_the_others_wait_for_no_answer(store: Failing, cloc
     asyncio.run(main())
 
 
+def test_processes_do_not_come_back_at_the_same_instant(store: Failing, clock: FakeClock) -> None:
+    """Issue 3, no thundering herd: of many that lost the store together each tries again at its own time, all in time."""
+    made = [
+        Reach(store, runtime=ThreadRuntime(), clock=clock, retention=86_400.0, announce=lambda name, detail: None)
+        for _ in range(40)
+    ]
+    for reach in made:
+        let_down(reach, store)
+    store.fault = None
+    served: list[int] = [0]
+    for _ in range(20):
+        clock.advance(LEFT_ALONE / 20)
+        served.append(sum(ask(reach) for reach in made))
+    assert served[-1] == len(made)
+    assert max(now - before for before, now in itertools.pairwise(served)) < len(made) / 2
+
+
 def test_a_clock_set_back_does_not_keep_it_alone(reach: Reach, store: Failing, clock: FakeClock) -> None:
     """The pause is never longer than it says, whatever the clock does."""
     let_down(reach, store)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-__all__ = ["Row", "confirm_logout", "problem", "sessions", "signed_out"]
+__all__ = ["Row", "confirm_logout", "continued", "problem", "sessions", "signed_out"]
 
 _STYLE = (
     ":root{color-scheme:light dark;background:Canvas;color:CanvasText}"
@@ -75,6 +75,11 @@ def confirm_logout(action: str, fields: Iterable[tuple[str, str]] = ()) -> bytes
         fields: names and values that go with it.
     """
     return _page("Sign out?", "<p>This ends your session in this browser.</p>", _form(action, "Sign out", fields))
+
+
+def continued() -> bytes:
+    """Return the page for who has continued by a form and whose browser does not say on which page that stands."""
+    return _page("You stay signed in", "<p>You can go back to the page that you came from.</p>")
 
 
 def sessions(rows: Sequence[Row], end_others_url: str) -> bytes:

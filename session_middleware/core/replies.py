@@ -20,6 +20,7 @@ __all__ = [
     "as_page",
     "done",
     "gone_elsewhere",
+    "is_for_a_person",
     "key_set",
     "problem",
     "rfc3339",

@@ -8,12 +8,17 @@ from typing import Final
 from uuid import uuid4
 
 from session_middleware import client
-from session_middleware.core import lifetime
+from session_middleware.core import lifetime, pages
 from session_middleware.core.exchange import Exchange
 from session_middleware.core.fields import minutes_of
+from session_middleware.core.origin import path_of
 from session_middleware.core.refusal import HARDENING, Reply
 from session_middleware.core.replies import (
+    NEGOTIATED,
     as_json,
+    as_page,
+    done,
+    is_for_a_person,
     key_set,
     problem,
     session_object,
@@ -54,6 +59,7 @@ class State(Answers):
         return as_event(self._state(x).body)
 
     async def _continue(self, call: Call) -> Reply:
+        """Go on, and answer as status does; a person comes back to the page with the button, or to the provider's own."""
         facts = call.x.facts
         fields = await fields_of(call)
         if fields is None:
@@ -67,7 +73,11 @@ class State(Answers):
             if call.x.is_active:
                 raise
             return self._refused(call.x)  # it ended meanwhile, and an ended session stays ended (L7)
-        return self._state(call.x)
+        if is_for_a_person(facts):
+            back = call.x.continue_url or path_of(facts.header("referer"), facts)
+            page = as_page(pages.continued()).with_headers(NEGOTIATED)
+            return page if back is None else done(facts, back)
+        return self._state(call.x).with_headers(NEGOTIATED)
 
     async def _refresh(self, call: Call) -> Reply:
         """Answer the session as Stytch's session object; the adapter's `close` rotates the JWT if due (L9)."""

@@ -347,7 +347,7 @@ def test_continue_extends_both(everywhere: Stage) -> None:
 
 
 def test_continue_that_takes_the_browser(stage: Stage) -> None:
-    """Where only the browser can go on, the answer says where it is to go."""
+    """Where only the browser can go on, the answer says where it is to go, and takes a person there who has no script."""
     desk = Desk()
     desk.extension = NeedsBrowser("https://desk.example/again")
     browser = guest(stage, desk)
@@ -355,6 +355,8 @@ def test_continue_that_takes_the_browser(stage: Stage) -> None:
     answer = browser.fetch("/session/continue", "POST")
     assert answer.json["continue_url"] == "https://desk.example/again"
     assert "continue_url" not in browser.fetch("/session/status").json
+    answer = browser.submit("/session/continue")
+    assert (answer.status, answer.header("Location")) == (303, "https://desk.example/again")
 
 
 def test_continue_of_what_is_over_there(stage: Stage) -> None:
