@@ -26,6 +26,8 @@ def _mark(endpoint: E, rules: RouteRules) -> E:
     target = getattr(endpoint, "__func__", endpoint)  # a bound method keeps its attributes on the function
     standing = getattr(target, "__dict__", {}).get(RULES_ATTRIBUTE)  # a subclass does not rewrite its parent's rules
     try:
+        if not callable(target):  # a Flask blueprint, say: nobody would ask it
+            raise TypeError
         setattr(target, RULES_ATTRIBUTE, rules if standing is None else standing.merged(rules))
     except (AttributeError, TypeError):
         raise SettingsError(

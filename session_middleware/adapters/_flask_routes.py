@@ -107,11 +107,8 @@ class Routes:
                 )
         judged = [self._of(endpoint) for endpoint in self._app.view_functions]
         found = [each.lost for each in judged if each.lost is not None]
-        found += [
-            Lost(name, _name(blueprint), "a marker on a blueprint does nothing; mark its views")
-            for name, blueprint in self._app.blueprints.items()
-            if rules_of(blueprint) is not None
-        ]
+        if rules_of(self._app) is not None:
+            found.append(Lost("app", self._app.name, "a marker on the app does nothing; mark its views"))
         return found + [
             Lost(place, _name(hook), f"the function is a {place} of the app, not a view; a marker acts on views only")
             for place, hook in _hooks(self._app)

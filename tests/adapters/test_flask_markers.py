@@ -206,16 +206,6 @@ def test_method_decorators_may_be_anything(strange: object) -> None:
     assert shop.status("/resource") == 200
 
 
-def test_a_marker_on_a_blueprint_is_reported() -> None:
-    """It does nothing, as a blueprint is no view; the views in it are to be marked."""
-    shop = Shop(default_policy="optional")
-    blueprint = session_required(Blueprint("account", __name__))
-    blueprint.add_url_rule("/page", "page", hello())
-    shop.app.register_blueprint(blueprint)
-    assert shop.status("/page") == 200
-    assert shop.lost() == [("account", "Blueprint")]
-
-
 def test_a_marker_on_dispatch_request() -> None:
     """A marker on `dispatch_request` holds for the view."""
     shop = Shop()
@@ -570,6 +560,16 @@ def test_a_marker_on_a_hook_is_reported() -> None:
 
     shop.status("/")
     assert {endpoint for endpoint, _ in shop.lost()} == {"before_request", "errorhandler"}
+
+
+def test_a_marker_on_the_app_or_a_blueprint_is_reported() -> None:
+    """Neither is asked: on the app that is said at start-up, and a blueprint takes none at all."""
+    shop = Shop(default_policy="optional")
+    session_required(shop.app)
+    shop.status("/")
+    assert shop.lost() == [("app", "shop")]
+    with pytest.raises(SettingsError, match="cannot be marked"):
+        session_required(Blueprint("part", "part"))
 
 
 def test_an_app_route_under_our_prefix_is_an_error() -> None:

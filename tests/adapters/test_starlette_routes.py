@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-import fastapi.routing
 import pytest
 from fastapi import APIRouter, Depends, FastAPI
 from hypothesis import given, settings
@@ -24,9 +23,12 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Host, Match, Mount, Route, Router, WebSocketRoute
 from starlette.staticfiles import StaticFiles
+from starlette.testclient import TestClient
 from starlette.websockets import WebSocket
 
 from session_middleware import (
+    SessionEvent,
+    Settings,
     fresh_login_required,
     no_touch,
     session_exempt,
@@ -35,8 +37,10 @@ from session_middleware import (
 )
 from session_middleware.adapters._asgi_connection import KEY
 from session_middleware.adapters._hidden_markers import strict
-from session_middleware.adapters.starlette import session_from
+from session_middleware.adapters.starlette import SessionLifetimeMiddleware, session_from
 from session_middleware.core.exchange import NO_RULES, RouteRules, rules_of
+from session_middleware.stores.memory import MemoryStore
+from session_middleware.testing.stage import KEY as STAGE_KEY
 from tests.adapters.closed_over import HELD, HandsOn
 from tests.adapters.starlette_shop import Shop, page, sign_in
 
@@ -776,21 +780,6 @@ def test_what_stands_in_the_wrong_place_is_reported() -> None:
     assert not [event for event in shop.events[before:] if event.name == "marker_unreachable"], "once is enough"
 
 
-@pytest.mark.skipif(not hasattr(fastapi.routing, "iter_route_contexts"), reason="this FastAPI forgets what it included")
-def test_a_marker_on_an_included_router_is_reported() -> None:
-    """As on a router that is mounted: it does nothing, however deep."""
-    deep, router = session_required(APIRouter()), APIRouter()
-    deep.add_api_route("/page", saying())
-    router.include_router(deep, prefix="/deep")
-    app = FastAPI(openapi_url=None)
-    app.include_router(router, prefix="/top")
-    shop = Shop(app=app)
-    shop.status("/")
-    [(where, problem)] = shop.problems
-    assert where == "included router of /page"
-    assert "mark its endpoints" in problem
-
-
 @fresh_login_required(within=60)
 def guard() -> None: ...
 
@@ -846,6 +835,74 @@ def test_a_marker_on_the_class_whose_methods_are_endpoints() -> None:
     shop.sign_in()
     for _ in range(2):
         assert (shop.status("/page"), shop.status("/form")) == (200, 200)
+
+
+def marked_app() -> Any:
+    return session_required(FastAPI())
+
+
+def marked_router() -> Any:
+    app = FastAPI()
+    session_required(app.router)
+    return app
+
+
+def marked_route() -> Any:
+    return Starlette(routes=[session_required(Route("/secret", page()))])
+
+
+def included(marked: APIRouter) -> Any:
+    """An app that includes a router by way of another, which is mounted in a third."""
+    between, inner, app = APIRouter(), FastAPI(), FastAPI()
+    between.include_router(marked, prefix="/in")
+    inner.include_router(between)
+    app.mount("/part", inner)
+    return app
+
+
+def marked_and_included() -> Any:
+    router = session_required(APIRouter())
+    router.get("/secret")(page())
+    return included(router)
+
+
+def marked_dependency() -> Any:
+    @session_required
+    def checked() -> None: ...
+
+    def by_way_of(value: None = Depends(checked)) -> None: ...
+
+    router = APIRouter(dependencies=[Depends(by_way_of)])
+    router.get("/secret")(page())
+    return included(router)
+
+
+@pytest.mark.parametrize(
+    ("make", "where", "says"),
+    [
+        (marked_app, "app", "mark its endpoints"),
+        (marked_router, "router", "mark its endpoints"),
+        (marked_route, "/secret", "mark its endpoint"),
+        (marked_and_included, "included router of /secret", "mark its endpoints"),
+        (marked_dependency, "/part/in/secret", "mark the endpoint"),
+    ],
+)
+def test_a_marker_beside_the_endpoint_is_reported(make: Callable[[], Any], where: str, says: str) -> None:
+    """On the app, a router, a route or a dependency it would forbid nothing, and whoever wrote it believes that it does."""
+    shop = Shop(app=make(), default_policy="optional")
+    shop.status("/")
+    ((found, problem),) = shop.problems
+    assert (found, says in problem) == (where, True)
+
+
+def test_a_marker_on_a_whole_app_that_we_stand_around_is_reported() -> None:
+    """The same where the app is wrapped instead of given our middleware."""
+    events: list[SessionEvent] = []
+    app = session_required(Starlette(routes=[Route("/secret", page())]))
+    settings = Settings(secret_keys=[STAGE_KEY], default_policy="optional")
+    wrapped = SessionLifetimeMiddleware(app, settings=settings, store=MemoryStore(), on_event=events.append)
+    assert TestClient(wrapped).get("/secret").status_code == 200
+    assert [event.detail["where"] for event in events if event.name == "marker_unreachable"] == ["app"]
 
 
 def test_a_session_middleware_on_one_route_is_reported() -> None:

@@ -149,10 +149,16 @@ def test_a_marker_on_the_class_of_a_bound_method() -> None:
     assert rules_of(Plain().count) == RouteRules(touch=False)
 
 
+class Blueprint:
+    """What holds views and answers nothing by itself; it takes any attribute."""
+
+
 def test_what_cannot_be_marked_says_so() -> None:
     """Bad input: the message names the thing and the fix; so do wrong arguments."""
     with pytest.raises(SettingsError, match="cannot be marked"):
         no_touch(len)
+    with pytest.raises(SettingsError, match="cannot be marked"):
+        session_required(Blueprint())
     with pytest.raises(SettingsError, match="within"):
         fresh_login_required(within="soon")  # type: ignore[arg-type]  # that is the point
     with pytest.raises(SettingsError, match="'refuse' or 'stale'"):
