@@ -511,6 +511,8 @@ def test_nothing_blocks_the_loop(kind: str, tmp_path: Path) -> None:
             assert shop.status("/") == 401
         finally:
             detector.deactivate()
+    # A touch that blocks would be taken for one that the store does not take, and kept (L17).
+    assert [event for event in shop.events if event.name == "store_fault"] == []
     if store is not None:
         store.close()
 

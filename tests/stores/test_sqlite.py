@@ -191,6 +191,7 @@ def test_what_must_be_durable_survives_a_power_cut(store, monkeypatch):
         (lambda: store.end_before(1e9, 1e9), full),
         (lambda: store.add_once("jti", 2e9, 1e9), full),
     ):
+        store.close()  # each on a connection that was just opened
         levels.clear()
         call()
         assert levels == [level]
