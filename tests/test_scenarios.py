@@ -57,3 +57,9 @@ class TestScenarios(AdapterContract):
     @pytest.fixture
     def supports_mount(self, mode: ModuleType) -> bool:
         return getattr(mode, "SUPPORTS_MOUNT", False)
+
+    @pytest.fixture(autouse=True)
+    def _blocks_no_loop(self, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+        """A write that the detector stops would pass for one that the store does not take, and be kept (L17)."""
+        yield
+        assert not [one for one in caplog.get_records("call") if "BlockingError" in one.getMessage()]

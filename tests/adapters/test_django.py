@@ -6,8 +6,10 @@ import asyncio
 import functools
 import itertools
 import pickle
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from urllib.parse import unquote
 
@@ -611,8 +613,16 @@ class TestChecks:
         with pytest.raises(ImproperlyConfigured, match="directly after"):
             Client().get("/plain")
 
-    def test_order(self, given: Given) -> None:
-        """Something in between; CORS headers inside; not there at all."""
+    def test_order(self, given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Something in between; CORS headers inside, not outside; not there at all."""
+        cors = ModuleType("corsheaders.middleware")
+        monkeypatch.setattr(cors, "CorsMiddleware", type("CorsMiddleware", (), {}), raising=False)
+        monkeypatch.setitem(sys.modules, "corsheaders", ModuleType("corsheaders"))
+        monkeypatch.setitem(sys.modules, "corsheaders.middleware", cors)
+        given(MIDDLEWARE=[SESSIONS, AUTH, OURS, "corsheaders.middleware.CorsMiddleware"])
+        assert self.ids() == ["session_middleware.W004"]
+        given(MIDDLEWARE=["corsheaders.middleware.CorsMiddleware", SESSIONS, AUTH, OURS])
+        assert self.ids() == []
         given(MIDDLEWARE=[SESSIONS, AUTH, BLOCKING, OURS])
         assert self.ids() == ["session_middleware.W001"]
         given(MIDDLEWARE=[SESSIONS, AUTH])
