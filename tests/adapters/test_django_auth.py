@@ -96,6 +96,7 @@ class TestLogin(Bridged):
         client = self.sign_in()
         thief = Client()
         thief.cookies = client.cookies.copy()
+        assert self.user(thief) == "alice"
         client.post("/accounts/logout/")
         assert self.user(thief) == ""
         assert self.user(client) == ""
