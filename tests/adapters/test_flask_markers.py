@@ -367,6 +367,14 @@ def test_the_login_url_is_open_as_path_and_as_route_name(login_url: str) -> None
     assert shop.status("/sign-in-page") == 200
 
 
+def test_the_login_url_may_be_of_another_host() -> None:
+    """L15, L21: a whole URL is no route's name, and goes out as it is."""
+    shop = Shop(login_url="https://accounts.example/sign-in")
+    answer = shop.client().get("/session/list", base_url=HTTPS)
+    assert answer.json is not None
+    assert answer.json["login_url"] == "https://accounts.example/sign-in"
+
+
 def test_a_login_url_that_is_no_route_is_named() -> None:
     """A misspelt route name is an error with a hint, before a request is served."""
     shop = Shop(login_url="sing_in")

@@ -340,3 +340,18 @@ def test_an_exact_touch_may_leave_the_deadline() -> None:
     assert Touch(T + 5, None, T + 9, exact=True).applied(record()).inactivity_deadline == T + 3600
     assert Touch(T + 5, None, T + 9).applied(record()).inactivity_deadline == T + 3600
     assert Touch(T + 5, T + 9, T + 9).applied(record(inactivity_deadline=None)).inactivity_deadline is None
+
+
+def test_a_jwt_that_lives_just_as_long_as_its_session_is_quiet() -> None:
+    """L9: none could live longer, so until the next touch there is nothing to do for such a request."""
+    brief = record(inactivity_deadline=None, limits=Limits(None, 300))
+    force = lifetime.deadlines(brief, Limits(None, 300), USUAL)
+    assert lifetime.quiet_until(brief, force, int(T + 300), Limits(None, 300), USUAL) == T + 60
+    assert lifetime.quiet_until(brief, force, int(T + 301), Limits(None, 300), USUAL) == -math.inf
+
+
+def test_a_session_begun_without_a_limit_by_silence_is_quiet_under_one() -> None:
+    """L2: no deadline of silence is recorded that activity could move, so only the touch is waited for."""
+    endless = record(inactivity_deadline=None, limits=Limits(None, 86400))
+    force = lifetime.deadlines(endless, LIMITS, USUAL)
+    assert lifetime.quiet_until(endless, force, int(T + 300), LIMITS, USUAL) == T + 60

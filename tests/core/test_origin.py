@@ -152,3 +152,10 @@ def test_paths_of_pages_of_ours() -> None:
         assert path_of(url, facts) is None
     assert path_of("https://app.example/a", Facts(host="")) is None
     assert path_of("https://app.example//evil.example", facts) is None
+
+
+def test_who_names_no_host_is_nobodys_page() -> None:
+    """L15, L20: an Origin or URL without a host is not ours, not even where the request names none either."""
+    nameless = Facts("POST", host="", origin="https://")
+    assert not may_change_state(nameless, Settings(secret_keys=[KEY]))
+    assert path_of("https:///x", nameless) is None

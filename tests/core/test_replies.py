@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from session_middleware.core import cookies
+from session_middleware.core import cookies, replies
 from session_middleware.core.caching import finished, merge_vary
 from session_middleware.core.lifetime import Verdict
 from session_middleware.core.refusal import Refusal, Reply, refuse
@@ -168,3 +168,12 @@ def test_a_cookie_over_the_limit_is_an_error() -> None:
     cookies.check_size("n", "v" * 4094)
     with pytest.raises(SettingsError, match="4096"):
         cookies.check_size("n", "v" * 4095)
+
+
+@pytest.mark.parametrize("sent", [{"sec_fetch_mode": "cors"}, {"hx_request": "true"}], ids=["fetch", "htmx"])
+def test_a_script_that_accepts_html_is_no_person(sent: dict[str, str]) -> None:
+    """L15: what the browser says of a request goes before what the page's script put into Accept."""
+    facts = Facts("GET", accept="text/html", **sent)
+    assert not replies.is_for_a_person(facts)
+    assert replies.done(facts, "/").status == 204
+    assert replies.done(Facts("POST", accept="text/html"), "/").status == 303
