@@ -546,6 +546,20 @@ def test_an_end_of_a_record_that_cannot_be_read_is_written_once_it_can_be(clock:
     assert debtor.is_ended(0)
 
 
+def test_an_end_that_is_owed_to_what_nobody_has_seen_and_is_gone_is_forgotten(clock: FakeClock) -> None:
+    """L17: there is nothing to mark and nothing to end, and every request would go the long way meanwhile."""
+    debtor = Debtor(clock, 1)
+    key = debtor.records[0].key
+    debtor.store.down = True
+    assert not run_sync(debtor.reach.end(key, "logout", clock(), clock(), unseen=True))
+    debtor.store.down = False
+    assert debtor.store.prune(clock() + 1_000_000)
+    for _ in range(2):
+        debtor.write()
+    assert debtor.reach.is_well
+    assert not debtor.reach.unseen
+
+
 @pytest.mark.parametrize(
     "fault", [RecordUnreadable("damaged"), OSError("refused for this one")], ids=["unreadable", "any"]
 )
@@ -611,8 +625,10 @@ def test_a_touch_of_a_record_that_cannot_be_read_is_dropped(clock: FakeClock) ->
         run_sync(debtor.reach.touch(record, Touch(clock(), None, clock() + 60)))
     debtor.store.down = False
     debtor.store.poison[debtor.records[0].key] = RecordUnreadable("damaged")
+    told = len(debtor.events)
     debtor.write()
     assert not debtor.reach.unsaved
+    assert debtor.events[told:] == ["touch"], "whoever runs the app hears of the record"
 
 
 def test_a_touch_that_fails_while_a_later_one_is_owed(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -815,6 +831,23 @@ def test_who_can_wait_does_not_wait_in_vain_again(clock: FakeClock, monkeypatch:
     )
     assert touch(first) == 0
     assert not debtor.reach.unsaved
+
+
+def test_however_long_a_write_took_to_fail_the_next_is_tried_soon(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """L17: after a wait of minutes touches are spared half a minute: neither for as long, nor not at all."""
+    debtor = Debtor(clock, 3)
+    seconds = itertools.count(step=300.0)
+    every_wait_takes(monkeypatch, seconds)
+    debtor.store.down = True
+    tried = []
+    for record, later in zip(debtor.records, (0.0, 29.9, 0.2), strict=True):
+        clock.advance(seconds=later)
+        before = len(debtor.events)
+        run_sync(debtor.reach.touch(record, Touch(clock(), None, clock() + 60)))
+        tried.append(len(debtor.events) > before)
+    assert tried == [True, False, True]
 
 
 def test_a_request_that_waited_for_what_is_owed_does_not_wait_for_its_own(

@@ -143,6 +143,16 @@ def test_threads_come_and_go_without_leaving_connections(store):
     assert len(store._file._opened) == 1
 
 
+def test_every_way_of_reading_gives_its_connection_back(store):
+    """However long a list is read or a store is walked, no file more is open than threads read at once."""
+    store.create(reference_record(0))
+    for _ in range(5):
+        store.load(KEY)
+        store.list(reference_record(0).handles[0], 0.0)
+        store.walk(None, 10)
+    assert len(store._file._opened) == 1
+
+
 def test_a_writer_that_waits_too_long_is_a_fault(path):
     """When another process keeps the file locked a write fails and reads go on."""
     with SQLiteStore(path, busy_timeout=0.01) as store:
