@@ -465,6 +465,16 @@ def test_status_tells_what_is_enforced_in_whole_seconds(site: Site) -> None:
     }
 
 
+@pytest.mark.parametrize(("sse", "status"), [(False, 204), (True, 200)])
+def test_events_take_a_thread_only_where_that_was_asked_for(sse: bool, status: int) -> None:
+    """`sse`: each stream of a synchronous app holds a thread, so without the setting nobody is given one."""
+    site = Site(sse=sse)
+    browser = site.login()
+    for method in ("GET", "HEAD"):
+        assert browser.ask(method, "events").status == status
+    assert browser.status()["events"] is sse
+
+
 def test_status_is_null_where_there_is_no_limit() -> None:
     """No limit by silence is no number."""
     site = Site(inactivity_timeout=None)

@@ -512,6 +512,32 @@ def test_limits_that_fail(answer: Any) -> None:
 # --- closing ---------------------------------------------------------------------------------------------------------
 
 
+def test_limits_are_asked_here_though_another_process_writes_the_touches() -> None:
+    """L2: a cut for one user acts within a touch interval in every process, whichever of them records the activity."""
+    asked: list[str] = []
+
+    def limits(subject: str, claims: Any) -> Limits:
+        asked.append(subject)
+        return Limits(3600, 86400)
+
+    house = House(limits=limits)
+    house.login()
+    house.now += 1
+    house.request()
+    house.now += 30
+    house.jar["theme"] = "dark"  # a header not seen before, for which they are asked anew
+    house.request()
+    other = House(limits=limits, store=house.store.store)
+    other.jar, other.now = house.jar, house.now + 30
+    other.request()
+    house.now += 31
+    house.request()
+    before = len(asked)
+    house.now += 30
+    house.request()
+    assert len(asked) == before + 1
+
+
 def test_no_cookie_goes_out_where_the_record_cannot_be_read_again() -> None:
     """L13, L17: a rotation waits; a login whose record cannot be confirmed is a 503."""
     house = House()
@@ -547,6 +573,19 @@ def test_no_cookie_goes_out_once_the_session_is_over() -> None:
 
     house.store.interrupt("load", shorten)
     assert house.closed(x) == []
+
+
+def test_whoever_answers_after_the_end_is_told_of_it() -> None:
+    """L13: a session that ended while the view ran is REVOKED for what still goes out, a stream say."""
+    house = House()
+    house.login()
+    house.now += 200
+    x, _ = house.opened()
+    assert x.record is not None
+    assert x.verdict is Verdict.ACTIVE
+    Sessions(house.engine).end(x.record.public_id)
+    assert house.closed(x) == []
+    assert x.verdict is Verdict.REVOKED
 
 
 def test_claims_too_large_for_the_cookie_are_refused_before_they_are_stored() -> None:
@@ -1087,12 +1126,18 @@ def test_awaited_verbs_are_those_of_session() -> None:
         house.closed(x)
         return answer
 
-    run(lambda s: s.login("alice", claims={"a": 1}))
+    given: dict[str, Any] = {"claims": {"a": 1}, "data": {"b": 2}, "stamp": "s", "actor": "support", "persistent": True}
+    run(lambda s: s.login("alice", **given, factors=[{"type": "pwd"}], minutes=20, limits=Limits(600, 7200)))
+    begun = house.request().record
+    assert begun is not None
+    assert {name: getattr(begun, name) for name in given} == given
+    assert begun.factors == ({"type": "pwd"},)
+    assert (begun.inactivity_deadline, begun.limits) == (house.now + 1200, Limits(600, 7200))
     run(lambda s: s.extend(30))
     run(lambda s: s.step_up([{"type": "otp"}]))
     run(lambda s: s.save())
     assert run(lambda s: s.end_others()) == 0
-    assert house.request().record.factors == ({"type": "otp"},)  # type: ignore[union-attr]  # it is ACTIVE
+    assert house.request().record.factors == ({"type": "pwd"}, {"type": "otp"})  # type: ignore[union-attr]  # it is ACTIVE
     run(lambda s: s.logout())
     assert house.jar == {}
 
@@ -1113,6 +1158,25 @@ def test_step_up_and_end_others_keep_the_way_back() -> None:
     assert house.closed(x) == []
     assert x.verdict is Verdict.REVOKED
     assert key_of("x") != x.stepped_from
+
+
+@pytest.mark.parametrize("reason", [None, "logout", "replaced"], ids=["alive", "logged out", "replaced"])
+def test_a_step_up_of_which_the_store_does_not_say_what_it_ended(reason: str | None) -> None:
+    """L13: where that write fails the record is read; a logout that came before it wins, our own end does not count as one."""
+    house = House()
+    house.login()
+    x, _ = house.opened()
+    Session(house.engine, x).step_up([{"type": "otp"}])
+    assert x.stepped_from is not None
+    if reason is not None:
+        house.store.end(x.stepped_from, reason, house.now, house.now + 86400)
+    house.store.go_down(reads=False)
+    goes_on = reason != "logout"
+    assert bool(house.closed(x)) is goes_on
+    assert (x.verdict is Verdict.ACTIVE) is goes_on
+    house.store.come_back()
+    house.now += 60
+    assert (house.request().verdict is Verdict.ACTIVE) is goes_on
 
 
 def test_step_up_changes_nothing_but_id_and_freshness() -> None:
@@ -1295,6 +1359,19 @@ def test_claims_and_data_during_an_outage() -> None:
     for verb in (lambda s: s.data, lambda s: s.update_claims(a=1)):
         with pytest.raises(StoreUnavailable):
             verb(Session(house.engine, x))
+
+
+def test_a_session_that_is_over_makes_room_for_one_login_only() -> None:
+    """ASVS 7.1.2: whoever comes back with the cookie of a session that timed out has no place besides those in use."""
+    house = House(max_sessions=1, on_max_sessions="refuse", inactivity_timeout=600)
+    house.login()
+    gone, house.jar = house.jar, {}
+    house.now += 700
+    house.login()
+    house.jar = gone
+    with pytest.raises(SessionError) as refused:
+        house.login()
+    assert refused.value.code == "too_many_sessions"
 
 
 def test_max_sessions_needs_a_store_that_can_count() -> None:

@@ -285,6 +285,39 @@ def test_an_answer_that_the_server_has_not_sent_yet_can_be_taken_back() -> None:
     assert site.of("new").end_reason == "abandoned"
 
 
+def test_a_recognised_request_may_be_answered_anew() -> None:
+    """PEP 3333: an app that fails after its start_response answers again, as the server must hear, on the short way too."""
+
+    def app(environ: dict[str, Any], start: Any) -> Iterable[bytes]:
+        if not site.jar:
+            session_from(environ).login("new")
+        start("200 OK", PAGE)
+        if not failing:
+            return [b"well"]
+        try:
+            raise ZeroDivisionError
+        except ZeroDivisionError:
+            start("500 Sorry", PAGE, sys.exc_info())
+        return [b"sorry"]
+
+    failing: list[bool] = []
+    site = Site(app, store=MemoryStore())
+    for _ in range(3):
+        assert site.get()[0] == "200 OK"
+        site.clock.advance(seconds=1)
+    failing.append(True)
+    environ: dict[str, Any] = {"HTTP_COOKIE": site.jar}
+    setup_testing_defaults(environ)
+    heard: list[tuple[str, bool]] = []
+
+    def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
+        heard.append((status, exc_info is not None))
+        return lambda chunk: None
+
+    assert b"".join(site.app(environ, start)) == b"sorry"
+    assert heard == [("200 OK", False), ("500 Sorry", True)]
+
+
 def test_a_body_that_nobody_asks_for_takes_the_login_back() -> None:
     """A server that closes the body before its first chunk, since the client is gone, has sent no cookie (L25)."""
     site = Site(in_chunks)
