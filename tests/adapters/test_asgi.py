@@ -67,6 +67,18 @@ def cookies_of(sent: list[dict[str, Any]]) -> bytes:
     return b"; ".join(line.partition(b";")[0] for line in lines)
 
 
+@pytest.mark.parametrize("path", ["/training/session/status", "/sessions/status", "/session"])
+def test_only_what_begins_with_our_prefix_is_ours(path: str) -> None:
+    """L21: an address of the app's that holds our prefix further on reaches the app."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"the app"})
+
+    sent = asyncio.run(Site(app).answered([], path=path, raw_path=path.encode()))
+    assert sent[-1]["body"] == b"the app"
+
+
 @pytest.mark.parametrize("headers", [[], [(b"vary", b"Origin")]], ids=["plain", "vary"])
 def test_a_message_that_the_app_keeps_stays_its_own(headers: list[tuple[bytes, bytes]]) -> None:
     """L9, L13, L18: what is added for one client is not in what the app sends the next one; it may send a constant."""
