@@ -122,7 +122,7 @@ class Responding(Adopting):
         if x.closed:
             return []
         x.closed = True
-        if x.deletes and x.created is None:
+        if x.deletes:  # a login after it would have taken that back
             names = () if self._is_beside_another(x) else (self.settings.token_cookie, self.settings.jwt_cookie)
             return [*(cookies.delete_line(self.settings, name) for name in names), *cookies.relayed(x.relay)]
         try:
