@@ -1033,6 +1033,17 @@ def test_a_list_leaves_out_what_is_over() -> None:
     assert house.store.load(x.record.key).end_reason == "logout"
 
 
+def test_a_list_knows_of_activity_that_could_not_be_stored() -> None:
+    """L17: while writes fail, what the user reads of when they were last here is what counts for their session."""
+    house = House()
+    house.login()
+    house.now += 100
+    house.store.go_down(reads=False)
+    assert house.request().verdict is Verdict.ACTIVE
+    (listed,) = run_sync(house.engine.list_of("alice", house.now))
+    assert listed.last_seen_at == house.now
+
+
 def test_an_end_that_another_process_did_first_is_not_counted() -> None:
     """end_all counts what it ended, not what it met."""
     house = House()
