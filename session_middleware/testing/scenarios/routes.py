@@ -78,6 +78,20 @@ class RouteScenarios:
         for target in ("/nowhere/x", "/nowherex", "/static", "/staticx", "/x/static/a"):
             problem(visitor.fetch(target), None)
 
+    def test_exempt_paths_of_views(self, stage: Stage) -> None:
+        """Who is known at the first glance is left alone there, too: what anybody gets may be cached (L18, L21)."""
+        browser = stage.signed_in(exempt_paths=["/return-to"])
+        stage.clock.advance(61)  # a touch is written, and then nothing is due
+        for _ in range(2):
+            assert browser.fetch("/me").status == 200
+        stage.store.forget_calls()
+        for each in (browser, stage.visitor(browser.driver)):
+            answer = each.fetch("/return-to")
+            assert answer.status == 200
+            assert "cookie" not in varies_on(answer)
+            assert answer.header("Cache-Control") is None
+        assert stage.store.total == 0
+
     def test_the_default_policy_may_be_optional(self, stage: Stage) -> None:
         """default_policy="optional" opens what is unmarked; required markers hold (L21)."""
         visitor = stage.visitor(default_policy="optional")
