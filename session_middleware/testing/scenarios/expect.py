@@ -12,6 +12,7 @@ __all__ = ["problem", "sent_to_login", "served", "state", "unavailable", "varies
 def served(answer: Answer) -> dict[str, Any]:  # Any: JSON
     """Check that a view answered for a live session, and return what it saw."""
     assert answer.status == 200, f"{answer.status} {answer.headers} {answer.body[:300]!r}"
+    _said_once(answer)
     seen: dict[str, Any] = answer.json
     assert seen["verdict"] == "ACTIVE"
     assert seen["is_active"]
@@ -61,7 +62,15 @@ def varies_on(answer: Answer) -> set[str]:
     return {name.strip().lower() for name in (answer.header("Vary") or "").split(",") if name.strip()}
 
 
+def _said_once(answer: Answer) -> None:
+    """Check that no header of L18 stands there twice: caches differ in which of two they believe."""
+    names = [name.lower() for name, _ in answer.headers]
+    assert names.count("vary") <= 1, answer.headers
+    assert names.count("cache-control") <= 1, answer.headers
+
+
 def _not_stored(answer: Answer, *, cookies: bool = False) -> None:
+    _said_once(answer)
     assert answer.header("Cache-Control") == "no-store"
     assert "cookie" in varies_on(answer)
     assert cookies or answer.set_cookies == []
