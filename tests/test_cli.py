@@ -304,6 +304,16 @@ def test_who_finds_nothing_reads_where_it_was_looked_for(
     assert f" in {operated.url}" in capsys.readouterr().out
 
 
+def test_without_settings_no_session_is_too_long(operated: _Operated, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of one that lasts for years show and list say what the app says, in its second year too."""
+    now, public_id = time.time(), reference_record(0).public_id
+    record = reference_record(0).evolve(key=key_of(public_id), limits=Limits(None, 900 * 86_400), keep_until=9e9)
+    operated.store.create(record.evolve(authenticated_at=now - 500 * 86_400, inactivity_deadline=None))
+    assert main(["sessions", "show", public_id, "--store", operated.url]) == 0
+    assert "state:      live" in capsys.readouterr().out
+    assert main(["sessions", "list", record.subject, "--store", operated.url]) == 0
+
+
 def test_without_settings_only_a_login_limits_itself(
     operated: _Operated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

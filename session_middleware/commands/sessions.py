@@ -23,12 +23,15 @@ from session_middleware.engine import Engine
 from session_middleware.errors import SettingsError, StoreUnavailable
 from session_middleware.runtime import LoopRuntime, is_awaited
 from session_middleware.sessions import AsyncSessions, Sessions
-from session_middleware.settings import EXTEND_MAX_MINUTES, Limits, Settings
+from session_middleware.settings import Limits, Settings
 from session_middleware.stores import masked, store_from_url, without_near_cache
 from session_middleware.stores.memory import MemoryStore
 from session_middleware.stores.moving_environment import moving_as_configured
 
 __all__ = ["run"]
+
+#: Seconds that no app gives a session to live: without its settings, what a record itself says is all that is known.
+_NO_CUT = 100 * 366 * 86_400.0
 
 _SHARED = "Name the store the app writes to, one that other processes reach."
 
@@ -125,7 +128,7 @@ def _place(options: argparse.Namespace) -> _Place:
             raise SettingsError("--settings", options.settings, "keeps its sessions in its own process.", _SHARED)
         return _Place(_with_a_key(found.settings), store, name, authority)
     url = options.store or _default_url()
-    ages = Limits(None, EXTEND_MAX_MINUTES * 60)
+    ages = Limits(None, _NO_CUT)
     settings = Settings(
         inactivity_timeout=None,
         absolute_lifetime=ages.absolute_lifetime,
