@@ -116,7 +116,7 @@ class Adopting(Verbs):
             nonlocal made
             if await self.reach.load(key, anew=True) is None:
                 await self.begin_provided(x, found, token_id=token_id)
-                made = True
+                made = x.shared = True
 
         try:
             # One at a time here: a store that refuses a second record under one key many times in a row is taken for broken.

@@ -333,7 +333,7 @@ class Logins(Later):
                 x.data = None
         x.created = x.record = record
         x.created_id = token_id
-        x.adopted = False
+        x.adopted = x.shared = False
         x.verdict, x.configured, x.deadlines = Verdict.ACTIVE, configured, deadlines
         x.claim_changes, x.deletes, x.reissue, x.quiet = None, False, True, False
         if before is not None:  # a second login in one request: nobody ever held the first token
@@ -369,12 +369,15 @@ class Logins(Later):
     async def abandon(self, x: Exchange, *, unsent: bool = False) -> None:
         """The app raised instead of answering: no cookie goes out, so a session made for it is ended (L25).
 
+        One that other requests may have joined stays: they have its cookie, and so has whoever shows that proof next.
+
         Args:
             x: the exchange; it is closed.
             unsent: also where a response had begun, because it has been taken back before it was sent.
         """
         if x.created is not None and (unsent or not x.closed):
-            await self.end_for(x, x.created, "abandoned")
+            if not x.shared:
+                await self.end_for(x, x.created, "abandoned")
             x.created, x.verdict, x.record = None, Verdict.ANONYMOUS, None
         x.closed = True
 

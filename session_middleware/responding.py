@@ -128,7 +128,7 @@ class Responding(Adopting):
         try:
             return [*await self._finish(x), *cookies.relayed(x.relay)]
         except BaseException:  # also where it is cancelled with its request
-            if x.created is not None:  # its cookie never goes out (L25)
+            if x.created is not None and not x.shared:  # its cookie never goes out (L25)
                 await self.end_for(x, x.created, "abandoned")
             raise
 

@@ -213,6 +213,7 @@ class Exchange:
     created: SessionRecord | None = None  # made by login or step_up during this request (L25)
     created_id = b""  # the token id of `created`
     adopted = False  # `created` was begun by an adoption, not by the view
+    shared = False  # `created` may be other requests' too: all that show the same proof of a provider's take it
     deletes = False  # logout: our cookies are removed
     relay: tuple[str, ...] = ()  # Set-Cookie values of the provider's, for the browser as they are
     anew: Any = None  # a ProviderLogin that the shown credential proves and the record does not stand on (L24)
