@@ -10,7 +10,7 @@ import hmac
 from typing import TYPE_CHECKING
 
 from session_middleware.authorities.base import Alive, Extended, NeedsBrowser, NotExtended, ProviderLogin
-from session_middleware.core import lifetime
+from session_middleware.core import credentials, lifetime
 from session_middleware.core.credentials import Known
 from session_middleware.core.exchange import Exchange
 from session_middleware.core.lifetime import Judgement, Verdict
@@ -193,14 +193,25 @@ class Adopting(Verbs):
             record.provider_session,
             record.subject,
         ):
-            x.verdict, x.anew = Verdict.UNKNOWN, found
+            x.verdict = Verdict.UNKNOWN
+            self._to_begin(x, record, found)
             return
         # Its clock may be ahead of ours, and then the record holds the moment of the login instead (L1).
         if provider.proven_at > record.authenticated_at + self.settings.timing.clock_skew + SAME_INSTANT:
-            x.anew = found  # the user proved who they are once more, there: a full authentication (L3, L12)
+            self._to_begin(x, record, found)  # the user proved who they are once more: a full authentication (L3, L12)
             return
         if found.moves and _differs(record.ceiling, provider.ceiling):
             await self.move_ceiling(x, provider.ceiling)
+
+    def _to_begin(self, x: Exchange, record: SessionRecord, found: ProviderLogin) -> None:
+        """Take note that a session is to begin on what the credential proves, and that it does not vouch for the record.
+
+        Not every request can begin one (a WebSocket, status, a request of another site, any while the store is down): the next
+        one has to ask again then, and not to take this answer for a yes.
+        """
+        x.anew = found
+        x.known.verified_at, x.known.quiet = NEVER, credentials.NEVER
+        self.vouching.forget(record, self.vouching.shown(x.facts))
 
     async def proves_anew(self, x: Exchange, within: float) -> bool:
         """Ask the provider whether the user has proved who they are a moment ago; True: the session is fresh by that.

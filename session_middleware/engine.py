@@ -298,11 +298,12 @@ class Engine(Recording):
                 x.verdict = Verdict.UNAVAILABLE
                 return
             await self._judge(x, known, record, judgement)
-        except BaseException:
+        except BaseException as fault:
             # Broken off, by a time limit in a view perhaps, and that may be before the authority has said no: unless somebody has
-            # said that already, what was found stands for nothing, and whoever asks once more asks anew.
+            # said that already, what was found stands for nothing, and whoever asks once more asks anew. Not after a mistake in
+            # somebody's code: the app's error page, which asks who is there, would meet it again.
             if x.verdict in (_ACTIVE, Verdict.ANONYMOUS):
-                x.authenticated, x.verdict, x.record = False, Verdict.ANONYMOUS, None
+                x.authenticated, x.verdict, x.record = isinstance(fault, Exception), Verdict.ANONYMOUS, None
             raise
 
     def _authorization(self, x: Exchange) -> str | None:
@@ -397,12 +398,16 @@ class Engine(Recording):
         if at is not None:
             known.verified_at = at
             return
+        x.verdict = Verdict.ANONYMOUS  # for another task of the view's that looks before the answer is there
         vouch = await vouching.verify(record, shown, x.now)
         x.relay += vouch.relay
         if vouch.alive is Alive.ALIVE:
-            known.verified_at = x.now
             if vouch.login is not None:
                 await self._compare(x, record, vouch.login)
+            if x.anew is None:
+                known.verified_at = x.now
+            if x.verdict is Verdict.ANONYMOUS:
+                x.verdict = _ACTIVE
         elif vouch.alive is Alive.UNKNOWN:
             x.verdict = Verdict.UNAVAILABLE
         elif vouch.alive is Alive.NOT_SHOWN:

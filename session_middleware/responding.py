@@ -169,7 +169,7 @@ class Responding(Adopting):
 
     def vary(self, x: Exchange) -> str:
         """Return what the response depends on: the headers the session was read from, "" if it was not looked at (L18)."""
-        return self.vary_on if x.authenticated or x.relay else ""
+        return self.vary_on if x.was_looked_at or x.relay else ""
 
     async def _issue(self, x: Exchange) -> list[str]:
         """Return our cookies, after one more look at the record: none go out once the session has ended (L13)."""

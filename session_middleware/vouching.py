@@ -177,6 +177,11 @@ class Vouching:
         credential = None if self.adopts is None else self.adopts.credential(shown)
         _remember(self._asked, (record.key, credential), now)
 
+    def forget(self, record: SessionRecord, shown: Shown) -> None:
+        """Take note that a credential does not vouch for a record, although somebody is alive by it."""
+        assert self.adopts is not None  # else no login is told of
+        self._asked.pop((record.key, self.adopts.credential(shown)), None)
+
     async def _answer(self, ask: Callable[[], Any]) -> Vouch:  # Any: an awaitable Vouch
         try:
             vouch: Vouch = await ask()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from asyncio import CancelledError
 from collections.abc import Callable, Coroutine
 from contextlib import nullcontext
@@ -10,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from session_middleware.authorities.base import NOTHING_SHOWN, Alive, Vouch
+from session_middleware.authorities.base import NOTHING_SHOWN, Alive, Shown, Vouch
 from session_middleware.authorities.calls import ProviderFault
 from session_middleware.authorities.local import LocalAuthority
 from session_middleware.core.exchange import Exchange, RouteRules
@@ -29,7 +30,7 @@ from session_middleware.errors import (
     StoreUnavailable,
 )
 from session_middleware.events import SessionEvent
-from session_middleware.runtime import run_sync
+from session_middleware.runtime import LoopRuntime, run_sync
 from session_middleware.session import AsyncSession, Session
 from session_middleware.sessions import Sessions
 from session_middleware.settings import Limits, Settings
@@ -37,6 +38,7 @@ from session_middleware.stores.memory import MemoryStore
 from session_middleware.testing.reference_record import reference_record
 from session_middleware.testing.watched_store import WatchedStore
 
+from .authorities.desk import Desk, Stay
 from .core.facts import Facts
 
 KEY = "0f6a1b2c3d4e5f60718293a4b5c6d7e8f9"
@@ -1122,7 +1124,97 @@ def test_an_open_that_is_broken_off_has_found_nothing(where: str) -> None:
     assert run_sync(session.open()).verdict is Verdict.REVOKED
 
 
-async def broken_off(*given: object) -> None:
+def test_a_mistake_in_an_authority_is_met_once() -> None:
+    """L8: the app's error page, which asks who is there, is shown, and to nobody."""
+
+    class Mistaken(Desk):
+        """It cannot tell one credential from another."""
+
+        def credential(self, shown: Shown) -> str | None:
+            raise ValueError(shown)
+
+    house = House()
+    house.login()
+    house.engine = Engine(house.settings, house.store, authority=Mistaken(), clock=lambda: house.now)
+    x = house.engine.begin(house.facts())
+    with pytest.raises(ValueError, match="Shown"):
+        run_sync(house.engine.open(x, OPEN))
+    assert Session(house.engine, x).subject is None
+
+
+@pytest.mark.parametrize("answer", [Alive.ALIVE, Alive.GONE])
+def test_two_tasks_open_one_session(answer: Alive) -> None:
+    """L8: the second waits for what the first finds, and who looks without waiting sees nobody of whom a no may come yet."""
+
+    class Slow(Says):
+        """It answers once it is told to."""
+
+        async def verify(self, record: Any, shown: Any, now: float) -> Vouch:
+            asked.set()
+            await may_answer.wait()
+            return await super().verify(record, shown, now)
+
+    async def work() -> list[str]:
+        x = engine.begin(house.facts())
+        await engine.open(x, EXEMPT)
+        sessions = [AsyncSession(engine, x) for _ in range(2)]
+        tasks = [asyncio.create_task(session.open()) for session in sessions]
+        await asked.wait()
+        assert not sessions[0].is_active
+        may_answer.set()
+        return [(await task).verdict.name for task in tasks]
+
+    authority = Slow()
+    house = House(store=MemoryStore())
+    house.login()
+    asked, may_answer = asyncio.Event(), asyncio.Event()
+    authority.answer = answer
+    engine = Engine(
+        house.settings, house.store.store, authority=authority, runtime=LoopRuntime(), clock=lambda: house.now
+    )
+    assert asyncio.run(work()) == ["ACTIVE" if answer is Alive.ALIVE else "REVOKED"] * 2
+
+
+@pytest.mark.parametrize("where", ["view", "answer"])
+def test_a_session_that_others_have_joined_outlives_the_request_that_began_it(where: str) -> None:
+    """L24: of a page's parallel requests the first one adopts; broken off, it takes nothing from those that have the cookie."""
+    desk = Desk()
+    house = House(authority=desk)
+    desk.stays["stay"] = Stay("alice", house.now)
+    house.jar["stay"] = "stay"
+    first, _ = house.opened()
+    second, _ = house.opened()
+    Session(house.engine, second).data["basket"] = 1
+    house.closed(second)
+    if where == "answer":
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(house.engine.reach, "load", broken_off)
+            with pytest.raises(CancelledError):
+                run_sync(house.engine.close(first))
+    run_sync(house.engine.abandon(first))
+    again = house.request()
+    assert (again.record, again.verdict) == (second.record, Verdict.ACTIVE)
+
+
+def test_who_proves_to_be_another_is_not_the_user_before_at_the_next_request() -> None:
+    """L24: a socket to which another has signed in at the provider begins nothing; the answer from before does not hold on."""
+    desk = Desk(interval=60.0)
+    house = House(authority=desk)
+    desk.stays["stay"] = Stay("alice", house.now)
+    house.jar["stay"] = "stay"
+    for _ in range(2):
+        house.now += 1
+        house.request()
+    desk.stays["stay"] = Stay("bob", house.now)
+    house.now += 10
+    socket = house.facts(websocket=True, scheme="wss")
+    _, refusal = house.opened(RouteRules(policy="required", fresh_within=5), socket)
+    assert refusal is not None
+    x, _ = house.opened(OPEN, socket)
+    assert x.verdict is Verdict.UNKNOWN
+
+
+async def broken_off(*given: object, **named: object) -> None:
     """Stand for a call during which somebody gave up."""
     raise CancelledError
 

@@ -173,7 +173,7 @@ class Connection(Exchange):
         self.closed = True
         if message["type"] == "websocket.accept":
             return self._accept(message)
-        if self.authenticated:
+        if self.was_looked_at:
             return None
         self._head = message
         return self.server_send(message)
@@ -235,7 +235,7 @@ class Connection(Exchange):
             await self._accept(message)
             return
         headers = list(message.get("headers", ()))
-        if self.authenticated:
+        if self.was_looked_at:
             headers = _finished(headers, engine, protected=self.protected, cookies=cookies)
         self._head = message = {**message, "headers": headers}  # new ones: the app's may be sent to others as well
         await self.server_send(message)

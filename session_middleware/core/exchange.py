@@ -249,6 +249,11 @@ class Exchange:
         return self.verdict is _ACTIVE
 
     @property
+    def was_looked_at(self) -> bool:
+        """Whether the response may depend on the session, be it that somebody looked and gave up (L18)."""
+        return self.authenticated or self.known is not None
+
+    @property
     def over(self) -> str | None:
         """The public id of the session for whose end the framework's is emptied; None at a logout or a login (L26)."""
         return None if self.record is None or self.is_active else self.record.public_id

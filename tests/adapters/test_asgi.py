@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import trio
 
-from session_middleware import Settings, session_optional
+from session_middleware import Settings, session_exempt, session_optional
 from session_middleware.adapters import starlette
 from session_middleware.adapters.asgi import SessionLifetimeMiddleware, session_from, sync_session_from
 from session_middleware.core.record import SessionRecord
@@ -22,10 +22,10 @@ from session_middleware.testing.reference_store import ReferenceStore
 class Site:
     """A plain ASGI app with sessions."""
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: Any, marker: Any = session_optional) -> None:
         self.store = ReferenceStore()
         settings = Settings(secret_keys=["0f6a1b2c3d4e5f60718293a4b5c6d7e8f9"])
-        self.app = SessionLifetimeMiddleware(session_optional(app), settings, self.store, clock=FakeClock())
+        self.app = SessionLifetimeMiddleware(marker(app), settings, self.store, clock=FakeClock())
 
     def get(self, cookie: bytes = b"") -> list[dict[str, Any]]:
         """Return what the app sends in answer to a request, and raise what it raises."""
@@ -77,6 +77,31 @@ def test_only_what_begins_with_our_prefix_is_ours(path: str) -> None:
 
     sent = asyncio.run(Site(app).answered([], path=path, raw_path=path.encode()))
     assert sent[-1]["body"] == b"the app"
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_who_gave_up_looking_has_looked(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """L18: what a view shows after a time limit around `open()` is not what a cache may give to those who are signed in."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        session = session_from(scope)
+        if scope["method"] == "POST":
+            await session.login("alice")
+        else:
+            with pytest.raises(asyncio.CancelledError):
+                await session.open()
+        await send(
+            {"type": "http.response.start", "status": status if scope["method"] == "GET" else 200, "headers": []}
+        )
+        await send({"type": "http.response.body", "body": b""})
+
+    async def broken_off(*given: object, **named: object) -> None:
+        raise asyncio.CancelledError
+
+    site = Site(app, session_exempt)
+    cookie = cookies_of(asyncio.run(site.answered([], method="POST")))
+    monkeypatch.setattr(site.app.engine.reach, "load", broken_off)
+    assert (b"vary", b"Cookie") in site.get(cookie)[0]["headers"]
 
 
 @pytest.mark.parametrize("headers", [[], [(b"vary", b"Origin")]], ids=["plain", "vary"])

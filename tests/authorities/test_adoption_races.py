@@ -49,6 +49,18 @@ def test_two_tabs_come_back_from_the_provider(stage: Stage) -> None:
     assert not list(stage.store.store.list(handle_of("subject", "alice"), stage.clock()))
 
 
+def test_a_question_that_begins_nothing_is_no_yes(stage: Stage) -> None:
+    """L24: status learns that the provider names another user, and begins nothing; whoever asks next is not the user before."""
+    desk = Desk(interval=60.0)
+    browser = guest(stage, desk)
+    served(browser.navigate("/me"))
+    desk.stays["stay-2"] = Stay("bob", stage.clock())
+    show(browser, "stay-2")
+    for _ in range(2):
+        assert browser.fetch("/session/status").json["authenticated"] is False
+    assert served(browser.navigate("/me"))["subject"] == "bob"
+
+
 def test_the_end_moves_early(stage: Stage) -> None:
     """A provider's end that moved is followed at the next question, to earlier instants too (L2)."""
     desk = Desk()
