@@ -598,6 +598,17 @@ def test_of_two_marks_that_are_owed_the_later_end_counts(clock: FakeClock, ends:
     assert held.last_seen_at == late.last_seen_at
 
 
+@pytest.mark.parametrize("ends", [(10, 20), (20, 10)], ids=["in turn", "the later one first"])
+def test_of_two_marks_that_no_store_can_write_the_later_end_counts(clock: FakeClock, ends: tuple[float, float]) -> None:
+    """L24: an end that is told of late, of a deadline that had passed before, takes nothing from the one set aside."""
+    debtor, late = Debtor(clock, 0), a_mark(20)
+    debtor.store.poison[late.key] = RecordUnreadable("of a later version")
+    for at in ends:
+        run_sync(debtor.reach.mark(a_mark(at)))
+    debtor.store.poison.clear()
+    assert run_sync(debtor.reach.ended_at_provider(late.key, late.last_seen_at)) == late.last_seen_at
+
+
 def test_a_mark_that_no_store_can_write_is_not_tried_again_until_it_can_be(clock: FakeClock) -> None:
     """L24: else each request would try, and say so in the log, for as long as the process runs; then it counts, and is written."""
     debtor, mark = Debtor(clock, 1), a_mark(10)

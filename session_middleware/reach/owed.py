@@ -276,9 +276,10 @@ class Reach(Calls):
 
     async def mark(self, mark: SessionRecord) -> None:
         """Take note that what stands on a provider session has ended; where that fails, as soon as the store answers."""
-        owed = self.unmarked.get(mark.key)
+        owed = self.unmarked.get(mark.key) or self._set_aside.pop(mark.key, ("", None))[1]
         if owed is None or owed.last_seen_at < mark.last_seen_at:
-            owed = self.unmarked[mark.key] = mark
+            owed = mark
+        self.unmarked[mark.key] = owed
         try:  # this one alone: what else is owed may be owed to a part of the store that is silent
             if not await self._wrote("mark", mark.key, owed, says=True):
                 self._retried_at = self._clock()
