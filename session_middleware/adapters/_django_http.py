@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Container, Iterator, Sequence
 from dataclasses import replace
 from http.cookies import Morsel
-from types import FunctionType, MethodType
+from types import FunctionType
 from typing import Any, Final
 
 from django.conf import settings as conf
@@ -118,7 +118,7 @@ def is_plain(view: Any, *, bridged: bool) -> bool:  # Any: a callable with attri
 def _rules_for(view: Any, holder: Any, request: HttpRequest, bridged: bool) -> RouteRules | None:  # Any: as above
     """Return the rules of a view; None if it is one that serves static files."""
     if holder is None:
-        rules = rules_of(view) or _rules_of_wrapped(view) or _hidden_in(view) or NO_RULES
+        rules = rules_of(view) or _hidden_in(view) or NO_RULES
     else:
         rules = class_rules(view, holder, (request.method or "GET").lower())
     if rules.policy is None:
@@ -151,16 +151,6 @@ def class_rules(view: Any, holder: type, method: str) -> RouteRules:  # Any: a c
     return found
 
 
-def _rules_of_wrapped(view: Any) -> RouteRules | None:  # Any: a callable with attributes
-    """Return the rules of the bound method that a view was wrapped around with functools.wraps; None if it is none.
-
-    The wrapper has what was marked on the method, but not on the method's class: the views of a ModelAdmin are such.
-    """
-    while type(view) is FunctionType:
-        view = getattr(view, "__wrapped__", None)
-    return rules_of(view) if type(view) is MethodType else None
-
-
 def _hidden_in(view: Any) -> RouteRules | None:  # Any: a callable, or None
     """Return what a marker forbids that a decorator without functools.wraps hides, never what it allows (L21)."""
     found = hidden_marker(view, registered)
@@ -181,10 +171,7 @@ def hides_marker(view: Any, reachable: Callable[[], Collection[int]] = frozenset
     names = () if holder is None else ("dispatch", *getattr(holder, "http_method_names", ()))
     methods = [getattr(holder, actions.get(name, name), None) for name in names]
     methods += () if operations is None else operations.values()
-    return any(
-        rules_of(each) is None and _rules_of_wrapped(each) is None and hidden_marker(each, reachable) is not None
-        for each in (view, *methods)
-    )
+    return any(rules_of(each) is None and hidden_marker(each, reachable) is not None for each in (view, *methods))
 
 
 def registered() -> set[int]:

@@ -160,7 +160,8 @@ def rules_at(route: Any, scope: Scope) -> RouteRules | None:  # Any: a BaseRoute
         if methods and method is not None and method not in methods:
             # It will answer 405, and that is nobody's endpoint; a preflight that gets so far is judged at that answer.
             return None if method == "OPTIONS" else NO_RULES
-        if type(endpoint) is FunctionType:  # nearly always; rules_for says the same
+        # Nearly always; rules_for says the same.
+        if type(endpoint) is FunctionType and "__wrapped__" not in endpoint.__dict__:
             rules: RouteRules = getattr(endpoint, RULES_ATTRIBUTE, NO_RULES)
             return rules
         return rules_for(endpoint, method)

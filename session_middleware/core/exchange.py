@@ -133,24 +133,39 @@ def rules_of(endpoint: object) -> RouteRules | None:
     """Return what the markers on an endpoint say; None if there are none.
 
     They may stand on what a `functools.partial` calls; of an object that is called, on its class and on `__call__`; and of
-    a bound method on its class, where views of one class are registered one by one (Flask-Admin, sqladmin, Django's ModelAdmin).
+    a bound method on its class, where views of one class are registered one by one (Flask-Admin, sqladmin, Django's ModelAdmin),
+    also where it is wrapped.
     """
     while True:
         rules = getattr(endpoint, RULES_ATTRIBUTE, None)
         found = rules if isinstance(rules, RouteRules) else None
         if type(endpoint) is FunctionType:  # nearly always
-            return found
+            return _below_class(_wrapped_in(endpoint), found) if "__wrapped__" in endpoint.__dict__ else found
         if isinstance(endpoint, MethodType):
-            owner = endpoint.__self__
-            whole = getattr(owner if isinstance(owner, type) else type(owner), RULES_ATTRIBUTE, None)
-            if not isinstance(whole, RouteRules):
-                return found
-            return whole if found is None else whole.narrowed(found)
+            return _below_class(endpoint, found)
         if found is not None or not isinstance(endpoint, partial):  # by its attributes a mock would look like one
             call = getattr(type(endpoint), "__call__", None)  # noqa: B004  # not whether it can be called: what that runs
             own = getattr(call, RULES_ATTRIBUTE, None)
             return found if own is None else own if found is None else found.narrowed(own)
         endpoint = endpoint.func
+
+
+def _wrapped_in(view: object) -> object:
+    """Return what stands innermost below `functools.wraps`; that has copied the method's markers, not those of its class."""
+    while type(view) is FunctionType:
+        view = view.__dict__.get("__wrapped__")
+    return view
+
+
+def _below_class(method: object, found: RouteRules | None) -> RouteRules | None:
+    """Return what is said of a view of which a bound method runs: by its class, and, going before that, what was found nearer."""
+    if not isinstance(method, MethodType):
+        return found
+    owner = method.__self__
+    whole = getattr(owner if isinstance(owner, type) else type(owner), RULES_ATTRIBUTE, None)
+    if not isinstance(whole, RouteRules):
+        return found
+    return whole if found is None else whole.narrowed(found)
 
 
 def rules_given_by(decorator: object) -> RouteRules | None:

@@ -37,6 +37,7 @@ from session_middleware import (  # noqa: E402
     SessionNotAttached,
     Settings,
     SettingsError,
+    no_touch,
     session_exempt,
     session_optional,
     session_required,
@@ -278,6 +279,11 @@ class TestMarkers:
         assert statuses(Client(), "/class-of-method/closed", "/class-of-method/open") == [401, 200]
         given({"store": MemoryStore()}, ROOT_URLCONF=__name__)
         assert statuses(Client(), "/class-of-method/closed", "/class-of-method/open") == [401, 200]
+
+    def test_a_marker_on_a_wrapped_method_leaves_that_on_its_class_standing(self, given: Given) -> None:
+        """`no_touch` on one method of a closed ModelAdmin says nothing of who may come in: it opened that page."""
+        given({"store": MemoryStore(), "default_policy": "optional"}, ROOT_URLCONF=__name__)
+        assert statuses(Client(), "/class-of-method/closed-poll") == [401]
 
     @pytest.mark.parametrize("whose", ["request", "project"])
     def test_a_view_that_chooses_another_stays_open(self, whose: str, given: Given) -> None:
@@ -779,15 +785,21 @@ def sign_in_here(request: HttpRequest) -> HttpResponse:
 class Desk:
     """Has its views registered one by one, wrapped as `ModelAdmin.get_urls` does it."""
 
-    def wrapped(self) -> Callable[..., HttpResponse]:
-        @functools.wraps(self.page)
+    def wrapped(self, name: str = "page") -> Callable[..., HttpResponse]:
+        view: Callable[..., HttpResponse] = getattr(self, name)
+
+        @functools.wraps(view)
         def wrapper(request: HttpRequest) -> HttpResponse:
-            return self.page(request)
+            return view(request)
 
         return wrapper
 
     def page(self, request: HttpRequest) -> HttpResponse:
         return HttpResponse("page")
+
+    @no_touch
+    def poll(self, request: HttpRequest) -> HttpResponse:
+        return HttpResponse("poll")
 
 
 @session_required
@@ -802,6 +814,7 @@ class OpenDesk(Desk):
 
 urlpatterns = [
     path("class-of-method/closed", ClosedDesk().wrapped()),
+    path("class-of-method/closed-poll", ClosedDesk().wrapped("poll")),
     path("class-of-method/open", OpenDesk().wrapped()),
     path("counted/exempt", marked_as(session_exempt, "exempt")),
     path("counted/optional", marked_as(session_optional, "optional")),

@@ -837,6 +837,26 @@ def test_a_marker_on_the_class_whose_methods_are_endpoints() -> None:
         assert (shop.status("/page"), shop.status("/form")) == (200, 200)
 
 
+def test_a_marker_on_the_class_of_a_wrapped_method() -> None:
+    """A decorator with functools.wraps around such a method hides nothing: what is said of class and method holds."""
+
+    @session_required
+    class Desk:
+        @no_touch
+        async def count(self, request: Request) -> Response:
+            return PlainTextResponse("count")
+
+    count = Desk().count
+
+    @functools.wraps(count)
+    async def around(request: Request) -> Response:
+        return await count(request)
+
+    shop = Shop(Route("/count", around), default_policy="optional")
+    assert [shop.status("/count") for _ in range(2)] == [401, 401]
+    assert shop.problems == []
+
+
 def marked_app() -> Any:
     return session_required(FastAPI())
 

@@ -149,6 +149,30 @@ def test_a_marker_on_the_class_of_a_bound_method() -> None:
     assert rules_of(Plain().count) == RouteRules(touch=False)
 
 
+def test_a_marker_on_the_class_of_a_wrapped_method() -> None:
+    """`functools.wraps` copies what is marked on the method, not on its class: both hold, however many layers there are."""
+
+    @session_required
+    class Admin:
+        def index(self) -> None: ...
+
+        @no_touch
+        def count(self) -> None: ...
+
+    class Plain:
+        @no_touch
+        def count(self) -> None: ...
+
+    def wrapped(view: Any) -> Any:
+        return functools.wraps(view)(lambda: view())
+
+    assert rules_of(wrapped(Admin().index)) == RouteRules(policy="required")
+    assert rules_of(wrapped(wrapped(Admin().count))) == RouteRules(policy="required", touch=False)
+    assert rules_of(session_optional(wrapped(Admin().count))) == RouteRules(policy="optional", touch=False)
+    assert rules_of(wrapped(Plain().count)) == RouteRules(touch=False)
+    assert rules_of(wrapped(Plain.count)) == RouteRules(touch=False)
+
+
 class Blueprint:
     """What holds views and answers nothing by itself; it takes any attribute."""
 
