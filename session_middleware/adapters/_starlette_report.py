@@ -112,11 +112,14 @@ def _of_dependencies(path: str, endpoint: Any, route: Any, reachable: set[int]) 
         if rules is not None:
             marked, forbids = True, forbids.merged(strict(rules))
     if given:
-        yield path, "a marker is no dependency; mark the endpoint"
+        yield (
+            path,
+            "a marker is no dependency: FastAPI asks each request for its argument and answers 422 or 500; mark the endpoint",
+        )
     if marked:
         acts = "this one does nothing"
         if forbids != NO_RULES and _put(forbids.narrowed(rules_of(endpoint) or NO_RULES), endpoint):
-            acts = "what this one forbids is applied, where the endpoint's own say nothing else"
+            acts = "what this one forbids is applied on every route of this endpoint, where its own say nothing else"
         yield path, f"a marker on a dependency; {acts}: mark the endpoint"
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, WebSocket
 from fastapi.responses import StreamingResponse
+from starlette.testclient import TestClient
 
 from session_middleware import (
     AsyncSession,
@@ -97,6 +98,35 @@ def test_a_marker_on_a_dependency_is_reported_and_what_it_forbids_is_applied(bel
     opened = depends_on(session_exempt, below)
     assert opened.status("/order") == 200
     assert "does nothing" in dict(opened.problems)["/order"]
+
+
+def test_what_the_marker_of_a_dependency_forbids_holds_on_every_route_of_the_endpoint() -> None:
+    """One function below two paths, one of them guarded: the report says that the other is closed as well."""
+
+    @session_required
+    def checked() -> None: ...
+
+    async def order() -> str:
+        return "ordered"
+
+    app = FastAPI()
+    app.add_api_route("/open", order)
+    app.add_api_route("/guarded", order, dependencies=[Depends(checked)])
+    shop = make_shop(app, default_policy="optional")
+    assert [shop.status("/open"), shop.status("/guarded")] == [401, 401]
+    ((where, problem),) = shop.problems
+    assert (where, "every route of this endpoint" in problem) == ("/guarded", True)
+
+
+@pytest.mark.parametrize("marker", [session_required, session_optional, no_touch, fresh_login_required(within=60)])
+def test_a_marker_as_a_dependency_lets_nobody_in(marker: Any) -> None:
+    """FastAPI takes what is to be marked for a parameter of the request; the docs say what it answers."""
+    app = FastAPI()
+    app.add_api_route("/order", lambda: "ordered", dependencies=[Depends(marker)])
+    shop = make_shop(app, default_policy="optional")
+    client = TestClient(app, raise_server_exceptions=False)
+    assert [client.get(path).status_code in (422, 500) for path in ("/order", "/order?endpoint=x")] == [True, True]
+    assert [where for where, _ in shop.problems] == ["/order"]
 
 
 def test_the_marker_of_an_endpoint_goes_before_that_of_its_dependency() -> None:
