@@ -152,7 +152,7 @@ class SessionLifetimeMiddleware(Entrance):
 
     async def _begins_here(self, scope: Scope, receive: Receive, send: Send) -> bool:
         if not self._looked:
-            self._look_at(scope.get("app"))
+            self._look_at(scope.get("app"), inside_another=KEY in scope)
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return False
@@ -162,7 +162,7 @@ class SessionLifetimeMiddleware(Entrance):
             return False
         return outside is None or await _let_in(scope, receive, send)
 
-    def _look_at(self, app: object) -> None:
+    def _look_at(self, app: object, *, inside_another: bool) -> None:
         """Look at the app once it is whole, when it starts or is first asked: its routes and its other middlewares."""
         self._router = router = router_behind(self.app) or router_behind(app)
         login = self.engine.settings.login_url
@@ -170,7 +170,8 @@ class SessionLifetimeMiddleware(Entrance):
             self._login_path = _path_of(login, router)
         if router is not None:
             gate_default(router)
-            report(self.engine, self.app, router, app)
+            # Within an app that has our middleware too, a marker on the whole app counts: see `_let_in`.
+            report(self.engine, self.app, router, None if inside_another else app)
         self._looked = True
 
     def _login_url(self, facts: RequestFacts, login: str) -> str:

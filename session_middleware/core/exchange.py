@@ -35,6 +35,9 @@ RULES_ATTRIBUTE = "__session_rules__"
 #: Where a marker itself says what rules it gives.
 GIVEN_ATTRIBUTE = "__session_gives__"
 
+#: How many decorators around a view are looked through; more than anybody stacks, and an end to any circle.
+_LAYERS = 64
+
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 
@@ -152,7 +155,9 @@ def rules_of(endpoint: object) -> RouteRules | None:
 
 def _wrapped_in(view: object) -> object:
     """Return what stands innermost below `functools.wraps`; that has copied the method's markers, not those of its class."""
-    while type(view) is FunctionType:
+    for _ in range(_LAYERS):
+        if type(view) is not FunctionType:
+            break
         view = view.__dict__.get("__wrapped__")
     return view
 

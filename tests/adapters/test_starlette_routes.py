@@ -915,6 +915,17 @@ def test_a_marker_beside_the_endpoint_is_reported(make: Callable[[], Any], where
     assert (found, says in problem) == (where, True)
 
 
+def test_a_marker_on_an_app_within_one_that_has_our_middleware_too_is_in_order() -> None:
+    """It acts there: to the app around, the one inside is an endpoint."""
+    events: list[SessionEvent] = []
+    settings = Settings(secret_keys=[STAGE_KEY], default_policy="optional")
+    ours = Middleware(SessionLifetimeMiddleware, settings=settings, store=MemoryStore(), on_event=events.append)
+    inner = session_required(Starlette(routes=[Route("/secret", page())], middleware=[ours]))
+    shop = Shop(app=Starlette(routes=[Mount("/in", inner)]), default_policy="optional")
+    assert shop.status("/in/secret") == 401
+    assert [event for event in events if event.name == "marker_unreachable"] == []
+
+
 def test_a_marker_on_a_whole_app_that_we_stand_around_is_reported() -> None:
     """The same where the app is wrapped instead of given our middleware."""
     events: list[SessionEvent] = []

@@ -173,6 +173,15 @@ def test_a_marker_on_the_class_of_a_wrapped_method() -> None:
     assert rules_of(wrapped(Plain.count)) == RouteRules(touch=False)
 
 
+def test_a_function_that_says_it_wraps_itself() -> None:
+    """A mistake of somebody's, and no reason to search for ever."""
+
+    def endpoint() -> None: ...
+
+    endpoint.__wrapped__ = endpoint  # type: ignore[attr-defined]  # as a decorator may
+    assert rules_of(no_touch(endpoint)) == RouteRules(touch=False)
+
+
 class Blueprint:
     """What holds views and answers nothing by itself; it takes any attribute."""
 
