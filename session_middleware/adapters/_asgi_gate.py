@@ -22,6 +22,9 @@ __all__ = ["Gate"]
 #: How many endpoints are remembered; an app that makes functions as it runs must not fill the memory.
 _WAYS = 10_000
 
+#: What begins a session. Of an endpoint that names one of them it need not be learnt that it does.
+_BEGINS = frozenset({"login", "step_up"})
+
 _CACHE_PRIVATE = (b"cache-control", PRIVATE.encode())
 
 
@@ -64,7 +67,9 @@ class Gate:
 
     def remember_way(self, endpoint: object, rules: RouteRules) -> None:
         """Remember the rules of a function that serves as an endpoint, if recognising a session is all there is to judge."""
-        if type(endpoint) is FunctionType and endpoint not in self.begins and len(self.ways) < _WAYS:
+        if type(endpoint) is not FunctionType or len(self.ways) >= _WAYS:
+            return
+        if endpoint not in self.begins and _BEGINS.isdisjoint(endpoint.__code__.co_names):
             protects = self.engine.protects_quietly(rules)
             if protects is not None:
                 self.ways[endpoint] = rules, protects

@@ -201,6 +201,42 @@ def test_the_first_login_of_an_endpoint_that_began_none() -> None:
     assert did_not_stand(shop, 400, "/fails?how=bug") == b"caught"
 
 
+async def hands_on(request: Request) -> Response:
+    """Log in by way of another function."""
+    return await fails(request)
+
+
+def get_shop(endpoint: Any) -> Shop:
+    """An app with `/fails`, which signs in on GET as a provider's callback does, and is known to begin no session."""
+    routes = [Route("/sign-in", sign_in, methods=["POST"]), Route("/fails", session_optional(endpoint))]
+    after = [Middleware(BaseHTTPMiddleware, dispatch=catches)]
+    shop = Shop(app=Starlette(routes=routes, exception_handlers={Refused: sorry}), after=after)
+    shop.sign_in()
+    shop.clock.advance(61)  # a touch is written, and then nothing is due
+    for _ in range(3):
+        assert shop.call("GET", "/fails?how=403&quietly").status == 403
+    return shop
+
+
+def test_an_endpoint_that_names_a_login_is_watched_on_get_too() -> None:
+    """A callback is no form. It takes the long way from the start, also where nobody has signed in by it yet."""
+    shop = get_shop(fails)
+    assert shop.call("GET", "/fails?how=bug").set_cookies == []
+    assert live(shop) == ["alice"]
+
+
+def test_an_endpoint_that_logs_in_by_way_of_another_function() -> None:
+    """On GET that is known once it has begun a session, whatever became of that one."""
+    shop = get_shop(hands_on)
+    shop.call("GET", "/fails?how=none")
+    shop.sign_in()
+    shop.clock.advance(61)
+    for _ in range(3):
+        assert shop.call("GET", "/fails?how=403&quietly").status == 403
+    assert shop.call("GET", "/fails?how=bug").set_cookies == []
+    assert live(shop) == ["alice", "bob"]
+
+
 def test_a_successful_login_is_remembered_of_its_endpoint() -> None:
     """A login over a live session takes the endpoint off the short way, too."""
     shop = make(inside=catches)
