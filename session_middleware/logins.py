@@ -208,9 +208,8 @@ class Logins(Later):
         _can_set_cookie(x, "step_up")
         added = checked_factors(factors)
         standing = await self.live(x, "step_up")
-        held = await self.reach.load(
-            standing.key, anew=True
-        )  # others may have written to it, or ended it, since we opened
+        # Others may have written to it, or ended it, since we opened.
+        held = await self.reach.load(standing.key, anew=True)
         if held is None or held.ended_at is not None:
             x.verdict = Verdict.REVOKED
             raise SessionError("The session has ended; an ended session cannot be stepped up.", code="ended")

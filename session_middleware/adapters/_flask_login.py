@@ -100,10 +100,8 @@ class FlaskLogin:
                 manager._update_request_context_with_user()
                 return
             user = manager.user_callback(flask_session["_user_id"])
-            if user is None:
-                run_sync(
-                    self._engine.revoke(self._exchange())
-                )  # the user is gone (L8); a loader that raises ends nothing
+            if user is None:  # they are gone (L8); a loader that raises ends nothing
+                run_sync(self._engine.revoke(self._exchange()))
         if user is None:
             user = self._from_request()
         manager._update_request_context_with_user(user)
@@ -249,9 +247,8 @@ class FlaskLogin:
             flask_session.clear()
         if x.verdict is Verdict.ANONYMOUS and self._remember_cookie() in request.cookies:
             flask_session["_remember"] = "clear"
-        g.pop(
-            "_login_user", None
-        )  # found again when asked for: it may be a request loader's, which is not ours to judge
+        # Found again when asked for: it may be a request loader's, which is not ours to judge.
+        g.pop("_login_user", None)
 
     def take_back(self, x: Exchange) -> None:
         """Have a login forgotten whose view raised, and its remember cookie with it (L25)."""

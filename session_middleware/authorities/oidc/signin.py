@@ -195,9 +195,8 @@ class SignIn:
                 400, "code", "The identity provider does not know this sign-in any more. Sign in again.", forget=done
             )
         except InvalidToken as fault:
-            _log.warning(
-                "A sign-in at %s was refused: %s", self._provider.issuer, fault
-            )  # it holds no part of the token
+            # It holds no part of the token.
+            _log.warning("A sign-in at %s was refused: %s", self._provider.issuer, fault)
             title = "The answer of the identity provider does not belong to this sign-in."
             return Problem(400, fault.code, title, forget=done)
 
