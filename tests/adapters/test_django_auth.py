@@ -13,7 +13,7 @@ from tests.modes.django_settings import AUTH, MESSAGES, OURS, SESSIONS, configur
 configure()
 
 from asgiref.sync import async_to_sync  # noqa: E402
-from django.contrib.auth import login  # noqa: E402
+from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY, login  # noqa: E402
 from django.contrib.auth.models import User  # noqa: E402
 from django.contrib.auth.signals import user_logged_in  # noqa: E402
 from django.contrib.sessions.models import Session as DjangoSession  # noqa: E402
@@ -242,6 +242,15 @@ class TestNeverMoreThanWe(Bridged):
         del client.cookies["sessionid"]
         assert self.user(client) == ""
 
+    def test_with_another_user_in_djangos_session(self) -> None:
+        """Somebody else's id put there by hand, as tools that switch users do, signs neither of them in."""
+        client = self.sign_in()
+        session = client.session
+        session[SESSION_KEY], session[HASH_SESSION_KEY] = str(self.bob.pk), self.bob.get_session_auth_hash()
+        session.save()
+        assert self.user(client) == ""
+        assert client.get("/awho").json()["user"] == ""
+
     def test_a_session_that_was_never_linked(self) -> None:
         """A session from before the installation is not accepted just like that."""
         client = self.unlinked()
@@ -271,6 +280,16 @@ class TestNeverMoreThanWe(Bridged):
         late = self.unlinked()
         self.clock.advance(days=1)
         assert self.user(late) == ""
+
+    def test_who_shows_a_session_of_ours_that_is_over_is_not_adopted(self) -> None:
+        """What has ended here is not begun again by what stood beside it, nor by a cookie that nobody has made."""
+        self.setting(adopt_existing_until="2027-01-15")
+        over = self.sign_in()
+        sessions().end_all(str(self.alice.pk))
+        for shown in (over.cookies[TOKEN].value, "v1.nobody.0.made"):
+            client = self.unlinked()
+            client.cookies[TOKEN] = shown
+            assert self.user(client) == "", shown
 
     def test_where_the_session_is_a_cookie_a_copy_is_never_adopted(self) -> None:
         """A signed cookie copied before knows nothing of the link; our store knows whose was adopted, sync and async."""
