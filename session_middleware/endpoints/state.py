@@ -75,8 +75,7 @@ class State(Answers):
             return self._refused(call.x)  # it ended meanwhile, and an ended session stays ended (L7)
         if is_for_a_person(facts):
             back = call.x.continue_url or path_of(facts.header("referer"), facts)
-            page = as_page(pages.continued()).with_headers(NEGOTIATED)
-            return page if back is None else done(facts, back)
+            return as_page(pages.continued()).with_headers(NEGOTIATED) if back is None else done(facts, back)
         return self._state(call.x).with_headers(NEGOTIATED)
 
     async def _refresh(self, call: Call) -> Reply:
