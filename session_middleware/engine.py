@@ -352,11 +352,13 @@ class Engine(Recording):
         if judgement.verdict is not Verdict.ACTIVE:
             await self._refuse_record(x, record, judgement)
             return
-        if judgement.presented == "newer":
-            await self._accept_newer(x, record)
-        elif judgement.presented == "previous" or known.presented.key_index > 0:
+        newer = judgement.presented == "newer"
+        if judgement.presented == "previous" or (known.presented.key_index > 0 and not newer):
             x.reissue = True
         await self._ask_authority(x, known)
+        # Only now: while the store is waited for, another task of the view's may look, and the authority has not said yes.
+        if newer and x.verdict is _ACTIVE:
+            await self._accept_newer(x, record)
 
     async def _refuse_record(self, x: Exchange, record: SessionRecord, judgement: lifetime.Judgement) -> None:
         """Write down that a session is over, once (L16), and say what happened."""

@@ -303,6 +303,20 @@ def test_a_lost_renewal_is_accepted_and_recorded() -> None:
     assert house.store.load(x.presented.key).generation == 3
 
 
+def test_a_lost_renewal_is_recorded_once_the_authority_has_said_yes() -> None:
+    """L8, L11: nothing is waited for with a verdict of ACTIVE that nobody has vouched for."""
+    vouched = True
+    house = House(authority=LocalAuthority(verify=lambda record: vouched, verify_interval=10.0))
+    house.login()
+    x = house.request()
+    assert x.presented is not None
+    house.jar["__Host-session"] = house.engine._tokens.sign(x.presented.token_id, 1)
+    house.now += 20.0
+    vouched = False
+    assert house.request().verdict is Verdict.REVOKED
+    assert house.store.calls["renew"] == 0
+
+
 def test_a_lost_renewal_that_another_process_records_first() -> None:
     """L11: of two that record it one wins, and both serve."""
     house = House()
