@@ -241,6 +241,55 @@ def test_an_authentication_middleware_keeps_its_user(side: str) -> None:
     assert shop.call("GET", "/").json == ["theirs", ["theirs"]]
 
 
+class Says:
+    """A middleware of the app's own that names a user, and no more."""
+
+    def __init__(self, app: Any, **named: Any) -> None:
+        self.app, self.named = app, named
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            scope |= self.named
+        await self.app(scope, receive, send)
+
+
+async def _who(request: Request) -> Response:
+    try:
+        granted = request.auth.scopes
+    except AssertionError as fault:
+        granted = str(fault).partition(" ")[0]
+    return JSONResponse([request.user.display_name, granted])
+
+
+@pytest.mark.parametrize(
+    ("side", "named", "said"),
+    [
+        ("before", {"user": SimpleUser("theirs")}, ["theirs", "AuthenticationMiddleware"]),
+        ("after", {"user": SimpleUser("theirs")}, ["theirs", ["authenticated"]]),
+        ("after", {"auth": AuthCredentials(["theirs"])}, ["alice", ["theirs"]]),
+    ],
+)
+def test_who_is_named_outside_is_not_mixed_with_ours(side: str, named: Any, said: Any) -> None:
+    """A user whom a middleware outside ours names has no credentials of ours; one inside may replace either."""
+    shop = Shop(Route("/", session_optional(_who)), **{side: [Middleware(Says, **named)]})  # type: ignore[arg-type]
+    shop.sign_in()
+    assert shop.call("GET", "/").json == said
+
+
+def test_an_app_within_another_says_who_is_signed_in_there() -> None:
+    """Of two middlewares of ours, `request.auth` too is the inner one's within its app."""
+    inner = Starlette(routes=[Route("/", session_optional(_who))])
+    inner.add_middleware(
+        SessionLifetimeMiddleware,
+        settings=Settings(secret_keys=[KEY], cookie_name="inner", endpoint_prefix="/inner-session"),
+        store=MemoryStore(),
+    )
+    shop = Shop(Route("/out", session_optional(_who)), Mount("/in", inner))
+    shop.sign_in()
+    assert shop.call("GET", "/out").json == ["alice", ["authenticated"]]
+    assert shop.call("GET", "/in/").json == ["", []]
+
+
 # --- request.session (L26) -----------------------------------------------------------------------------------------------
 
 
