@@ -1,21 +1,31 @@
-"""Serve one contender: `python -m benchmarks.serve GROUP NAME PORT [gthread]`, under uvicorn, or gunicorn with 8 threads."""
+"""Serve one contender: `python -m benchmarks.serve GROUP NAME PORT KIND`, by one of KINDS."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from benchmarks.contenders import make
 
 
-def main() -> None:
-    group, name, port, *kind = sys.argv[1:]
-    app = make(group, name).app
-    if not kind:
-        import uvicorn
+def _plain(app: Any, port: int) -> None:
+    """Serve as `pip install uvicorn` and `uvicorn app:app` do, with a log of each request."""
+    import uvicorn
 
-        uvicorn.run(app, port=int(port), access_log=False, log_level="error", lifespan="off", server_header=False)
-        return
+    # Said, since what the group "bench" brings would be taken up.
+    uvicorn.run(app, port=port, http="h11", loop="asyncio")
+
+
+def _standard(app: Any, port: int) -> None:
+    """Serve by uvicorn with the C parts that `uvicorn[standard]` has, and nothing else done for a request."""
+    import uvicorn
+
+    uvicorn.run(app, port=port, access_log=False, log_level="error", lifespan="off", server_header=False)
+
+
+def _gthread(app: Any, port: int) -> None:
+    """Serve by gunicorn with 8 threads."""
     from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 
     class Served(BaseApplication):  # type: ignore[misc]
@@ -34,6 +44,14 @@ def main() -> None:
             return app
 
     Served().run()
+
+
+KINDS: dict[str, Callable[[Any, int], None]] = {"plain": _plain, "standard": _standard, "gthread": _gthread}
+
+
+def main() -> None:
+    group, name, port, kind = sys.argv[1:]
+    KINDS[kind](make(group, name).app, int(port))
 
 
 if __name__ == "__main__":

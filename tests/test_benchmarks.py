@@ -13,7 +13,8 @@ from benchmarks import costs
 from benchmarks.bars import ADDED, RATIOS, Row, at_least, at_most, judge
 from benchmarks.contenders import GROUPS, make
 from benchmarks.rounds import Effort, Spread, added, hops, ratio
-from benchmarks.server import UVICORN, _beside_peer
+from benchmarks.server import BARS as SHARES
+from benchmarks.server import PLAIN, STANDARD, _beside_peer
 from benchmarks.table import bars_table, markdown, write
 
 BARE = {name: group.bare for name, group in GROUPS.items()}
@@ -90,7 +91,8 @@ def test_every_bar_names_contenders_that_exist() -> None:
     """A bar whose contender is misspelt would never be judged."""
     for bar in RATIOS:
         assert {bar.name, bar.peer, bar.minimum} <= set(GROUPS[bar.group].others), bar
-    assert set(UVICORN) <= set(GROUPS["starlette"].others)
+    assert {*PLAIN, *STANDARD} <= set(GROUPS["starlette"].others)
+    assert set(SHARES) <= set(PLAIN) & set(STANDARD)
     for more in ADDED:
         assert more.name in GROUPS[more.group].others, more
     assert {bar.peer for bar in RATIOS if bar.group in command.PEERS} >= set(command.PEERS.values())
