@@ -64,7 +64,7 @@ OF_PEER = 0.2
 def rows(quick: bool) -> list[Row]:
     """Measure; the bars are on ours under uvicorn."""
     # Short turns, so that what else the machine does meanwhile disturbs all of a round alike.
-    rounds, seconds = (6, 0.1) if quick else (50, 0.15)
+    rounds, seconds = (12, 0.1) if quick else (50, 0.15)
     found = []
     with redis_server() as has_redis:
         for kind, names in (("plain", PLAIN), ("standard", STANDARD)):
