@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if missing and "server" in parts:  # it would be another server without its C parts; other parts leave peers out
         parser.exit(2, f"{', '.join(missing)}: not installed. Run: uv run --group bench python -m benchmarks\n")
 
-    effort = Effort(4, 2, 5_000) if chosen.quick else Effort()
+    effort = Effort(3, 3, 5_000) if chosen.quick else Effort()
     times, tables, rows = frameworks([part for part in parts if part in GROUPS], effort)
     rows += judge(times, {name: group.bare for name, group in GROUPS.items()})
     for name, part in PARTS.items():
@@ -97,7 +97,8 @@ def frameworks(groups: Sequence[str], effort: Effort) -> tuple[dict[str, dict[st
                     left_out.append(Row(f"{group.title}: {group.others.get(name, name)}", f"{missing}", "", None))
             if group.bare in seen:
                 progress(f"{key}: measuring")
-                times[key] = measure(key, list(seen), replace(effort, launches=max(effort.launches, group.launches)))
+                launches = max(effort.launches, group.launches * effort.launches // Effort().launches)
+                times[key] = measure(key, list(seen), replace(effort, launches=launches))
                 tables.append(group_table(group, times[key], seen, PEERS.get(key)))
                 if group.options == "asgi":
                     left_out.append(thread_hops(key, group, list(seen)))

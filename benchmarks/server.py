@@ -33,7 +33,7 @@ __all__ = ["load", "rows"]
 CONNECTIONS = 32
 
 #: How often the servers are started: two processes of the same app differ by as much as what is measured.
-LAUNCHES = 6
+LAUNCHES = 5
 
 #: The least share of the bare app's requests a second that is to be reached under uvicorn. 0.9 is about where the
 #: hand-written minimum is, which keeps no rule (0.91 to 0.95); the rows "with the hand-written minimum" say how far the rules
@@ -64,7 +64,7 @@ OF_PEER = 0.2
 def rows(quick: bool) -> list[Row]:
     """Measure; the bars are on ours under uvicorn."""
     # Short turns, so that what else the machine does meanwhile disturbs all of a round alike.
-    rounds, seconds = (12, 0.1) if quick else (50, 0.15)
+    rounds, seconds = (8, 0.1) if quick else (50, 0.15)
     found = []
     with redis_server() as has_redis:
         for kind, names in (("plain", PLAIN), ("standard", STANDARD)):

@@ -65,7 +65,8 @@ class Group:
         bare: what the others are compared with.
         others: name in the module -> name in the table.
         options: given to every one of them.
-        launches: how often processes are started at least: where two of the same differ by more than what is measured.
+        launches: how often processes are started at least, in proportion in a quick run: where two of the same differ by
+            more than what is measured.
     """
 
     title: str
@@ -117,7 +118,7 @@ GROUPS: dict[str, Group] = {
         "fastapi",
         _IN_MEMORY,
         options="200",
-        launches=12,  # the walk of 200 routes takes ten times what we add, and by a few percent more or less in each process
+        launches=16,  # the walk of 200 routes takes ten times what we add, and by a few percent more or less in each process
     ),
     "plain": Group(
         "plain ASGI",
