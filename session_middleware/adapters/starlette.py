@@ -195,9 +195,12 @@ def _place_auth() -> None:
         return
 
     def auth(connection: HTTPConnection) -> Any:  # Any: whatever an AuthenticationMiddleware puts there
-        x = connection.scope.get(KEY)
-        if isinstance(x, Visitor) and x.is_named and "auth" not in connection.scope:
-            return x
+        scope = connection.scope
+        if "auth" not in scope:
+            # A middleware inside ours may have named another user, and one of plain ASGI have an exchange of its own.
+            for x in (scope.get("user"), scope.get(KEY)):
+                if isinstance(x, Visitor) and x.is_named:
+                    return x
         return standing.fget(connection)
 
     setattr(auth, _PLACED, True)

@@ -24,6 +24,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Mount, Route
 
 from session_middleware import SessionNotAttached, Settings, SettingsError, session_exempt, session_optional
+from session_middleware.adapters import asgi as plain
 from session_middleware.adapters.starlette import (
     SessionLifetimeMiddleware,
     safe_return_to,
@@ -287,6 +288,20 @@ def test_an_app_within_another_says_who_is_signed_in_there() -> None:
     shop = Shop(Route("/out", session_optional(_who)), Mount("/in", inner))
     shop.sign_in()
     assert shop.call("GET", "/out").json == ["alice", ["authenticated"]]
+    assert shop.call("GET", "/in/").json == ["", []]
+
+
+def test_an_app_within_one_of_plain_asgi_can_ask_who_is_named_outside() -> None:
+    """Plain ASGI names nobody; what is named around it is still there: nobody, as no endpoint out there was judged."""
+    inner = plain.SessionLifetimeMiddleware(
+        Starlette(routes=[Route("/", _who)]),
+        settings=Settings(
+            secret_keys=[KEY], cookie_name="inner", endpoint_prefix="/inner-session", default_policy="optional"
+        ),
+        store=MemoryStore(),
+    )
+    shop = Shop(Mount("/in", inner))
+    shop.sign_in()
     assert shop.call("GET", "/in/").json == ["", []]
 
 
