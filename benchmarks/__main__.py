@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if missing and "server" in parts:  # it would be another server without its C parts; other parts leave peers out
         parser.exit(2, f"{', '.join(missing)}: not installed. Run: uv run --group bench python -m benchmarks\n")
 
-    effort = Effort(3, 3, 5_000) if chosen.quick else Effort()
+    effort = Effort(2, 4, 5_000) if chosen.quick else Effort()
     times, tables, rows = frameworks([part for part in parts if part in GROUPS], effort)
     rows += judge(times, {name: group.bare for name, group in GROUPS.items()})
     for name, part in PARTS.items():
