@@ -72,8 +72,6 @@ def rows(quick: bool) -> list[Row]:
             rates, spent = _rates("starlette", names, rounds, seconds, CONNECTIONS, kind, launches=LAUNCHES)
             server = "uvicorn as the README starts it" if kind == "plain" else "uvicorn[standard] without a log"
             found.extend(_of_uvicorn(f"{server}, {CONNECTIONS} connections", rates, spent))
-            if kind == "standard":
-                found.extend(_beside_peer(name, rates) for name in ("ours-memory", "ours-near-redis") if name in rates)
     rates, _ = _rates("flask", ["bare", "ours-memory", "ours-sqlite"], 2 * rounds, seconds, 8, "gthread")
     for name in ("ours-memory", "ours-sqlite"):
         share = _share(rates[name], rates["bare"])
@@ -100,16 +98,17 @@ def _of_uvicorn(
             yield Row(
                 f"{server}: Starlette with {name} / with the hand-written minimum", f"{share.text(2)} x", "", None
             )
+            yield _beside_peer(server, name, rates)
     for name in rates:
         # Whoever waits for whom on two cores decides requests a second; this does not depend on it.
         yield Row(f"{server}: CPU time a request, {name}", f"{Spread.of(spent[name]).text(1)} us", "", None)
 
 
-def _beside_peer(name: str, rates: Mapping[str, Sequence[float]]) -> Row:
+def _beside_peer(server: str, name: str, rates: Mapping[str, Sequence[float]]) -> Row:
     """Return the row of how much longer a request takes, as a share of how much longer it takes with Starlette's own."""
     times = {each: [1 / rate for rate in found] for each, found in rates.items()}
     share = Spread.of(ratio(times, name, "session-middleware", "bare"))
-    title = f"uvicorn[standard] without a log, {CONNECTIONS} connections: what Starlette with {name} adds / with session-middleware"
+    title = f"{server}: what Starlette with {name} adds / with session-middleware"
     return Row(title, f"{share.text(2)} x", f"≤ {OF_PEER:g} x", share.median <= OF_PEER)
 
 

@@ -57,9 +57,9 @@ def test_beside_a_ratio_stands_what_a_minimum_reaches() -> None:
 def test_rates_of_servers_are_compared_as_times() -> None:
     """A request that takes 10 us bare, 11.9 us with us and 20 us with the peer: we add 0.19 of what it adds."""
     rates = {"bare": [100_000.0] * 3, "ours-memory": [1e6 / 11.9] * 3, "session-middleware": [50_000.0] * 3}
-    row = _beside_peer("ours-memory", rates)
+    row = _beside_peer("a server", "ours-memory", rates)
     assert (row.value[:4], row.bar, row.met) == ("0.19", "≤ 0.2 x", True)
-    assert _beside_peer("ours-memory", {**rates, "ours-memory": [1e6 / 12.2] * 3}).met is False
+    assert _beside_peer("a server", "ours-memory", {**rates, "ours-memory": [1e6 / 12.2] * 3}).met is False
 
 
 @pytest.mark.parametrize("group", ["starlette", "fastapi200", "flask"])

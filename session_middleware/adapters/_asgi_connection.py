@@ -45,10 +45,7 @@ class Connection(Exchange):
         thread: whose event loop serves it.
         started: whether the response has started.
         open: what watches it while it stays open.
-        is_named: False where somebody outside says who the user is.
     """
-
-    is_named = True
 
     # `_head` and `_wait` are set where they are needed: most requests have no use for them.
     __slots__ = (
@@ -154,7 +151,7 @@ class Connection(Exchange):
                 return instead
         self.started = self.closed = True
         # A new message with a new list: the app may send the same ones to the next client, or give an iterator.
-        headers = [*message["headers"]] if "headers" in message else []
+        headers = [*message.get("headers", ())]
         for name, _ in headers:
             if name in _CACHING:  # names are in lower case (ASGI, HTTP connection scope)
                 headers = _finished(headers, self.gate.engine, protected=self.protected)

@@ -52,11 +52,8 @@ class Entrance:
         x.rules = NO_RULES
         x.authenticated = x.judged = x.started = False
         x.open = NOT_OPEN
-        if gate.names_user:
-            if "user" in scope or "auth" in scope:
-                x.is_named = False
-            else:
-                scope["user"] = x
+        if gate.names_user and "user" not in scope and "auth" not in scope:
+            scope["user"] = scope["auth"] = x
         try:
             if gate.prefix in path and gate.endpoints.owns(x.path) and scope["type"] == "http":
                 await gate.answer(x, scope, receive, send)

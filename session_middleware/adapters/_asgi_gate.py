@@ -51,7 +51,7 @@ class Gate:
         self.watching = Watching(engine)
         self.counts_messages = engine.settings.socket_activity == "message"
         self.judges_at_endpoint = judges_at_endpoint
-        self.names_user = names_user  # in scope["user"], where Starlette looks
+        self.names_user = names_user  # in scope["user"] and scope["auth"], where Starlette looks
         self.prefix = self.endpoints.prefix
         self.clock = engine.clock
         self.recognises = engine.recogniser.quiet

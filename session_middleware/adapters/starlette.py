@@ -47,9 +47,6 @@ __all__ = [
 
 Request = HTTPConnection | Scope
 
-#: Says that `request.auth` finds ours.
-_PLACED = "__session_placed__"
-
 
 class Visitor(Connection, BaseUser, AuthCredentials):
     """`request.user` and `request.auth`: who is signed in, with the scope "authenticated".
@@ -137,7 +134,6 @@ class SessionLifetimeMiddleware(Entrance):
         on_event: Hook | Iterable[Hook] = (),
     ) -> None:
         place_gates()
-        _place_auth()
         self.app = app
         self.engine = attach(
             settings,
@@ -184,29 +180,6 @@ class SessionLifetimeMiddleware(Entrance):
         return facts.mount + login if login.startswith("/") else login
 
 
-def _place_auth() -> None:
-    """Have `request.auth` find a `Visitor` without an entry of its own in the scope.
-
-    With ours, `user` and `auth` the scope of a plain Starlette app under uvicorn would outgrow the table that its dict has;
-    to move it into the next took a fifteenth of what we add to a request there (measured).
-    """
-    standing = HTTPConnection.__dict__["auth"]
-    if getattr(standing.fget, _PLACED, False):
-        return
-
-    def auth(connection: HTTPConnection) -> Any:  # Any: whatever an AuthenticationMiddleware puts there
-        scope = connection.scope
-        if "auth" not in scope:
-            # A middleware inside ours may have named another user, and one of plain ASGI have an exchange of its own.
-            for x in (scope.get("user"), scope.get(KEY)):
-                if isinstance(x, Visitor) and x.is_named:
-                    return x
-        return standing.fget(connection)
-
-    setattr(auth, _PLACED, True)
-    setattr(HTTPConnection, "auth", property(auth, doc=standing.__doc__))  # noqa: B010 # mypy: not assignable
-
-
 def _is_url(login: str) -> bool:
     return login.startswith("/") or "://" in login
 
@@ -227,8 +200,7 @@ async def _let_in(scope: Scope, receive: Receive, send: Send) -> bool:
     x: Connection = scope[KEY]
     gate = x.gate
     if isinstance(scope.get("user"), Visitor):
-        del scope["user"]  # who is signed in out there; in here that is ours to say
-        scope.pop("auth", None)
+        del scope["user"], scope["auth"]  # who is signed in out there; in here that is ours to say
     if not gate.must_judge(x):
         return True
     return await gate.admit(x, rules_of(scope.get("app")) or NO_RULES, scope, receive, send)

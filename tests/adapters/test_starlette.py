@@ -305,24 +305,6 @@ def test_an_app_within_one_of_plain_asgi_can_ask_who_is_named_outside() -> None:
     assert shop.call("GET", "/in/").json == ["", []]
 
 
-def test_a_scope_gets_two_entries_of_ours() -> None:
-    """A third would make the dict of a plain app's scope outgrow its table (`_place_auth`)."""
-    seen: list[set[str]] = []
-
-    class Notes:
-        def __init__(self, app: Any) -> None:
-            self.app = app
-
-        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-            seen.append(set(scope))
-            await self.app(scope, receive, send)
-
-    notes = [Middleware(Notes)]
-    Shop(Route("/", session_optional(_who)), before=notes, after=notes).call("GET", "/")
-    outside, inside = seen
-    assert len(inside - outside) == 2
-
-
 # --- request.session (L26) -----------------------------------------------------------------------------------------------
 
 
