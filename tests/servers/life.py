@@ -120,6 +120,7 @@ def _killed_worker(server: Server, person: NewPerson) -> None:
     server.killed_in(lambda: late.logs_in(page, login.header("Location") or ""))
     for one in (alice, at_home, alice, at_home):
         assert _persistently(server, one), "an acknowledged session is lost"
+    server.recovered()  # until then the other worker may have answered, of a hypercorn that was about to stop
     late.comes()
     with contextlib.closing(sqlite3.connect(server.database)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)

@@ -100,7 +100,7 @@ class Server:
         self._environment.update(limits)
         self._start()
         try:
-            until(self._serves, "the server's start")
+            until(self._has_started, "the server's start")
             yield
         finally:
             self._stop()
@@ -110,6 +110,15 @@ class Server:
         if self.process.poll() is not None:
             self._stop()
             self._start()
+
+    def recovered(self) -> None:
+        """Wait until two workers serve after one was killed: it was replaced or, where all of them stop, all were."""
+
+        def recovered() -> bool:
+            self.restarted()
+            return self._serves()
+
+        until(recovered, "the server's recovery")
 
     def _start(self) -> None:
         with self.log.open("ab") as log:
@@ -122,9 +131,14 @@ class Server:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(PATIENCE)
 
-    def _serves(self) -> bool:
+    def _has_started(self) -> bool:
         assert self.process.poll() is None, self.log.read_text()
+        return self._serves()
+
+    def _serves(self) -> bool:
         workers = self.workers()
+        if len(workers) != 2:
+            return False
         hurried = HTTPDriver(self.port, 2)  # uvicorn replaces a worker that stands still for five seconds
         try:
             for worker in [None, *workers]:
@@ -132,7 +146,7 @@ class Server:
                     hurried.request("GET", "/", [("Host", f"localhost:{self.port}")])
         except OSError:
             return False
-        return len(workers) == 2
+        return True
 
     # --- its workers ---------------------------------------------------------------------------------------------
 
@@ -142,7 +156,7 @@ class Server:
         found = []
         for pid in map(int, children.read_text().split()):
             with contextlib.suppress(OSError):
-                if b"resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_bytes():
+                if _state(pid) not in "ZX" and b"resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_bytes():
                     found.append(pid)
         return found
 
@@ -186,6 +200,7 @@ class Server:
             asking.join(0.5)  # to where it must write; if that takes longer, it is killed on the way there
             assert asking.is_alive(), "the request was answered"
             os.kill(victim, signal.SIGKILL)
+            until(lambda: _state(victim) in "ZX", "the worker's end")
         asking.join(PATIENCE)
         assert not asking.is_alive(), "the request hangs"
 
@@ -206,5 +221,5 @@ def _signal(pid: int, number: signal.Signals) -> None:
 def _state(pid: int) -> str:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # gone before it was looked for, or while it was read
         return "X"
