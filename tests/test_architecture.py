@@ -21,32 +21,9 @@ MAY = {
     "stores": {"stores", "core", "runtime"},
     "authorities": {"authorities", "core", "runtime"},
     "reach": {"reach", "core", "runtime"},
-    "recognising": {"core", "reach"},
-    "issuer": {"core", "runtime"},
-    "telling": {"core", "authorities", "events"},
-    "ending": {"core", "authorities", "issuer", "reach", "stores", "telling", "vouching"},
-    "later": {"core", "ending"},
-    "logins": {"core", "later"},
-    "unsaved": set(),
-    "verbs": {"core", "logins", "unsaved"},
-    "vouching": {"core", "authorities", "events", "runtime"},
-    "adopting": {"core", "authorities", "verbs"},
-    "responding": {"core", "adopting"},
-    "recording": {"core", "responding"},
     "event_stream": {"core", "watch"},
     "watch": {"engine", "core", "runtime", "stores"},
-    "engine": {
-        "core",
-        "stores",
-        "authorities",
-        "runtime",
-        "events",
-        "reach",
-        "recognising",
-        "issuer",
-        "vouching",
-        "recording",
-    },
+    "engine": {"engine", "core", "stores", "authorities", "runtime", "events", "reach"},
     "session": {"engine", "core", "runtime", "provider_tokens", "provider_users"},
     "sessions": {"engine", "core", "runtime", "provider_users"},
     "provider_routes": {"engine", "core", "authorities", "stores"},
@@ -82,6 +59,28 @@ MAY = {
     "errors": set(),
 }
 
+#: Who may import whom, and what of the package, inside the engine: each part builds on the ones before it.
+ENGINE_MAY = {
+    "recognising": {"core", "reach"},
+    "issuer": {"core", "runtime"},
+    "unsaved": set(),
+    "vouching": {"core", "authorities", "events", "runtime"},
+    "telling": {"core", "authorities", "events"},
+    "ending": {"core", "authorities", "reach", "stores", "issuer", "telling", "vouching"},
+    "later": {"core", "ending"},
+    "logins": {"core", "later"},
+    "verbs": {"core", "logins", "unsaved"},
+    "adopting": {"core", "authorities", "verbs"},
+    "responding": {"core", "adopting"},
+    "recording": {"core", "responding"},
+    "authenticating": {"core", "authorities", "recording"},
+    "opening": {
+        *{"core", "stores", "authorities", "runtime", "events", "reach"},
+        *{"recognising", "issuer", "vouching", "authenticating"},
+    },
+    "__init__": {"opening"},
+}
+
 #: Modules of the standard library that would make the core impure.
 IMPURE = {"asyncio", "threading", "time", "random", "secrets", "os", "socket", "sqlite3", "subprocess", "io", "logging"}
 
@@ -113,6 +112,14 @@ def test_imports_follow_the_arrows(room: str, path: Path) -> None:
     """A file imports only from the rooms its own room may know."""
     ours = {name.split(".")[1] for name in imports(path) if name.startswith("session_middleware.")}
     assert ours <= MAY[room] | {"settings", "errors"}
+
+
+@pytest.mark.parametrize("path", [p for room, p in rooms() if room == "engine"], ids=lambda p: p.stem)
+def test_the_parts_of_the_engine_build_on_each_other(path: Path) -> None:
+    """A part of the engine imports only what stands before it."""
+    ours = [name.split(".")[1:] for name in imports(path) if name.startswith("session_middleware.")]
+    parts = {name[1] if name[0] == "engine" and len(name) > 1 else name[0] for name in ours}
+    assert parts <= ENGINE_MAY[path.stem] | {"settings", "errors"}
 
 
 @pytest.mark.parametrize("path", [p for room, p in rooms() if room == "core"], ids=lambda p: p.stem)

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import trio
 
-from session_middleware import issuer as issuer_module
 from session_middleware.core.jwt import JwtKey, JwtKeys
 from session_middleware.core.lifetime import Outage, Touch
 from session_middleware.core.record import SessionRecord
 from session_middleware.engine import Engine
+from session_middleware.engine import issuer as issuer_module
+from session_middleware.engine.issuer import Issuer
 from session_middleware.errors import RecordUnreadable, SettingsError, StoreUnavailable
 from session_middleware.events import LEVELS, SessionEvent, announce
-from session_middleware.issuer import Issuer
 from session_middleware.reach import Reach
 from session_middleware.reach import owed as reach_module
 from session_middleware.runtime import LoopRuntime, PerThread, ThreadRuntime, bind, drop_oldest, run_sync

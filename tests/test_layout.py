@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.contenders import GROUPS, make
 from session_middleware.core.exchange import Exchange
-from session_middleware.recognising import Recogniser
+from session_middleware.engine.recognising import Recogniser
 
 from .fresh_python import printed_by
 

@@ -12,11 +12,11 @@ import pytest
 
 from session_middleware.authorities.base import NeedsBrowser, NotExtended
 from session_middleware.core.record import SessionRecord, handle_of
+from session_middleware.engine.vouching import TOLD_AT_ONCE
 from session_middleware.stores.memory import MemoryStore
 from session_middleware.testing.browser import Answer, Browser, Driver
 from session_middleware.testing.scenarios.expect import served
 from session_middleware.testing.stage import JWT, TOKEN, Stage
-from session_middleware.vouching import TOLD_AT_ONCE
 
 from .desk import Desk, HeaderDesk, Stay
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from session_middleware import vouching
 from session_middleware.authorities.base import Alive, EndedThere, Extended, NotExtended, ProviderLogin, Shown, Vouch
 from session_middleware.authorities.routes import Ask, End, Endpoint, Page
 from session_middleware.core.provider import ProviderSession
 from session_middleware.core.record import SessionRecord, handle_of
+from session_middleware.engine import vouching
 from session_middleware.testing.browser import Driver
 from session_middleware.testing.scenarios.expect import served
 from session_middleware.testing.stage import TOKEN, Stage, login

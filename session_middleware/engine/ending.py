@@ -12,12 +12,12 @@ from session_middleware.core.lifetime import Verdict
 from session_middleware.core.provider import mark_of
 from session_middleware.core.record import SessionRecord, handle_of
 from session_middleware.core.tokens import key_of
+from session_middleware.engine.issuer import Issuer
+from session_middleware.engine.telling import Telling
+from session_middleware.engine.vouching import Vouching
 from session_middleware.errors import SessionError, StoreUnavailable
-from session_middleware.issuer import Issuer
 from session_middleware.reach import Reach
 from session_middleware.stores.base import EndsBefore
-from session_middleware.telling import Telling
-from session_middleware.vouching import Vouching
 
 __all__ = ["Ending"]
 

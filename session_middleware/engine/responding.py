@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
-from session_middleware.adopting import Adopting
 from session_middleware.core import cookies, lifetime
 from session_middleware.core.credentials import Credentials, Known
 from session_middleware.core.exchange import Exchange, RequestFacts
@@ -19,6 +18,7 @@ from session_middleware.core.record import SessionRecord
 from session_middleware.core.refusal import Refusal, Reply, refuse
 from session_middleware.core.replies import problem
 from session_middleware.core.tokens import TokenKeys
+from session_middleware.engine.adopting import Adopting
 from session_middleware.errors import SessionError, SettingsError, StoreUnavailable
 
 __all__ = ["Responding"]

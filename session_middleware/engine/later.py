@@ -8,7 +8,7 @@ from session_middleware.core import lifetime
 from session_middleware.core.exchange import Exchange
 from session_middleware.core.lifetime import Judgement, Verdict
 from session_middleware.core.record import SessionRecord
-from session_middleware.ending import Ending
+from session_middleware.engine.ending import Ending
 from session_middleware.errors import RecordUnreadable, SessionError, StoreUnavailable
 
 __all__ = ["Later"]

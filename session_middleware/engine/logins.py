@@ -22,8 +22,8 @@ from session_middleware.core.values import (
     data_changes,
     refresh,
 )
+from session_middleware.engine.later import Later
 from session_middleware.errors import ResponseAlreadyStarted, SessionError, SettingsError, StoreUnavailable
-from session_middleware.later import Later
 from session_middleware.settings import Limits
 
 __all__ = ["Logins"]

@@ -11,9 +11,9 @@ from session_middleware.core.exchange import Exchange, changed
 from session_middleware.core.lifetime import Touch, Verdict
 from session_middleware.core.record import SessionRecord
 from session_middleware.core.values import as_json_values, data_changes, refresh
+from session_middleware.engine.logins import Logins
+from session_middleware.engine.unsaved import Unsaved
 from session_middleware.errors import ResponseAlreadyStarted, SessionError, StoreUnavailable
-from session_middleware.logins import Logins
-from session_middleware.unsaved import Unsaved
 
 __all__ = ["Verbs"]
 

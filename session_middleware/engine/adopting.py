@@ -18,8 +18,8 @@ from session_middleware.core.origin import is_cross_site
 from session_middleware.core.provider import ProviderSession, provider_handle, provider_mark
 from session_middleware.core.record import NEVER, SessionRecord
 from session_middleware.core.tokens import ID_BYTES, Presented, key_of, public_id_of
+from session_middleware.engine.verbs import Verbs
 from session_middleware.errors import SessionError, StoreUnavailable
-from session_middleware.verbs import Verbs
 
 __all__ = ["Adopting"]
 

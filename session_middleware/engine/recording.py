@@ -7,8 +7,8 @@ from session_middleware.core.credentials import NEVER, Known
 from session_middleware.core.exchange import Exchange, is_activity
 from session_middleware.core.lifetime import Verdict
 from session_middleware.core.record import SessionRecord
+from session_middleware.engine.responding import Responding
 from session_middleware.errors import StoreUnavailable
-from session_middleware.responding import Responding
 
 __all__ = ["Recording"]
 
