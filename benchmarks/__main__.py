@@ -98,7 +98,7 @@ def frameworks(groups: Sequence[str], effort: Effort) -> tuple[dict[str, dict[st
             if group.bare in seen:
                 progress(f"{key}: measuring")
                 launches = max(effort.launches, group.launches * effort.launches // Effort().launches)
-                times[key] = measure(key, list(seen), replace(effort, launches=launches))
+                times[key] = measure(key, list(seen), replace(effort, launches=launches), together=group.together)
                 tables.append(group_table(group, times[key], seen, PEERS.get(key)))
                 if group.options == "asgi":
                     left_out.append(thread_hops(key, group, list(seen)))

@@ -3,6 +3,7 @@
 The machine's other work comes and goes in stretches much longer than a round, so what is compared is what was measured
 in the same round: microseconds added are the difference of two medians of one round, and a ratio is of two such
 differences. Processes are started anew several times, since where one process's memory lies shifts its times by percents.
+Where that is still too much, contenders that can share a process do, and each is asked once in turn.
 """
 
 from __future__ import annotations
@@ -65,7 +66,12 @@ class Counts:
 
 
 class Worker:
-    """A contender's process.
+    """The process of a contender, or of all in a group.
+
+    Args:
+        group: of the contender.
+        name: its name; "" for all.
+        how: what else the process is told.
 
     Attributes:
         each: about how many microseconds a request takes, once it is ready.
@@ -79,7 +85,7 @@ class Worker:
         self.name = name
         self.each = 0.0
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker", group, name, *how],
+            [sys.executable, "-m", "benchmarks.worker", group, *filter(None, [name]), *how],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -109,14 +115,15 @@ class Worker:
 
     def is_ready(self) -> None:
         """Wait until it can be asked."""
-        self.each = float(self.answer())
+        self.each = max(json.loads(self.answer()).values())
 
-    def burst(self, requests: int) -> float:
-        """Return the median microseconds of some requests."""
+    def burst(self, requests: int) -> dict[str, float]:
+        """Return the median microseconds of some requests, for each contender in this process."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{requests}\n")
         self._process.stdin.flush()
-        return float(self.answer())
+        micros: dict[str, float] = json.loads(self.answer())
+        return micros
 
 
 @contextmanager
@@ -129,16 +136,17 @@ def _launched(group: str, names: Sequence[str]) -> Iterator[list[Worker]]:
         yield workers
 
 
-def measure(group: str, names: Sequence[str], effort: Effort) -> dict[str, list[float]]:
-    """Return the median microseconds of a request, for each contender and round."""
+def measure(group: str, names: Sequence[str], effort: Effort, *, together: bool = False) -> dict[str, list[float]]:
+    """Return the median microseconds of a request, for each contender and round; `together`: all in one process."""
     times: dict[str, list[float]] = {name: [] for name in names}
     order = random.Random(1)
     for _ in range(effort.launches):
-        with _launched(group, names) as workers:
+        with _launched(group, [""] if together else names) as workers:
             for _ in range(effort.rounds):
                 order.shuffle(workers)
                 for worker in workers:
-                    times[worker.name].append(worker.burst(effort.requests(worker.each)))
+                    for name, micros in worker.burst(effort.requests(worker.each)).items():
+                        times[name].append(micros)
     return times
 
 

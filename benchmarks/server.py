@@ -65,10 +65,10 @@ def rows(quick: bool) -> list[Row]:
     """Measure; the bars are on ours under uvicorn."""
     # Short turns, so that what else the machine does meanwhile disturbs all of a round alike.
     rounds, seconds = (8, 0.1) if quick else (50, 0.15)
-    found = []
+    found: list[Row] = []
     with redis_server() as has_redis:
-        for kind, names in (("plain", PLAIN), ("standard", STANDARD)):
-            names = ["bare", *(name for name in names if has_redis or not name.endswith("redis"))]
+        for kind, served in (("plain", PLAIN), ("standard", STANDARD)):
+            names = ["bare", *(name for name in served if has_redis or not name.endswith("redis"))]
             rates, spent = _rates("starlette", names, rounds, seconds, CONNECTIONS, kind, launches=LAUNCHES)
             server = "uvicorn as the README starts it" if kind == "plain" else "uvicorn[standard] without a log"
             found.extend(_of_uvicorn(f"{server}, {CONNECTIONS} connections", rates, spent))

@@ -12,10 +12,12 @@ from benchmarks import __main__ as command
 from benchmarks import costs
 from benchmarks.bars import ADDED, RATIOS, Row, at_least, at_most, judge
 from benchmarks.contenders import GROUPS, make
-from benchmarks.rounds import Effort, Spread, added, hops, ratio
+from benchmarks.rounds import Effort, Spread, Worker, added, hops, ratio
 from benchmarks.server import BARS as SHARES
 from benchmarks.server import PLAIN, STANDARD, _beside_peer
 from benchmarks.table import bars_table, markdown, write
+
+from .fresh_python import printed_by
 
 BARE = {name: group.bare for name, group in GROUPS.items()}
 
@@ -191,6 +193,24 @@ def test_django_under_asgi_hands_no_request_of_ours_to_a_thread(group: str, bare
     assert threads == bare_threads
     assert abs(turns - bare_turns) < 1  # a mean: how a thread's answer falls between two turns differs now and then
     assert hops(group, bare)[0] > 0  # Django's own, so that the count is known to count
+
+
+def test_contenders_of_one_process_differ_in_what_is_measured() -> None:
+    """The bridge and the app without it share a process, and only one of them has a session of ours."""
+    script = (
+        "from benchmarks.contenders import make_together\n"
+        "for name, made in make_together('djangoauthasgi').items():\n"
+        "    made.sign_in()\n"
+        "    print(name, '__Host-session=' in made.client.jar.header, len(made.client.burst(made.path, 3)))\n"
+    )
+    assert printed_by(script).split() == ["auth", "False", "3", "auth-ours-memory", "True", "3"]
+
+
+def test_a_process_of_several_contenders_answers_for_each() -> None:
+    """Each has its own microseconds, and both are of the same round."""
+    with Worker("djangoauthasgi", "") as worker:
+        worker.is_ready()
+        assert set(worker.burst(2)) == {"auth", "auth-ours-memory"}
 
 
 def test_the_verdict_alone_can_be_measured() -> None:

@@ -6,7 +6,7 @@ The database is SQLite as one would tune it: WAL, synchronous NORMAL, a connecti
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from inspect import iscoroutinefunction
 from typing import Any
 
@@ -15,6 +15,7 @@ from django.conf import settings
 from django.core.asgi import get_asgi_application
 from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, HttpResponse
+from django.test.utils import override_settings
 from django.urls import path
 from django.utils.decorators import sync_and_async_middleware
 
@@ -22,7 +23,7 @@ from benchmarks.clients import ASGIClient, WSGIClient
 from benchmarks.contenders import SECRET, Contender, minimum, ours
 from benchmarks.contenders.alice import ALICE, KEPT, SAID
 
-__all__ = ["make"]
+__all__ = ["make", "make_together"]
 
 View = Callable[[HttpRequest], Any]
 SESSIONS = "django.contrib.sessions.middleware.SessionMiddleware"
@@ -93,8 +94,29 @@ def make(name: str, options: str, counting: bool) -> Contender:
         traffic = ours.traffic(store)
     else:
         traffic = _counted(engine) if counting and has_sessions else lambda: (0, 0)
+    return _contender(options, traffic)
+
+
+def make_together(names: Sequence[str], options: str) -> dict[str, Contender]:
+    """Make the bridge in one process with the app that it stands in front of, which a handler reads when it is made.
+
+    Ours changes Django itself only where a user logs in or out and where a view raises.
+    """
+    bare, *others = names
+    made = {bare: make(bare, options, counting=False)}
+    for name in others:
+        store = ours.store(name.rpartition("-")[2], counting=False, asynchronous=options == "asgi")
+        override_settings(
+            MIDDLEWARE=[SESSIONS, AUTHENTICATION, OURS],
+            SESSION_LIFETIME={"store": store},
+        ).enable()
+        made[name] = _contender(options)
+    return made
+
+
+def _contender(side: str, traffic: Callable[[], tuple[int, int]] = lambda: (0, 0)) -> Contender:
     app: Any
-    if options == "wsgi":
+    if side == "wsgi":
         app = get_wsgi_application()
         return Contender(WSGIClient(app), "/me", traffic, app)
     app = get_asgi_application()
