@@ -5,7 +5,8 @@
 telling         events, and what is asked of the app's own functions
 ending          how sessions end (L13, L16, L24)
 later           judged anew: connections that stay open, responses that have started
-logins          how sessions begin (L12, L25)
+beginning       what a new session replaces, and what becomes of one that nobody hears of (L12, L25)
+logins          login and step_up (L12, L20)
 verbs           what a view may do with its session (L7, L12, L14)
 adopting        sessions that stand on a provider's credential (L24)
 responding      cookies, refusals and answers (L9, L15, L17)
