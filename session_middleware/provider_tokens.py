@@ -7,6 +7,7 @@ wait for what that brings.
 
 from __future__ import annotations
 
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +15,7 @@ from session_middleware.authorities.base import Token, Tokens
 from session_middleware.core.exchange import Exchange
 from session_middleware.core.record import SessionRecord, handle_of
 from session_middleware.errors import SessionError, StoreUnavailable
+from session_middleware.reach import rewrite
 from session_middleware.stores.base import AddsOnce
 
 if TYPE_CHECKING:
@@ -27,9 +29,6 @@ LEASE: Final = 10.0
 #: Seconds between two looks at what another process got, and how often to look.
 LOOK_AGAIN: Final = 0.1
 LOOKS: Final = 50
-
-#: Writers who may come before us; more in a row is a fault.
-SAVE_TRIES: Final = 20
 
 
 async def provider_token(engine: Engine, x: Exchange) -> str:
@@ -76,18 +75,7 @@ async def _refreshed(engine: Engine, tokens: Tokens, key: bytes, now: float) -> 
         if await reach.write("add_once", lease, now + LEASE, now):
             token = await tokens.refresh(record, now)
             if token.sealed is not None:
-                await _keep(engine, record, token.sealed)
+                await rewrite(reach, record, partial(SessionRecord.evolve, sealed=token.sealed))
             return token
         await engine.runtime.pause(LOOK_AGAIN)
     raise StoreUnavailable("Another process began to refresh the provider's token, and has not finished.")
-
-
-async def _keep(engine: Engine, record: SessionRecord, sealed: str) -> None:
-    for _ in range(SAVE_TRIES):
-        if await engine.reach.write("save", record.evolve(sealed=sealed)) is not None:
-            return
-        held = await engine.reach.load(record.key, anew=True)
-        if held is None or held.ended_at is not None:
-            return
-        record = held
-    raise StoreUnavailable(f"The provider's token could not be kept: {SAVE_TRIES} other writers came first.")

@@ -20,11 +20,9 @@ from session_middleware.core.record import NEVER, SessionRecord
 from session_middleware.core.tokens import ID_BYTES, Presented, key_of, public_id_of
 from session_middleware.engine.verbs import Verbs
 from session_middleware.errors import SessionError, StoreUnavailable
+from session_middleware.reach import rewrite
 
 __all__ = ["Adopting"]
-
-#: Writers who may come before us while a ceiling is written; more in a row is a fault.
-SAVE_TRIES = 20
 
 #: Seconds by which a provider's end may differ from ours without a write: fractions are rounded on the way.
 SAME_INSTANT = 1.0
@@ -259,7 +257,7 @@ class Adopting(Verbs):
         if not _differs(record.ceiling, found.provider.ceiling):
             return False
         await self.move_ceiling(x, found.provider.ceiling)
-        return True
+        return x.verdict is not Verdict.REVOKED
 
     async def move_ceiling(self, x: Exchange, until: float | None) -> None:
         """Write down that the provider's session ends at another instant (L2); later, if the store fails."""
@@ -267,28 +265,16 @@ class Adopting(Verbs):
         assert record is not None
         freed = lifetime.freed(record, until, x.configured, self.settings.timing)
         try:
-            for _ in range(SAVE_TRIES):
-                saved: SessionRecord | None = await self.reach.write("save", record.evolve(ceiling=until))
-                if saved is not None:
-                    x.record = saved
-                    break
-                held = await self.reach.load(record.key, anew=True)
-                if held is None or held.ended_at is not None:
-                    x.verdict = Verdict.REVOKED  # dead wins (L13)
-                    return
-                record = held
-            else:
-                x.record = record.evolve(ceiling=until)
+            moved = await rewrite(self.reach, record, lambda held: held.evolve(ceiling=until))
         except StoreUnavailable:
-            x.record = record.evolve(ceiling=until)  # holds for this request, and is found to differ at the next
-        assert x.record is not None
-        if freed is not None:
-            touched = await self.reach.touch(x.record, freed)
-            if touched is None:
-                x.verdict = Verdict.REVOKED
-                return
-            x.record = touched
-        x.deadlines = lifetime.deadlines(x.record, x.configured, self.settings.timing)
+            moved = record.evolve(ceiling=until)  # holds for this request, and is found to differ at the next
+        if moved is not None and freed is not None:
+            moved = await self.reach.touch(moved, freed)
+        if moved is None:
+            x.verdict = Verdict.REVOKED  # dead wins (L13)
+            return
+        x.record = moved
+        x.deadlines = lifetime.deadlines(moved, x.configured, self.settings.timing)
         x.quiet = False
 
     # --- extending ---------------------------------------------------------------------------------------------
@@ -348,18 +334,13 @@ class Adopting(Verbs):
 
     async def _make_stale(self, record: SessionRecord, now: float) -> bool:
         """Make a session prove who it is before `fresh_login_required` lets it in again."""
-        for _ in range(SAVE_TRIES):
-            if record.fresh_at == NEVER:
-                return False
-            saved: SessionRecord | None = await self.reach.write("save", record.evolve(fresh_at=NEVER))
-            if saved is not None:
-                self.announce("session_stale", now, record.public_id, record.subject)
-                return True
-            held = await self.reach.load(record.key, anew=True)
-            if held is None or held.ended_at is not None:
-                return False
-            record = held
-        raise StoreUnavailable(f"A session could not be changed: {SAVE_TRIES} other writers came first.")
+        stale = await rewrite(
+            self.reach, record, lambda held: None if held.fresh_at == NEVER else held.evolve(fresh_at=NEVER)
+        )
+        if stale is None:
+            return False
+        self.announce("session_stale", now, record.public_id, record.subject)
+        return True
 
 
 def _stands_on(record: SessionRecord, found: ProviderLogin) -> bool:

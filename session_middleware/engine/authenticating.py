@@ -108,12 +108,13 @@ class Authenticating(Recording):
             self.tell("session_unknown", x)
             return
         x.record = record
-        if judgement.verdict is Verdict.LIFETIME_EXCEEDED and await self._ceiling_moved(x, known, record):
-            record = x.record
-            judgement = self._judgement(x, known, record)
-            x.verdict, x.deadlines = judgement.verdict, judgement.deadlines
-        if x.verdict is Verdict.UNAVAILABLE:
-            return
+        if judgement.verdict is Verdict.LIFETIME_EXCEEDED:
+            if await self._ceiling_moved(x, known, record):
+                record = x.record
+                judgement = self._judgement(x, known, record)
+                x.verdict, x.deadlines = judgement.verdict, judgement.deadlines
+            elif x.verdict is not judgement.verdict:
+                return  # nobody can say, or somebody has ended it meanwhile
         if judgement.verdict is not Verdict.ACTIVE:
             await self._refuse_record(x, record, judgement)
             return

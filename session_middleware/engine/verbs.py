@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +14,9 @@ from session_middleware.core.values import as_json_values, data_changes, refresh
 from session_middleware.engine.logins import Logins
 from session_middleware.engine.unsaved import Unsaved
 from session_middleware.errors import ResponseAlreadyStarted, SessionError, StoreUnavailable
+from session_middleware.reach import rewrite
 
 __all__ = ["Verbs"]
-
-#: A claims write meets another writer; each retry re-reads. More than this many in a row is a fault.
-SAVE_TRIES = 20
 
 
 class Verbs(Logins):
@@ -179,8 +177,13 @@ class Verbs(Logins):
             if x.data is not None and x.closed:
                 self._watch_unsaved(x, record)
             return
+
+        def changed_there(held: SessionRecord) -> SessionRecord:
+            data = {k: v for k, v in {**held.data, **written}.items() if k not in removed}
+            return held.evolve(claims=changed(held.claims, claim_changes), data=data)
+
         try:
-            saved = await self._saved(record, claim_changes, written, removed)
+            saved = await rewrite(self.reach, record, changed_there)
         except StoreUnavailable:
             x.claim_changes = {**claim_changes, **(x.claim_changes or {})}  # whoever tries again saves them then
             raise
@@ -197,22 +200,3 @@ class Verbs(Logins):
             x.data_from = saved.data
         if x.closed:
             self._watch_unsaved(x, saved)
-
-    async def _saved(
-        self,
-        record: SessionRecord,
-        claim_changes: Mapping[str, Any],  # Any: JSON values
-        written: Mapping[str, Any],
-        removed: Collection[str],
-    ) -> SessionRecord | None:
-        for _ in range(SAVE_TRIES):
-            data = {k: v for k, v in {**record.data, **written}.items() if k not in removed}
-            new = record.evolve(claims=changed(record.claims, claim_changes), data=data)
-            saved: SessionRecord | None = await self.reach.write("save", new)
-            if saved is not None:
-                return saved
-            held: SessionRecord | None = await self.reach.load(new.key, anew=True)
-            if held is None or held.ended_at is not None:
-                return None
-            record = held
-        raise StoreUnavailable(f"Claims could not be saved: {SAVE_TRIES} other writers came first.")

@@ -3,5 +3,6 @@
 from session_middleware.reach.breaker import FAULTS_IN_A_ROW, LEFT_ALONE
 from session_middleware.reach.owed import CAUGHT_UP, Reach
 from session_middleware.reach.retrying import RETRY_INTERVAL
+from session_middleware.reach.rewriting import rewrite
 
-__all__ = ["CAUGHT_UP", "FAULTS_IN_A_ROW", "LEFT_ALONE", "RETRY_INTERVAL", "Reach"]
+__all__ = ["CAUGHT_UP", "FAULTS_IN_A_ROW", "LEFT_ALONE", "RETRY_INTERVAL", "Reach", "rewrite"]

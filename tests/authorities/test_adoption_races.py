@@ -147,6 +147,18 @@ def test_what_is_over_at_the_providers_end(stage: Stage) -> None:
     problem(browser.fetch("/me"), "lifetime")
 
 
+@pytest.mark.parametrize("write", ["save", "touch"])
+def test_an_end_while_the_passed_end_is_moved(stage: Stage, write: str) -> None:
+    """Whoever ends the session while its later end is written has ended it for this request, too (L13)."""
+    desk = Desk()
+    browser = guest(stage, desk, ends_at=stage.clock() + 600, inactivity_timeout=900)
+    id = served(browser.navigate("/me"))["id"]
+    stage.clock.advance(580)
+    desk.stays["stay-1"].ends_at = stage.clock() + 5_000
+    stage.store.interrupt(write, stage.ends_meanwhile(id))
+    assert served(browser.navigate("/me"))["id"] != id  # that end left no mark, so the stay begins another session
+
+
 def test_silence_that_passed_before_the_providers_end(stage: Stage) -> None:
     """Both have passed: nobody is asked, the earlier one names the reason (L16)."""
     desk = Desk()
