@@ -68,7 +68,7 @@ ENGINE_MAY = {
     "telling": {"core", "authorities", "events"},
     "ending": {"core", "authorities", "reach", "stores", "issuer", "telling", "vouching"},
     "later": {"core", "ending"},
-    "beginning": {"core", "later"},
+    "beginning": {"core", "authorities", "later"},
     "logins": {"core", "beginning"},
     "verbs": {"core", "reach", "logins", "unsaved"},
     "adopting": {"core", "authorities", "reach", "verbs"},

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from session_middleware.authorities.base import NOTHING_SHOWN
 from session_middleware.core import lifetime
 from session_middleware.core.exchange import Exchange
 from session_middleware.core.lifetime import Deadlines, Verdict
@@ -90,7 +91,7 @@ class Beginning(Later):
         """
         deadlines = lifetime.deadlines(record, configured, self.settings.timing)
         self.issuer.mint(record, x.now, deadlines.ends_at)  # refuses claims that make the cookie too large
-        await self._create(x, record, derived)
+        evicted = await self._create(x, record, derived)
         if elsewhere:
             await self._check_begun(x, record, derived)
         before = x.created
@@ -110,14 +111,16 @@ class Beginning(Later):
         x.claim_changes, x.deletes, x.reissue, x.quiet = None, False, True, False
         if before is not None:  # a second login in one request: nobody ever held the first token
             await self.end_for(x, before, "replaced")
+        for old in evicted:
+            await self._ended_for(record, old, x.now)
 
-    async def _create(self, x: Exchange, record: SessionRecord, derived: bool) -> None:
-        """Store a new record, within the number of sessions that its subject may have (ASVS 7.1.2)."""
+    async def _create(self, x: Exchange, record: SessionRecord, derived: bool) -> Sequence[SessionRecord]:
+        """Store a new record, within the number of sessions that its subject may have (ASVS 7.1.2); return what made room."""
         store = self.reach.write if derived else self.reach.create
         most = self.settings.max_sessions
         if most is None:
             await store("create", record)
-            return
+            return ()
         # What this one replaces ends when the response starts, or right after it; until then there are more.
         standing = x.record if x.verdict is Verdict.ACTIVE else None
         going = {old.key: old.subject for old in (x.created, x.outgoing, standing) if old is not None}
@@ -125,7 +128,9 @@ class Beginning(Later):
         evict = self.settings.on_max_sessions == "evict"
         subject = handle_of("subject", record.subject)
         keep_until = x.now + self.settings.timing.ended_retention
-        ended = await store("create_capped", record, subject, most, evict, x.now, keep_until)
+        ended: Sequence[SessionRecord] | None = await store(
+            "create_capped", record, subject, most, evict, x.now, keep_until
+        )
         if ended is None:
             limit = {"most": str(self.settings.max_sessions)}
             self.announce("session_limit", x.now, None, record.subject, detail=limit)
@@ -137,6 +142,15 @@ class Beginning(Later):
         for old in ended:
             self.issuer.forget(old.key)
             self.announce("session_ended", x.now, old.public_id, old.subject, detail={"reason": "max_sessions"})
+        return ended
+
+    async def _ended_for(self, record: SessionRecord, old: SessionRecord, now: float) -> None:
+        """See to it that a session that made room for another is not begun anew by its credential's next request (L24)."""
+        mark = mark_of(old, now)
+        if mark is None or (old.authority, old.provider_session) == (record.authority, record.provider_session):
+            return  # on the same session of the provider it goes on as the new one
+        await self.reach.mark(mark)
+        await self.vouching.end(old, NOTHING_SHOWN, "revoked", now)
 
     async def _check_begun(self, x: Exchange, record: SessionRecord, derived: bool) -> None:
         """Refuse a login that was made elsewhere before an `end_before`; of a provider's leave a mark, so that none begins anew (L24).

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from session_middleware.authorities.base import NeedsBrowser, NotExtended
+from session_middleware.authorities.base import EndedThere, NeedsBrowser, NotExtended, Shown
 from session_middleware.core.record import SessionRecord, handle_of
 from session_middleware.engine.vouching import TOLD_AT_ONCE
 from session_middleware.stores.memory import MemoryStore
@@ -661,6 +661,50 @@ def test_too_many_sessions_of_one_guest(stage: Stage) -> None:
     problem(second.fetch("/me"), None)
     assert "session_limit" in stage.event_names()
     served(first.navigate("/me"))
+
+
+class LastingDesk(Desk):
+    """Takes no note of what has ended here, as a provider whose sessions other apps share."""
+
+    async def end(self, record: SessionRecord, shown: Shown, reason: str, now: float) -> EndedThere | None:
+        self.calls.append(f"end {reason}")
+        return None
+
+
+@pytest.mark.parametrize("kind", [Desk, LastingDesk])
+def test_a_session_that_made_room_does_not_come_back(stage: Stage, kind: type[Desk]) -> None:
+    """L24: what `max_sessions` ends has ended as by anybody else, until its user proves anew who they are."""
+    desk = kind()
+    first = guest(stage, desk, max_sessions=1)
+    served(first.navigate("/me"))
+    stage.clock.advance(60)
+    second = guest(stage, desk, "stay-2", "alice", driver=first.driver)
+    id = served(second.navigate("/me"))["id"]
+    assert "end revoked" in desk.calls
+    assert first.fetch("/me").status == 401
+    assert served(second.navigate("/me"))["id"] == id
+    stage.clock.advance(60)
+    desk.stays["stay-1"].over, desk.stays["stay-1"].proven_at = False, stage.clock()
+    show(first, "stay-1")
+    stage.clock.advance(60)
+    served(first.navigate("/me"))
+    assert second.fetch("/me").status == 401
+
+
+def test_room_made_by_a_session_of_the_same_stay(stage: Stage) -> None:
+    """L24: where a proof of the same stay makes room for itself the stay goes on: it is what the new one stands on."""
+    desk = Desk()
+    first = guest(stage, desk, max_sessions=1)
+    id = served(first.navigate("/me"))["id"]
+    stage.clock.advance(60)
+    desk.stays["stay-1"].proven_at = stage.clock()
+    second = stage.visitor(first.driver)
+    show(second, "stay-1")
+    new = served(second.navigate("/me"))["id"]
+    assert new != id
+    assert not desk.stays["stay-1"].over
+    stage.clock.advance(60)
+    assert served(second.navigate("/me"))["id"] == new
 
 
 def test_ending_one_of_my_sessions_ends_it_there(stage: Stage) -> None:
