@@ -15,7 +15,9 @@ from pathlib import Path
 
 import pytest
 
+import session_middleware
 from session_middleware import Settings
+from session_middleware.core.lifetime import Verdict
 from session_middleware.core.rules import RULES
 from session_middleware.endpoints import ROUTES
 from session_middleware.events import LEVELS
@@ -120,6 +122,33 @@ def test_every_endpoint_is_documented() -> None:
     """endpoints.md has a row for each endpoint and method, and no other."""
     have = {f"{method} {name}" for name, methods in ROUTES.items() for method in methods}
     assert set(_rows("endpoints.md")) == have
+
+
+def test_every_public_name_is_documented() -> None:
+    """What can be imported from the package, somebody finds in the pages."""
+    pages = "\n".join(path.read_text("utf-8") for path in WRITTEN if path.name != "CHANGELOG.md")
+    assert [name for name in session_middleware.__all__ if not re.search(rf"\b{name}\b", pages)] == []
+
+
+def test_every_check_of_a_django_project_is_documented() -> None:
+    """Whoever reads an id in the output of `manage.py check` finds it in the page, and none that is not reported."""
+    reported = (ROOT / "session_middleware" / "adapters" / "django_app" / "__init__.py").read_text("utf-8")
+    ids = re.findall(r"session_middleware\.[EW]\d{3}", reported)
+    assert ids
+    written = (ROOT / "docs" / "django.md").read_text("utf-8")
+    assert set(ids) == set(re.findall(r"session_middleware\.[EW]\d{3}", written))
+
+
+def test_every_reason_of_an_end_is_documented() -> None:
+    """Whoever asks why a user was logged out finds each word that store and log may hold."""
+    package = "\n".join(path.read_text("utf-8") for path in (ROOT / "session_middleware").rglob("*.py"))
+    said = set(re.findall(r'"session_ended", x, reason="(\w+)"', package))
+    said |= set(re.findall(r'"session_ended",.*"reason": "(\w+)"', package))
+    said |= {verdict.value for verdict in (Verdict.INACTIVITY_TIMEOUT, Verdict.LIFETIME_EXCEEDED, Verdict.REPLAYED)}
+    assert {"authority", "max_sessions", "logout"} <= said
+    page = (ROOT / "docs" / "operations.md").read_text("utf-8")
+    table = page.partition("| reason in store and logs |")[2].partition("\n\n")[0]
+    assert [reason for reason in sorted(said) if not re.search(rf"\b{reason}\b", table)] == []
 
 
 def test_every_store_method_is_documented() -> None:

@@ -977,7 +977,9 @@ def test_sessions_outside_a_request() -> None:
     assert sessions.end_all("bob") == 0
     sessions.end_before(1_000_011.0)
     assert sessions.list("alice") == []
-    assert [event.detail.get("reason") for event in house.events if event.name == "session_ended"] == ["revoked"] * 2
+    ended = [event for event in house.events if event.name == "session_ended"]
+    assert [event.detail.get("reason") for event in ended] == ["revoked"] * 2
+    assert [event.subject for event in ended] == ["alice"] * 2, "an operator asks who that was"
 
 
 def test_a_list_says_since_when_when_and_where() -> None:

@@ -60,7 +60,8 @@ class Ending(Telling):
             record = None  # an end needs only the id (L13); whether it leaves a mark at a provider cannot be known
         ended = await self._end_now(key, record, reason, now)
         if ended:
-            self.announce("session_ended", now, public_id, detail={"reason": reason})
+            subject = record.subject if record is not None else None
+            self.announce("session_ended", now, public_id, subject, detail={"reason": reason})
         return ended
 
     async def end_all(

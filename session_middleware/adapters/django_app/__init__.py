@@ -2,17 +2,7 @@
 
 INSTALLED_APPS += ["session_middleware.adapters.django_app.SessionLifetimeConfig"]
 
-| id | what is reported |
-|---|---|
-| session_middleware.E001 | the middleware stands before contrib.auth's AuthenticationMiddleware |
-| session_middleware.E002 | SESSION_LIFETIME makes no sense |
-| session_middleware.E003 | our cookie has the name of Django's session cookie |
-| session_middleware.E004 | markers on one route contradict each other |
-| session_middleware.W001 | something stands between AuthenticationMiddleware and the middleware |
-| session_middleware.W002 | a route of the project lies under `endpoint_prefix`, where we answer |
-| session_middleware.W003 | a marker is hidden by a decorator that does not use functools.wraps |
-| session_middleware.W004 | CORS headers are added inside the middleware, so its refusals go without them |
-| session_middleware.W005 | the app is installed and the middleware is not |
+docs/django.md says what they report.
 """
 
 from __future__ import annotations
