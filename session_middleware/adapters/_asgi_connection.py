@@ -145,7 +145,7 @@ class Connection(Exchange):
                 self._stays_open(OpenStream)
                 send = self.server_send
             return send(message)
-        if not self.quiet or message["type"] != "http.response.start":
+        if not self.quiet or not self.judged or message["type"] != "http.response.start":
             instead = self._unsettled(message)
             if instead is not None:
                 return instead

@@ -407,6 +407,29 @@ def test_a_middleware_that_answers_by_itself() -> None:
     assert shop.call("GET", "/secret").body == b"the secret"
 
 
+def test_what_a_middleware_inside_answers_of_somebody_is_private() -> None:
+    """L18: what was said of a session that has been recognised without a look at the store is kept by no shared cache either."""
+
+    class Answers:
+        def __init__(self, app: Any) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] == "http" and scope["path"] == "/mine":
+                session = await session_from(scope).open()
+                await PlainTextResponse(f"secret of {session.subject}")(scope, receive, send)
+            else:
+                await self.app(scope, receive, send)
+
+    shop = Shop(Route("/page", page()), after=[Middleware(Answers)])
+    shop.sign_in()
+    shop.clock.advance(100)  # until it has been touched once, each request is looked at in full
+    for _ in range(3):
+        assert shop.status("/page") == 200
+        answer = shop.call("GET", "/mine")
+        assert (answer.body, answer.header("cache-control")) == (b"secret of alice", "private, no-cache")
+
+
 # --- mounted apps ------------------------------------------------------------------------------------------------------
 
 
