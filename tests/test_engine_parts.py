@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import threading
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import trio
 from session_middleware.core.jwt import JwtKey, JwtKeys
 from session_middleware.core.lifetime import Outage, Touch
 from session_middleware.core.record import SessionRecord
+from session_middleware.core.tokens import b64decode
 from session_middleware.engine import Engine
 from session_middleware.engine import issuer as issuer_module
 from session_middleware.engine.issuer import Issuer
@@ -427,3 +429,16 @@ def test_ends_that_this_process_knows_are_bounded(monkeypatch: pytest.MonkeyPatc
         run_sync(reach.end(name * 32, "logout", 100.0, 100.0))
     assert not reach.has_ended(b"a" * 32)
     assert reach.has_ended(b"e" * 32)
+
+
+def test_a_jwt_of_a_clock_that_was_set_back_is_replaced() -> None:
+    """L1, L9: what says that it is of a later hour is good for nobody until then: not handed out, and not kept."""
+    issuer = issuing()
+    ahead, now, ends_at = 2_000.0, 1_400.0, 9_000.0
+    early = issuer.mint(record(), ahead, ends_at)
+    assert issuer.mint(record(), ahead - 30, ends_at) == early, "as far as clocks may differ it is as good as any"
+    said = json.loads(b64decode(early.split(".")[1]))
+    assert not issuer.is_due(early, said, record(), ahead - 30, ends_at)
+    assert issuer.is_due(early, said, record(), now, ends_at)
+    late = json.loads(b64decode(issuer.mint(record(), now, ends_at).split(".")[1]))
+    assert late["iat"] == now

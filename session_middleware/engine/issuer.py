@@ -42,7 +42,7 @@ class Issuer:
         self.name = settings.jwt_issuer or settings.cookie_name
         self.audience = settings.jwt_audience or settings.cookie_name
         self._mutex = mutex()
-        self._minted: dict[bytes, tuple[str, int, dict[str, Any]]] = {}  # Any: claims
+        self._minted: dict[bytes, tuple[str, int, int, dict[str, Any]]] = {}  # Any: claims
         self.signatures = 0  # counted, so that a test can hold "one per process, session and rotation"
 
     def claims_for(self, record: SessionRecord, claims: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,13 +71,17 @@ class Issuer:
 
     def is_due(self, text: str, held: Mapping[str, Any], record: SessionRecord, now: float, ends_at: float) -> bool:
         """Say whether a JWT that came must be replaced: by time, by key, or because what it says has changed."""
-        expires = held["exp"]
-        if expires <= now or lifetime.jwt_due(expires, now, ends_at, self._settings.timing):
+        if self._is_old(held["iat"], held["exp"], now, ends_at):
             return True
         if not self._keys.is_current(text):
             return True
         said = {name: value for name, value in held.items() if name not in _OF_THE_MOMENT}
         return said != self.claims_for(record, record.claims)
+
+    def _is_old(self, issued: int, expires: int, now: float, ends_at: float) -> bool:
+        """Say whether a JWT is to be replaced by time: too old, or from before the clock was set back (L1)."""
+        timing = self._settings.timing
+        return expires <= now or issued > now + timing.clock_skew or lifetime.jwt_due(expires, now, ends_at, timing)
 
     def mint(self, record: SessionRecord, now: float, ends_at: float) -> str:
         """Return the JWT that stands for a record now: the one already minted, unless it is due.
@@ -86,14 +90,13 @@ class Issuer:
             SettingsError: the listed claims make it too large for a cookie (L19).
         """
         said = self.claims_for(record, record.claims)
-        timing = self._settings.timing
         with self._mutex:
             minted = self._minted.get(record.key)
             if minted is not None:
-                text, expires, saying = minted
-                if saying == said and expires > now and not lifetime.jwt_due(expires, now, ends_at, timing):
+                text, issued, expires, saying = minted
+                if saying == said and not self._is_old(issued, expires, now, ends_at):
                     return text
-            expires = lifetime.jwt_expiry(now, ends_at, timing)
+            expires = lifetime.jwt_expiry(now, ends_at, self._settings.timing)
             issued = int(now)
             text = self._keys.mint(
                 {**said, "iat": issued, "nbf": issued, "exp": expires, "jti": secrets.token_urlsafe(12)}
@@ -102,7 +105,7 @@ class Issuer:
             self.signatures += 1
             if len(self._minted) >= REMEMBERED:
                 self._minted = dict(list(self._minted.items())[REMEMBERED // 2 :])
-            self._minted[record.key] = (text, expires, said)
+            self._minted[record.key] = (text, issued, expires, said)
             return text
 
     def check_fits(self, record: SessionRecord) -> None:
