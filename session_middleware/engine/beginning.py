@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from session_middleware.authorities.base import NOTHING_SHOWN
 from session_middleware.core import lifetime
@@ -22,6 +22,10 @@ __all__ = ["Beginning"]
 
 class Beginning(Later):
     """The part of the engine that puts a new session in the place of another."""
+
+    if TYPE_CHECKING:
+
+        def keys_shown(self, x: Exchange) -> list[bytes]: ...
 
     def _new_record(
         self,
@@ -98,6 +102,8 @@ class Beginning(Later):
         if before is None and x.presented is not None and x.presented.key not in x.replaced:
             x.replaced = (*x.replaced, x.presented.key)
             x.outgoing = x.record if x.verdict is Verdict.ACTIVE else None
+        elif x.verdict is Verdict.TAMPERED:  # whichever of them the visitor was
+            x.replaced = tuple(self.keys_shown(x))
         if x.data is not None:
             if x.record is not None and x.record.subject == record.subject:
                 refresh(x.data, record.data)  # the view goes on with the dict that it holds (L14)

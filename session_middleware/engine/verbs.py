@@ -24,8 +24,6 @@ class Verbs(Logins):
 
     if TYPE_CHECKING:
 
-        def keys_shown(self, x: Exchange) -> list[bytes]: ...
-
         async def extend_there(self, x: Exchange, minutes: float | None = None) -> None: ...
 
     async def logout(self, x: Exchange) -> None:

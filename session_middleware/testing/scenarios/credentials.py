@@ -111,6 +111,17 @@ class CredentialScenarios:
         assert stage.store.total == 0
         served(alice.fetch("/me"))
 
+    @pytest.mark.parametrize("beside", [TOKEN, JWT])
+    def test_a_login_ends_what_was_tampered_with(self, stage: Stage, beside: str) -> None:
+        """The sessions that came with a login end with it, whichever of them the visitor was (L12)."""
+        alice = stage.signed_in()
+        mallory = stage.signed_in("mallory", alice.driver)
+        thief = alice.twin()
+        both = sends(alice, f"{TOKEN}={alice.jar[TOKEN]}; {beside}={mallory.jar[beside]}")
+        problem(both.fetch("/me"), "signed_out")
+        assert login(both, "alice").status == 200
+        problem(thief.fetch("/me"), "signed_out")
+
     def test_equal_tokens_count_once(self, stage: Stage) -> None:
         """A proxy or a browser that sends a cookie twice does no harm (L10)."""
         alice = stage.signed_in()
