@@ -15,6 +15,9 @@ from session_middleware.settings import Limits
 
 __all__ = ["Authenticating"]
 
+#: Ends of sessions that go on as another one in the same browser, or were never there: what the framework keeps is the other's.
+GOES_ON = frozenset({"replaced", "abandoned"})
+
 #: Looking a member up on its enum takes Python 3.11 a tenth of a microsecond, and this is asked often.
 _ACTIVE = Verdict.ACTIVE
 
@@ -140,7 +143,8 @@ class Authenticating(Recording):
             at = judgement.deadlines.ends_at if by_deadline else x.now
             await self.end(record.key, verdict.value, at, x.now, record, x=x)
             self.tell("session_ended", x, reason=verdict.value)
-        await self.clear_framework(x)
+        if record.end_reason not in GOES_ON:
+            await self.clear_framework(x)
 
     async def _accept_newer(self, x: Exchange, record: SessionRecord) -> None:
         """Record a generation that only we can have signed: a fail-over of the store lost its renewal (L11)."""

@@ -323,6 +323,11 @@ async def sign_out(request: Request) -> Response:
     return PlainTextResponse(request.session.get("cart", ""))
 
 
+async def prove(request: Request) -> Response:
+    await session_from(request).step_up([{"type": "otp"}])
+    return PlainTextResponse()
+
+
 @session_optional
 async def look(request: Request) -> Response:
     return PlainTextResponse(request.session.get("cart", ""))
@@ -344,6 +349,7 @@ class Carts(Shop):
             Route("/get", get),
             Route("/out", sign_out),
             Route("/look", look),
+            Route("/prove", prove, methods=["POST"]),
             Route("/fill", fill),
             **{side: [kept, *(inside or [])]},  # type: ignore[arg-type]
         )
@@ -373,6 +379,21 @@ def test_request_session_is_cleared_when_the_session_is_over(side: str) -> None:
     shop.visit("GET", "/put")
     shop.clock.advance(2 * 3600)
     assert shop.visit("GET", "/look") == b"", "silence ended it, proven by the record"
+
+
+@pytest.mark.parametrize("side", ["before", "after"])
+@pytest.mark.parametrize("path", ["/prove", "/sign-in"])
+def test_a_poll_beside_a_new_token_leaves_request_session_alone(side: str, path: str) -> None:
+    """A request that was on its way while the session went on under another id is refused, and empties nothing (L12, L26)."""
+    shop = Carts(side)
+    shop.visit("POST", "/sign-in")
+    shop.visit("GET", "/put")
+    late = dict(shop.jar)
+    shop.visit("POST", path)
+    now, shop.jar = shop.jar, late
+    assert shop.visit("GET", "/look") == b"book"
+    shop.jar = {**now, "cart": shop.jar["cart"]}  # its answer reaches the same browser
+    assert shop.visit("GET", "/get") == b"book"
 
 
 @pytest.mark.parametrize("side", ["before", "after"])
