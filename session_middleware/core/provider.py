@@ -12,7 +12,10 @@ from session_middleware.core.record import SessionRecord, handle_of
 from session_middleware.errors import SettingsError
 from session_middleware.settings import Limits
 
-__all__ = ["ProviderSession", "is_mark", "mark_of", "provider_handle", "provider_mark"]
+__all__ = ["PROVEN_AT", "ProviderSession", "is_mark", "mark_of", "provider_handle", "provider_mark"]
+
+#: The field of a record that holds when its proof was made, where that is later than its login: by the provider's clock (L1).
+PROVEN_AT: Final = "proven_at"
 
 #: Seconds for which an end is remembered where the provider does not say when its session ends.
 KEPT: Final = 30 * 86_400.0
@@ -83,6 +86,9 @@ def mark_of(record: SessionRecord, at: float) -> SessionRecord | None:
     """
     if record.provider_session is None:
         return None
+    proven_at = record.extra.get(PROVEN_AT)
+    if isinstance(proven_at, float):
+        at = max(at, proven_at)
     until = record.ceiling
     if until is not None:
         until = max(until, record.authenticated_at + record.limits.absolute_lifetime)

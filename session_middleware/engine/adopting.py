@@ -71,10 +71,7 @@ class Adopting(Verbs):
             self.vouching.refuse(shown, x.now)
             x.verdict = x.verdict if x.verdict is not Verdict.ACTIVE else Verdict.REVOKED
             if fault.code == "provider_session_ended":  # else its login page would say that the user is signed in
-                over = provider_mark(found.provider.authority, found.provider.id, x.now).evolve(
-                    subject=found.subject, authority=found.provider.authority, provider_session=found.provider.id
-                )
-                x.relay += await self.vouching.end(over, shown, "refused", x.now)
+                x.relay += await self.vouching.end(_over_there(found, x.now), shown, "refused", x.now)
         else:
             if x.record is not None:
                 self.vouching.vouched(x.record, shown, x.now)
@@ -293,6 +290,30 @@ class Adopting(Verbs):
         elif isinstance(extension, NotExtended) and extension.gone:
             await self.revoke(x)
 
+    # --- ending -----------------------------------------------------------------------------------------------------
+
+    async def end_shown(self, x: Exchange) -> bool:
+        """End what the provider's credential of a request stands for: a logout is one of all that a browser shows (L24).
+
+        Returns:
+            Whether that is stored; False: not yet (L17).
+        """
+        if self.vouching.adopts is None:
+            return True
+        shown = self.vouching.shown(x.facts)
+        vouch = await self.vouching.adopt(shown, x.now)
+        if vouch is None or vouch.alive is not Alive.ALIVE or vouch.login is None:
+            return True
+        provider = vouch.login.provider
+        await self.reach.mark(provider_mark(provider.authority, provider.id, max(x.now, provider.proven_at)))
+        x.relay += await self.vouching.end(_over_there(vouch.login, x.now), shown, "logout", x.now)
+        try:
+            for record in await self.reach.read("list", provider_handle(provider.authority, provider.id), x.now):
+                await self.end_for(x, record, "logout")
+        except StoreUnavailable:
+            return await self.end(key_of(public_id_of(self._token_id(provider))), "logout", x.now, x.now)
+        return True
+
     # --- what a provider says by itself ------------------------------------------------------------------------
 
     async def end_by_provider(
@@ -341,6 +362,14 @@ class Adopting(Verbs):
             return False
         self.announce("session_stale", now, record.public_id, record.subject)
         return True
+
+
+def _over_there(found: ProviderLogin, at: float) -> SessionRecord:
+    """Return a record that stands on a session of the provider and has ended, where there is none of ours."""
+    provider = found.provider
+    return provider_mark(provider.authority, provider.id, at).evolve(
+        subject=found.subject, authority=provider.authority, provider_session=provider.id
+    )
 
 
 def _stands_on(record: SessionRecord, found: ProviderLogin) -> bool:

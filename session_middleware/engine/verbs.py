@@ -24,6 +24,8 @@ class Verbs(Logins):
 
     if TYPE_CHECKING:
 
+        async def end_shown(self, x: Exchange) -> bool: ...
+
         async def extend_there(self, x: Exchange, minutes: float | None = None) -> None: ...
 
     async def logout(self, x: Exchange) -> None:
@@ -38,8 +40,10 @@ class Verbs(Logins):
         keys += x.replaced
         if x.presented is not None and x.presented.key not in keys:
             keys.append(x.presented.key)
-        ended = x.is_active
-        standing = x.record if ended else None  # a logout of what is over already is no later end of it (L24)
+        # A logout of what is over already is no later end of it; UNKNOWN with a record is one whose other half of the proof
+        # has not come (L24).
+        ended = x.is_active or (x.verdict is Verdict.UNKNOWN and x.record is not None)
+        standing = x.record if ended else None
         if x.verdict is Verdict.UNAVAILABLE and x.known is not None:
             standing = x.record or x.known.record  # it may be the authority that is down, and the record read
         known = {record.key: record for record in (standing, x.created, x.outgoing) if record is not None}
@@ -62,6 +66,8 @@ class Verbs(Logins):
         stored = [await self.end(key, "logout", x.now, x.now, known.get(key), x=x, unseen=unseen) for key in keys]
         if ended:
             self.tell("session_ended", x, reason="logout")
+        if standing is None or standing.provider_session is None:
+            stored.append(await self.end_shown(x))
         x.verdict, x.record, x.created, x.replaced = Verdict.ANONYMOUS, None, None, ()
         x.claim_changes, x.data, x.reissue, x.stale, x.stepped_from = None, None, False, False, None
         x.quiet = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,7 +16,7 @@ from session_middleware.engine.vouching import TOLD_AT_ONCE
 from session_middleware.stores.memory import MemoryStore
 from session_middleware.testing.browser import Answer, Browser, Driver
 from session_middleware.testing.scenarios.expect import served
-from session_middleware.testing.stage import JWT, TOKEN, Stage
+from session_middleware.testing.stage import JWT, TOKEN, Stage, login
 
 from .desk import Desk, HeaderDesk, Stay
 
@@ -705,6 +705,113 @@ def test_room_made_by_a_session_of_the_same_stay(stage: Stage) -> None:
     assert not desk.stays["stay-1"].over
     stage.clock.advance(60)
     assert served(second.navigate("/me"))["id"] == new
+
+
+def without_token(browser: Browser) -> None:
+    browser.jar.take([f"{name}=; Max-Age=0; Path=/; Secure" for name in (TOKEN, JWT)], browser.origin, "/")
+
+
+def with_another_keys_token(browser: Browser) -> None:
+    browser.jar.take([f"{TOKEN}=v1.{'A' * 32}.0.{'A' * 43}; Path=/; Secure"], browser.origin, "/")
+
+
+def with_a_planted_token(browser: Browser) -> None:
+    browser.cookie_header = f"{browser.jar.header_for(browser.origin, '/')}; {TOKEN}=v1.evil"
+
+
+@pytest.mark.parametrize("kind", [Desk, LastingDesk])
+@pytest.mark.parametrize("how", [without_token, with_another_keys_token, with_a_planted_token])
+def test_a_logout_that_shows_the_credential_alone(
+    stage: Stage, kind: type[Desk], how: Callable[[Browser], None]
+) -> None:
+    """L13, L24: whoever signs out is signed out, also where their token is gone and the credential would begin anew."""
+    desk = kind()
+    browser = guest(stage, desk)
+    served(browser.navigate("/me"))
+    stage.clock.advance(5)
+    how(browser)
+    assert browser.fetch("/session/logout", "POST").status == 204
+    assert "end logout" in desk.calls
+    browser.cookie_header = None
+    show(browser, "stay-1")
+    stage.clock.advance(5)
+    assert browser.fetch("/me").status == 401
+    desk.stays["stay-1"].over, desk.stays["stay-1"].proven_at = False, stage.clock()
+    stage.clock.advance(60)
+    served(browser.navigate("/me"))
+
+
+@pytest.mark.parametrize("subject", ["alice", "bob"])
+def test_a_logout_of_the_apps_own_login_beside_a_credential(stage: Stage, subject: str) -> None:
+    """L24: a logout is one of everything that this browser shows, or its next request would be signed in again."""
+    desk = LastingDesk()
+    browser = guest(stage, desk)
+    served(browser.navigate("/me"))
+    stage.clock.advance(5)
+    login(browser, subject)
+    served(browser.navigate("/me"))
+    stage.clock.advance(5)
+    assert browser.fetch("/session/logout", "POST").status == 204
+    assert browser.fetch("/me").status == 401
+
+
+@pytest.mark.parametrize("shown", [False, True], ids=["not shown", "one factor short"])
+def test_a_logout_without_the_other_half_of_the_proof(stage: Stage, shown: bool) -> None:
+    """L24: the token alone is refused; but it is known whose session it is, and a logout of that leaves its mark."""
+    desk = LastingDesk()
+    browser = guest(stage, desk)
+    served(browser.navigate("/me"))
+    stage.clock.advance(5)
+    if shown:
+        desk.ask_for = (("aal", "aal2"),)
+    else:
+        browser.jar.take(["stay=; Max-Age=0; Path=/; Secure"], browser.origin, "/")
+    assert browser.fetch("/session/logout", "POST").status == 204
+    assert "end logout" in desk.calls
+    desk.ask_for = ()
+    show(browser, "stay-1")
+    stage.clock.advance(5)
+    assert browser.fetch("/me").status == 401
+
+
+def test_a_logout_while_the_provider_cannot_say_whose_credential_it_is(stage: Stage) -> None:
+    """L17: nothing can be ended of it then; the logout stands for what is ours."""
+    desk = Desk()
+    browser = guest(stage, desk)
+    served(browser.navigate("/me"))
+    without_token(browser)
+    desk.fault = OSError("down")
+    assert browser.fetch("/session/logout", "POST").status == 204
+    assert not desk.stays["stay-1"].over
+
+
+def test_a_logout_by_the_credential_that_cannot_be_stored(stage: Stage) -> None:
+    """L17: it says so, and what is known of it stands as soon as the store answers."""
+    desk = LastingDesk()
+    browser = guest(stage, desk)
+    served(browser.navigate("/me"))
+    stage.clock.advance(5)
+    without_token(browser)
+    stage.store.go_down()
+    assert browser.fetch("/session/logout", "POST").status == 503
+    stage.store.come_back()
+    stage.clock.advance(5)
+    show(browser, "stay-1")
+    assert browser.fetch("/me").status == 401
+
+
+@pytest.mark.parametrize("ahead", [20, 600])
+def test_a_proof_of_a_clock_that_is_ahead_is_over_with_its_session(stage: Stage, ahead: int) -> None:
+    """L1, L24: a proof of a moment that has not come yet is no later one than the end of what stood on it."""
+    desk = LastingDesk()
+    browser = guest(stage, desk)
+    desk.stays["stay-1"].proven_at = stage.clock() + ahead
+    served(browser.navigate("/me"))
+    stage.clock.advance(10)
+    assert browser.fetch("/session/logout", "POST").status == 204
+    show(browser, "stay-1")
+    stage.clock.advance(60)
+    assert browser.fetch("/me").status == 401
 
 
 def test_ending_one_of_my_sessions_ends_it_there(stage: Stage) -> None:
