@@ -21,6 +21,7 @@ from session_middleware.core.provider import ProviderSession
 from session_middleware.core.refusal import Refusal
 from session_middleware.core.tokens import key_of
 from session_middleware.engine import Engine
+from session_middleware.engine.ending import LOOKS
 from session_middleware.errors import (
     InvalidToken,
     ResponseAlreadyStarted,
@@ -980,6 +981,23 @@ def test_sessions_outside_a_request() -> None:
     ended = [event for event in house.events if event.name == "session_ended"]
     assert [event.detail.get("reason") for event in ended] == ["revoked"] * 2
     assert [event.subject for event in ended] == ["alice"] * 2, "an operator asks who that was"
+
+
+def test_whoever_goes_on_for_ever_is_not_pursued_for_ever() -> None:
+    """ASVS 7.4.2: a list is read anew where somebody else ended some of it first; a store that never agrees ends that."""
+    lists: list[str] = []
+
+    class Slippery(MemoryStore):
+        """Lists another record each time, and knows none of them."""
+
+        def list(self, handle: str, now: float) -> Any:
+            lists.append(handle)
+            return [record.evolve(key=bytes([len(lists)]) * 32) for record in super().list(handle, now)]
+
+    house = House(store=Slippery())
+    house.login()
+    assert Sessions(house.engine).end_all("alice") == 0
+    assert len(lists) == LOOKS
 
 
 def test_a_list_says_since_when_when_and_where() -> None:

@@ -337,18 +337,19 @@ class Adopting(Verbs):
         if not stale:
             for id in provider_sessions:
                 await self.reach.mark(provider_mark(name, id, now if before is None else min(before, now)))
+
+        async def end(record: SessionRecord) -> bool | None:
+            if before is not None and record.authenticated_at > before:
+                return None
+            if stale:
+                return await self._make_stale(record, now)
+            was_alive = await self._end_now(record.key, record, reason, now, tell=False)
+            if was_alive:
+                self.announce("session_ended", now, record.public_id, record.subject, detail={"reason": reason})
+            return was_alive
+
         for handle in (*(provider_handle(name, id) for id in provider_sessions), *handles):
-            for record in await self.reach.read("list", handle, now):
-                if record.key in done:
-                    continue
-                if before is not None and record.authenticated_at > before:
-                    continue
-                done.add(record.key)
-                if stale:
-                    count += await self._make_stale(record, now)
-                elif await self._end_now(record.key, record, reason, now, tell=False):
-                    count += 1
-                    self.announce("session_ended", now, record.public_id, record.subject, detail={"reason": reason})
+            count += await self.end_each(handle, now, done, end)
         if self.reach.unmarked:
             raise StoreUnavailable("What the provider said could not be stored.")
         return count

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 from session_middleware.authorities.base import NOTHING_SHOWN
@@ -20,6 +20,9 @@ from session_middleware.reach import Reach
 from session_middleware.stores.base import EndsBefore
 
 __all__ = ["Ending"]
+
+#: How often a list is read anew because some of it had ended before it was ended.
+LOOKS = 4
 
 
 class Ending(Telling):
@@ -72,13 +75,45 @@ class Ending(Telling):
         Raises:
             StoreUnavailable: an end could not be stored; some sessions may have ended.
         """
-        count = 0
-        for record in await self.reach.read("list", handle_of("subject", subject), now):
-            if record.key in except_keys or record.subject != subject:
-                continue
-            if await self._end_now(record.key, record, reason, now):
-                count += 1
+
+        async def end(record: SessionRecord) -> bool | None:
+            if record.subject != subject:
+                return None
+            was_alive = await self._end_now(record.key, record, reason, now)
+            if was_alive:
                 self.announce("session_ended", now, record.public_id, subject, detail={"reason": reason})
+            return was_alive
+
+        return await self.end_each(handle_of("subject", subject), now, set(except_keys), end)
+
+    async def end_each(
+        self, handle: str, now: float, done: set[bytes], end: Callable[[SessionRecord], Awaitable[bool | None]]
+    ) -> int:
+        """End what carries a handle, and what goes on from it under another id meanwhile (ASVS 7.4.2).
+
+        Args:
+            handle: whose records.
+            now: the instant.
+            done: keys of those that are to be left alone; those that are seen to are added.
+            end: ends one and says whether it was alive; None where it is not meant.
+
+        Returns:
+            How many were alive.
+
+        Raises:
+            StoreUnavailable: an end could not be stored; some sessions may have ended.
+        """
+        count = 0
+        for _ in range(LOOKS):
+            missed = False
+            for record in await self.reach.read("list", handle, now):
+                if record.key not in done:
+                    done.add(record.key)
+                    was_alive = await end(record)
+                    count += was_alive is True
+                    missed = missed or was_alive is False
+            if not missed:
+                break  # else somebody was first: a step-up, say, whose new record stood before it ended the old one
         return count
 
     async def end_before(self, instant: float, now: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -12,10 +13,13 @@ from session_middleware.authorities.base import Alive, EndedThere, Extended, Not
 from session_middleware.authorities.routes import Ask, End, Endpoint, Page
 from session_middleware.core.provider import ProviderSession
 from session_middleware.core.record import SessionRecord, handle_of
-from session_middleware.engine import vouching
-from session_middleware.testing.browser import Driver
+from session_middleware.engine import Engine, vouching
+from session_middleware.runtime import run_sync
+from session_middleware.sessions import Sessions
+from session_middleware.settings import Settings
+from session_middleware.testing.browser import Browser, Driver
 from session_middleware.testing.scenarios.expect import served
-from session_middleware.testing.stage import TOKEN, Stage, login
+from session_middleware.testing.stage import KEY, TOKEN, Stage, login
 
 from .desk import Desk, Stay
 from .front_desk import FrontDesk
@@ -157,6 +161,46 @@ def test_an_end_while_the_passed_end_is_moved(stage: Stage, write: str) -> None:
     desk.stays["stay-1"].ends_at = stage.clock() + 5_000
     stage.store.interrupt(write, stage.ends_meanwhile(id))
     assert served(browser.navigate("/me"))["id"] != id  # that end left no mark, so the stay begins another session
+
+
+def operator(stage: Stage) -> Engine:
+    """Return the engine of another process on the same store, from which sessions are ended."""
+    return Engine(Settings(secret_keys=[KEY]), stage.store, clock=stage.clock)
+
+
+def steps_up(browser: Browser) -> Callable[[], Any]:
+    """Return what goes on under another id between the list of an end and the end itself."""
+
+    def meanwhile() -> Any:
+        assert browser.submit("/step-up").status == 200
+        yield from ()
+
+    return meanwhile
+
+
+def test_a_ban_beside_a_step_up(stage: Stage) -> None:
+    """A session that goes on under another id while all of its user's are ended is one of them (ASVS 7.4.2)."""
+    browser = stage.signed_in()
+    other = stage.signed_in("bob", browser.driver)
+    served(browser.navigate("/me"))
+    stage.store.interrupt("end", steps_up(browser))
+    sessions = Sessions(operator(stage))
+    assert sessions.end_all("alice") == 1
+    assert sessions.list("alice") == []
+    assert browser.fetch("/me").status == 401
+    served(other.navigate("/me"))
+
+
+def test_a_providers_word_beside_a_step_up(stage: Stage) -> None:
+    """So it is where the provider ends it (L24)."""
+    browser = stage.visitor()
+    provider = {"id": "sid-1", "authenticated_at": stage.clock(), "authority": "local"}
+    assert login(browser, "alice", provider=json.dumps(provider)).status == 200
+    served(browser.navigate("/me"))
+    stage.store.interrupt("end", steps_up(browser))
+    ending = operator(stage).end_by_provider("provider_logout", stage.clock(), provider_sessions=("sid-1",))
+    assert run_sync(ending) == 1
+    assert browser.fetch("/me").status == 401
 
 
 def test_silence_that_passed_before_the_providers_end(stage: Stage) -> None:
