@@ -1017,7 +1017,7 @@ def test_an_outage_of_a_record_begins_with_its_first_failure_and_joins_what_it_t
     began = clock()
     outages = Outages(clock)
     for _ in range(3):
-        outages.failed(KEY)
+        outages.failed(KEY, silent=True)
         clock.advance(100)
     outages.has_been_read(KEY)
     own = Outage(began, began + 300)

@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
+from session_middleware.core.lifetime import Outage
 from session_middleware.core.provider import provider_mark
-from session_middleware.errors import RecordUnreadable
+from session_middleware.errors import RecordUnreadable, StoreUnavailable
 from session_middleware.reach import RETRY_INTERVAL, Reach
 from session_middleware.reach import retrying as module
+from session_middleware.reach.outages import NOBODY
 from session_middleware.runtime import LoopRuntime, Runtime, ThreadRuntime, run_sync
 from session_middleware.stores.memory import MemoryStore
 from session_middleware.testing import FakeClock
@@ -136,6 +138,101 @@ def test_what_was_set_aside_is_retried_once_its_record_can_be_read() -> None:
         assert store.has_ended.is_set()
 
     asyncio.run(work())
+
+
+class PartlySilent(MemoryStore):
+    """A store of which some records cannot be asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.silent: set[bytes] = set()
+        self.damaged: set[bytes] = set()
+        self.asked: list[bytes] = []
+
+    def load(self, key: bytes) -> Any:
+        self.asked.append(key)
+        if key in self.damaged:
+            raise RecordUnreadable("damaged")
+        if key in self.silent or NOBODY in self.silent:
+            raise OSError("no answer")
+        return super().load(key)
+
+    def list(self, handle: str, now: float) -> Any:
+        raise OSError("no answer")
+
+
+async def fails(reach: Reach, key: bytes) -> None:
+    with pytest.raises(StoreUnavailable):
+        await reach.load(key)
+
+
+def at(clock: FakeClock, events: list[str], store: MemoryStore, runtime: Runtime) -> Reach:
+    return Reach(store, runtime=runtime, clock=clock, retention=1.0, announce=lambda name, detail: events.append(name))
+
+
+def test_an_outage_is_over_when_the_store_is_back_and_not_when_somebody_asks() -> None:
+    """L5, L17: one fault, and a night in which nobody asks: whose silence runs out in that night is out in the morning."""
+
+    async def main() -> None:
+        store, runtime, clock, events = PartlySilent(), Stepwise(), FakeClock(), list[str]()
+        reach, began = at(clock, events, store, runtime), clock()
+        store.silent = {NOBODY}
+        await fails(reach, b"a")
+        clock.advance(1)
+        await runtime.step()
+        assert reach.outage is None, "it is still away"
+        store.silent = set()
+        clock.advance(1)
+        await runtime.step()
+        clock.advance(hours=6)
+        assert await reach.load(b"a") is None
+        assert await reach.load(b"b") is None
+        assert reach.outage_of(b"a") == reach.outage_of(b"b") == Outage(began, began + 2)
+        assert events == ["store_fault", "store_recovered"]
+        assert len(asyncio.all_tasks()) == 1, "and nobody asks any more"
+
+    asyncio.run(main())
+
+
+def test_a_fault_of_a_list_ends_as_well() -> None:
+    """L17: an operator's question in the evening is no outage until the morning."""
+
+    async def main() -> None:
+        store, runtime, clock = PartlySilent(), Stepwise(), FakeClock()
+        reach, began = at(clock, [], store, runtime), clock()
+        with pytest.raises(StoreUnavailable):
+            await reach.read("list", "subject\0alice", began)
+        clock.advance(1)
+        await runtime.step()
+        assert reach.outage == Outage(began, began + 1)
+        assert store.asked == [NOBODY]
+
+    asyncio.run(main())
+
+
+def test_a_part_of_a_store_that_is_silent_is_asked_until_it_answers() -> None:
+    """L17: each record by itself, since only one master of a Cluster may be away; what cannot be read is not asked for."""
+
+    async def main() -> None:
+        store, runtime, clock = PartlySilent(), Stepwise(), FakeClock()
+        reach, began = at(clock, [], store, runtime), clock()
+        store.silent, store.damaged = {b"a", b"b"}, {b"c"}
+        for key in (b"a", b"b", b"c"):
+            await fails(reach, key)
+        store.silent = {b"a"}
+        for _ in range(3):
+            clock.advance(1)
+            await runtime.step()
+        assert reach.outage_of(b"b") == Outage(began, began + 2)
+        store.silent, store.damaged = set(), {b"a", b"c"}
+        asked = len(store.asked)
+        for _ in range(3):
+            clock.advance(1)
+            await runtime.step()
+        assert store.asked[asked:] == [b"a"]
+        assert len(asyncio.all_tasks()) == 1
+
+    asyncio.run(main())
 
 
 def test_there_is_one_that_retries_however_long_a_try_takes() -> None:

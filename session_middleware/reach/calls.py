@@ -10,9 +10,10 @@ from session_middleware.core.lifetime import Outage
 from session_middleware.core.record import SessionRecord
 from session_middleware.errors import RecordUnreadable, StoreUnavailable
 from session_middleware.reach.breaker import Breaker, LeftAlone
+from session_middleware.reach.outages import NOBODY
 from session_middleware.runtime import Runtime, bind
 
-__all__ = ["ALONE", "Calls", "NotAsked", "key_in"]
+__all__ = ["ALONE", "Calls", "NotAsked", "NotReadable", "key_in"]
 
 #: What is said of a store that is not asked.
 ALONE = "The session store has failed several times in a row and is left alone for a moment."
@@ -20,6 +21,10 @@ ALONE = "The session store has failed several times in a row and is left alone f
 
 class NotAsked(StoreUnavailable):
     """The store was left alone: nothing can have been written."""
+
+
+class NotReadable(StoreUnavailable):
+    """What lies under this key cannot be used; the store itself is well."""
 
 
 STORE_METHODS = (
@@ -66,6 +71,8 @@ class Calls:
 
         async def catch_up(self) -> None: ...
 
+        def _went_silent(self, key: bytes) -> None: ...
+
     async def read(self, method: str, *args: Any) -> Any:  # Any: the store's methods, by name
         """Call a method that reads.
 
@@ -87,6 +94,7 @@ class Calls:
             self._writes.fault()  # what cannot be read cannot be written either; the other way round it can (L17)
             if self.down_since is None:
                 self.down_since = self._clock()
+            self._went_silent(NOBODY)
             raise self._fault(method, fault) from fault
         breaker.faults = 0
         if self.down_since is not None:
@@ -142,7 +150,7 @@ class Calls:
             # A hash of a hash, which opens nothing (L10), and by which the record can be deleted.
             detail["record"] = key.hex()
         self._announce("store_fault", detail)
-        return StoreUnavailable(f"{fault} {fault.fix}")
+        return NotReadable(f"{fault} {fault.fix}")
 
     def _fault(self, method: str, fault: Exception) -> StoreUnavailable:
         self._announce("store_fault", {"method": method, "fault": type(fault).__name__})

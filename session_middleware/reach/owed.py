@@ -12,7 +12,7 @@ from session_middleware.core.record import SessionRecord
 from session_middleware.errors import RecordUnreadable, StoreUnavailable
 from session_middleware.reach.at_work import AtWork
 from session_middleware.reach.breaker import LeftAlone
-from session_middleware.reach.calls import ALONE, Calls, NotAsked, key_in
+from session_middleware.reach.calls import ALONE, Calls, NotAsked, NotReadable, key_in
 from session_middleware.reach.outages import Outages
 from session_middleware.reach.retrying import RETRY_INTERVAL, Retrying
 from session_middleware.runtime import Runtime, drop_oldest
@@ -117,8 +117,11 @@ class Reach(Calls):
         if record is None:
             try:  # here, since each coroutine on the way of a read costs a microsecond (measured)
                 record = await self.read(method, key)
+            except NotReadable:
+                self._outages.failed(key, silent=False)
+                raise
             except StoreUnavailable:
-                self._outages.failed(key)
+                self._went_silent(key)
                 raise
             if self._outages.since or self._set_aside:
                 self._has_been_read(key)
@@ -357,9 +360,31 @@ class Reach(Calls):
             self._catching_up.end()
 
     async def _still_owes(self) -> bool:
-        """Write some of what is owed, and say whether an end or a mark of one still is: touches can wait for a request."""
-        await self.catch_up(says=False)
-        return bool(self.unended or self.unmarked)
+        """Write some of what is owed and ask what is silent, and say whether there is more to do: touches can wait for a request."""
+        if self.unended or self.unmarked:
+            await self.catch_up(says=False)
+        await self._ask_the_silent()
+        return bool(self.unended or self.unmarked or self._outages.silent)
+
+    def _went_silent(self, key: bytes) -> None:
+        self._outages.failed(key, silent=True)
+        self._retrying.begin()
+
+    async def _ask_the_silent(self) -> None:
+        """Ask whether what did not answer is back, so that it is known when it was (L17)."""
+        load = self._call.reload if self.caches else self._call.load
+        for key in list(self._outages.silent)[:CAUGHT_UP]:
+            try:
+                await load(key)
+            except RecordUnreadable:
+                self._outages.failed(key, silent=False)
+            except Exception:
+                self._outages.failed(key, silent=True)
+                return
+            else:
+                self._has_been_read(key)
+            if self.down_since is not None:
+                self._came_back(self.down_since)
 
     async def _wrote(self, name: str, key: bytes, value: Any, says: bool) -> bool:  # Any: a mark, an end or a touch
         """Write one thing that is owed; False: the store is not to be asked for more now."""
