@@ -94,7 +94,7 @@ class Adopting(Verbs):
             StoreUnavailable: the store failed.
         """
         old, known = x.record, x.known
-        token_id = self._token_id(found.provider)
+        token_id = self._token_id(found.provider, x.now)
         key = key_of(public_id_of(token_id))
         held = await self.reach.load(key, anew=True)
         if held is not None and _stands_on(held, found):
@@ -156,8 +156,10 @@ class Adopting(Verbs):
             vouched=vouched,
         )
 
-    def _token_id(self, provider: ProviderSession) -> bytes:
-        proof = f"{provider.authority}\0{provider.id}\0{provider.proven_at!r}"
+    def _token_id(self, provider: ProviderSession, now: float) -> bytes:
+        # Its age is part of it, in steps as long as an ended record is kept: what is forgotten is of an earlier step (L16).
+        step = max(0, int((now - provider.proven_at) // self.settings.timing.ended_retention))
+        proof = f"{provider.authority}\0{provider.id}\0{provider.proven_at!r}\0{step}"
         return hmac.digest(self._adoption_key, proof.encode("utf-8", "surrogatepass"), "sha256")[:ID_BYTES]
 
     async def _join(self, x: Exchange, token_id: bytes, held: SessionRecord) -> None:
@@ -311,7 +313,7 @@ class Adopting(Verbs):
             for record in await self.reach.read("list", provider_handle(provider.authority, provider.id), x.now):
                 await self.end_for(x, record, "logout")
         except StoreUnavailable:
-            return await self.end(key_of(public_id_of(self._token_id(provider))), "logout", x.now, x.now)
+            return await self.end(key_of(public_id_of(self._token_id(provider, x.now))), "logout", x.now, x.now)
         return True
 
     # --- what a provider says by itself ------------------------------------------------------------------------

@@ -814,6 +814,22 @@ def test_a_proof_of_a_clock_that_is_ahead_is_over_with_its_session(stage: Stage,
     assert browser.fetch("/me").status == 401
 
 
+def test_no_token_lives_twice(stage: Stage) -> None:
+    """L16, L24: where silence may begin a session again on the same proof, it is another one, however long ago the first ended."""
+    desk = LastingDesk()
+    browser = guest(stage, desk, silent_sso=True, inactivity_timeout=900, absolute_lifetime=30 * 86_400)
+    tokens = set()
+    for _ in range(4):
+        served(browser.navigate("/me"))
+        tokens.add(browser.jar[TOKEN])
+        stage.clock.advance(1_000)
+        assert browser.fetch("/session/status").json["reason"] == "inactivity"
+        stage.clock.advance(86_400)
+        stage.store.store.prune(stage.clock())
+        without_token(browser)
+    assert len(tokens) == 4
+
+
 def test_ending_one_of_my_sessions_ends_it_there(stage: Stage) -> None:
     """A session ended from the list, or by an operator, is ended at the provider too."""
     desk = Desk()
