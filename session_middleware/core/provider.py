@@ -12,7 +12,16 @@ from session_middleware.core.record import SessionRecord, handle_of
 from session_middleware.errors import SettingsError
 from session_middleware.settings import Limits
 
-__all__ = ["PROVEN_AT", "ProviderSession", "is_mark", "mark_of", "provider_handle", "provider_mark"]
+__all__ = [
+    "PROVEN_AT",
+    "ProviderSession",
+    "handle_mark",
+    "handle_mark_key",
+    "is_mark",
+    "mark_of",
+    "provider_handle",
+    "provider_mark",
+]
 
 #: The field of a record that holds when its proof was made, where that is later than its login: by the provider's clock (L1).
 PROVEN_AT: Final = "proven_at"
@@ -104,8 +113,27 @@ def provider_mark(authority: str, id: str, at: float, ceiling: float | None = No
         at: the instant.
         ceiling: when the provider's session ends, if that is known: the mark is kept until then.
     """
-    keep_until = max(at, ceiling if ceiling is not None else at + KEPT)
-    key = _mark_key(authority, id)
+    return _mark(_mark_key(authority, id), at, max(at, ceiling if ceiling is not None else at + KEPT))
+
+
+def handle_mark(handle: str, at: float) -> SessionRecord:
+    """Return the mark that is left where a provider ends at an instant all that stands under a handle: a user's sessions.
+
+    A sign-in that is on its way has no session yet that the end could find; see `mark_of`.
+
+    Args:
+        handle: one of `ProviderLogin.handles`.
+        at: the instant.
+    """
+    return _mark(handle_mark_key(handle), at, at + KEPT)
+
+
+def handle_mark_key(handle: str) -> bytes:
+    """Return the store key of the mark that the end of all that stands under a handle leaves."""
+    return sha256(b"session_middleware ended provider handle\0" + handle.encode("utf-8", "surrogatepass")).digest()
+
+
+def _mark(key: bytes, at: float, keep_until: float) -> SessionRecord:
     return SessionRecord(
         key=key,
         public_id=key.hex(),

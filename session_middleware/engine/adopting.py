@@ -15,7 +15,7 @@ from session_middleware.core.credentials import Known
 from session_middleware.core.exchange import Exchange
 from session_middleware.core.lifetime import Judgement, Verdict
 from session_middleware.core.origin import is_cross_site
-from session_middleware.core.provider import ProviderSession, provider_handle, provider_mark
+from session_middleware.core.provider import ProviderSession, handle_mark, provider_handle, provider_mark
 from session_middleware.core.record import NEVER, SessionRecord
 from session_middleware.core.tokens import ID_BYTES, Presented, key_of, public_id_of
 from session_middleware.engine.verbs import Verbs
@@ -330,15 +330,17 @@ class Adopting(Verbs):
     ) -> int:
         """End the sessions that a provider names, or make them prove who they are again; return how many (L24).
 
-        Each provider session leaves a mark, whether one of ours stands on it or not: a login may be on its way.
+        Each provider session and each handle leaves a mark, whether one of ours stands there or not: a login may be on its way.
 
         Raises:
             StoreUnavailable: it could not be stored; the provider is to say it again.
         """
         name, count, done = self.authority.name, 0, set[bytes]()
         if not stale:
-            for id in provider_sessions:
-                await self.reach.mark(provider_mark(name, id, now if before is None else min(before, now)))
+            at = now if before is None else min(before, now)
+            marks = [provider_mark(name, id, at) for id in provider_sessions]
+            for mark in (*marks, *(handle_mark(handle, at) for handle in handles)):
+                await self.reach.mark(mark)
 
         async def end(record: SessionRecord) -> bool | None:
             if before is not None and record.authenticated_at > before:

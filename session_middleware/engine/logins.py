@@ -10,7 +10,7 @@ from session_middleware.core import lifetime
 from session_middleware.core.exchange import Exchange
 from session_middleware.core.lifetime import Deadlines, Verdict
 from session_middleware.core.origin import is_cross_site
-from session_middleware.core.provider import PROVEN_AT, ProviderSession, provider_handle
+from session_middleware.core.provider import PROVEN_AT, ProviderSession, handle_mark_key, provider_handle
 from session_middleware.core.record import NEVER
 from session_middleware.core.tokens import ID_BYTES
 from session_middleware.core.values import (
@@ -108,7 +108,7 @@ class Logins(Beginning):
         ceiling = None if provider is None else provider.ceiling
         deadlines = lifetime.first_deadlines(x.now, own, ceiling, minutes, proven_at)
         if provider is not None:
-            await self._check_provider(x, provider, deadlines)
+            await self._check_provider(x, provider, handles, deadlines)
         begun = token_id or secrets.token_bytes(ID_BYTES)  # never one that a client chose (L12)
         record = self._new_record(
             x,
@@ -147,8 +147,13 @@ class Logins(Beginning):
                 "insecure_cookie", x, host=x.facts.host, problem="the browser will drop this cookie on plain http"
             )
 
-    async def _check_provider(self, x: Exchange, provider: ProviderSession, deadlines: Deadlines) -> None:
-        """Refuse a provider session that has ended here, unless the user proved who they are after that (L24)."""
+    async def _check_provider(
+        self, x: Exchange, provider: ProviderSession, handles: Sequence[str], deadlines: Deadlines
+    ) -> None:
+        """Refuse a provider session that has ended here, unless the user proved who they are after that (L24).
+
+        It has ended too where the provider has ended all that stands under one of its handles.
+        """
         handle = provider_handle(provider.authority, provider.id)
         for record in await self.reach.read("list", handle, x.now):
             # One whose deadline has passed unnoticed ends now, and so before what stands on the same provider session.
@@ -161,9 +166,10 @@ class Logins(Beginning):
                 self.announce(
                     "session_ended", x.now, record.public_id, record.subject, detail={"reason": found.verdict.value}
                 )
-        ended_at = await self.reach.ended_at_provider(provider.mark_key, x.now)
-        if ended_at is not None and provider.proven_at <= ended_at:
-            raise self._ended_here(x)
+        for mark_key in (provider.mark_key, *map(handle_mark_key, handles)):
+            ended_at = await self.reach.ended_at_provider(mark_key, x.now)
+            if ended_at is not None and provider.proven_at <= ended_at:
+                raise self._ended_here(x)
         if deadlines.ends_at <= x.now:
             self.tell("adoption_refused", x, reason="too_old")
             raise SessionError(

@@ -201,6 +201,19 @@ def test_a_session_by_its_id_or_a_user_by_name(town: Town) -> None:
     problem(work.app.fetch("/me"), "signed_out")
 
 
+def test_a_user_s_sign_in_that_is_on_its_way(town: Town) -> None:
+    """The provider's answer from before the logout of its user, named by `sub` alone, begins no session; the next does (L24)."""
+    alice = town.person()
+    late = alice.there.visit(alice.to_the_provider("/session/login?return_to=/me"))
+    town.stage.clock.advance(1)
+    assert town.tell(alice.app.driver, town.forge(alice).logout(sid=ABSENT)).status == 200
+    refused = alice.arrive(late)
+    assert "/session/login?prompt=login" in (refused.header("Location") or "")
+    problem(alice.app.fetch("/me"), None)
+    town.stage.clock.advance(1)
+    served(alice.go_on(refused))
+
+
 def test_users_of_our_own_are_found_by_the_providers_name(town: Town) -> None:
     """`sub` is the provider's name for the user, whatever the application calls them."""
     alice = town.person(subject=lambda claims: f"user {claims['sub']}")
@@ -392,6 +405,20 @@ def test_an_event_in_milliseconds(town: Town) -> None:
     token = town.forge(alice).event(events={CAEP + "session-revoked": {"event_timestamp": now}}, txn=8675309)
     assert town.push(alice.app.driver, token).status == 202
     problem(alice.app.fetch("/me"), "signed_out")
+
+
+def test_a_revocation_beside_a_sign_in_that_is_on_its_way(town: Town) -> None:
+    """It holds back what was proved before it happened, however late it comes; another proof asked for holds nothing (L24)."""
+    alice = town.person(signals=SIGNALS)
+    forge = town.forge()
+    user = SUBJECTS["user"](forge)
+    revoked = forge.event(sub_id=user)
+    town.stage.clock.advance(840)
+    stale = town.forge().event(of="credential-change", sub_id=user)
+    later = alice.there.visit(alice.to_the_provider("/session/login?return_to=/me"))
+    assert town.push(alice.app.driver, revoked).status == 202
+    assert town.push(alice.app.driver, stale).status == 202
+    served(alice.go_on(alice.arrive(later)))
 
 
 def test_an_event_that_comes_hours_late(town: Town) -> None:

@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from session_middleware.core.provider import KEPT, ProviderSession, mark_of, provider_handle
+from session_middleware.core.provider import (
+    KEPT,
+    ProviderSession,
+    handle_mark,
+    handle_mark_key,
+    is_mark,
+    mark_of,
+    provider_handle,
+)
 from session_middleware.errors import SettingsError
 from session_middleware.testing.reference_record import reference_record
 
@@ -56,3 +64,12 @@ def test_a_mark_is_kept_until_the_provider_s_session_ends() -> None:
     assert fresh.keep_until == 2.0 + record.limits.absolute_lifetime
     assert ProviderSession("sid", 1.0, authority="other").mark_key != ProviderSession("sid", 1.0).mark_key
     assert provider_handle("a", "b") != provider_handle("a", "c")
+
+
+def test_a_mark_of_all_that_stands_under_a_handle() -> None:
+    """It is kept as long as one whose provider session may end at any time, and no provider session has its key."""
+    mark = handle_mark("a user", 5.0)
+    assert (mark.key, mark.last_seen_at, mark.keep_until) == (handle_mark_key("a user"), 5.0, 5.0 + KEPT)
+    assert is_mark(mark)
+    assert mark.handles == ()
+    assert len({mark.key, handle_mark_key("another"), ProviderSession("a user", 1.0).mark_key}) == 3
