@@ -8,6 +8,7 @@ admin and `@login_required` included, and they send people to their own login pa
 from __future__ import annotations
 
 import secrets
+from collections.abc import Coroutine
 from functools import partial
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
@@ -112,6 +113,14 @@ async def _user_of(request: HttpRequest, x: Attached) -> Any:  # Any: AbstractBa
         return None
     record = x.record
     if (
+        link is None
+        and x.verdict is _ACTIVE
+        and record is not None
+        and x.side.engine.is_of_login(record, _proof(session))
+    ):
+        link = record.public_id  # it was adopted, and a request that ran beside that one wrote over the link
+        await _link(session, link, looping)
+    if (
         x.verdict is _ACTIVE
         and record is not None
         and link is not None
@@ -172,7 +181,10 @@ async def _adopt_marked(x: Attached, link: Any, once: Any, looping: bool) -> Any
         x.unknown = True
         return None
     user = await _found(x, looping)
-    if user is None or await _login(x, str(user.pk), token_id=token_id, authenticated_at=min(at, x.now)) is not None:
+    if user is None:
+        return None
+    began, _ = await _login(x, engine.login(x, str(user.pk), token_id=token_id, authenticated_at=min(at, x.now)))
+    if not began:
         return None
     x.adopted, x.linked = True, link
     return user
@@ -191,28 +203,41 @@ async def _adopt_existing(request: HttpRequest, x: Attached, looping: bool) -> A
     at = x.now if last is None else min(last.timestamp(), x.now)
     if at + x.side.engine.limits_for(str(user.pk), {}, False).absolute_lifetime <= x.now:
         return None
-    if not await _is_first(request.session, x, looping):
-        return None
-    refusal = await _login(x, str(user.pk), authenticated_at=at, fresh=False)
-    if refusal is not None and refusal.code != "login_ended":
-        return None
-    if refusal is None:
-        assert x.created is not None
-        x.adopted, x.linked = True, x.created.public_id
-    # Where an `end_before` has ended it, to nothing: else each request would begin a session that is over already.
-    link = x.linked if refusal is None else ""
-    if looping:
-        await request.session.aset(LINK, link)
+    session = request.session
+    key: Any = session.session_key  # a str: it has been read
+    if await session.aexists(key) if looping else session.exists(key):
+        began, refusal = await _login(
+            x, x.side.engine.adopt_login(x, _proof(session), str(user.pk), authenticated_at=at)
+        )
+    elif await _is_first(session, x, looping):
+        login = x.side.engine.login(x, str(user.pk), authenticated_at=at, fresh=False)
+        began, refusal = await _login(x, login)
     else:
-        request.session[LINK] = link
-    return user if refusal is None else None
+        return None
+    if refusal is not None and refusal.code == "login_ended":
+        await _link(session, "", looping)  # else each request would begin a session that is over already
+    if not began:
+        return None
+    assert x.record is not None
+    x.adopted, x.linked = True, x.record.public_id
+    await _link(session, x.linked, looping)
+    return user
+
+
+def _proof(session: Any) -> str:  # Any: SessionBase
+    """Return what makes the session that begins on one of Django's the same for all requests that show it."""
+    return f"django\0{session.session_key}"
+
+
+async def _link(session: Any, link: str, looping: bool) -> None:  # Any: SessionBase
+    if looping:
+        await session.aset(LINK, link)
+    else:
+        session[LINK] = link
 
 
 async def _is_first(session: Any, x: Attached, looping: bool) -> bool:  # Any: SessionBase
-    """Say whether a session of Django's has not been adopted before; where it lives in a cookie, our store knows."""
-    key = session.session_key
-    if await session.aexists(key) if looping else session.exists(key):
-        return True  # it is on the server, and not linked
+    """Say whether a session of Django's that lives in a cookie has not been adopted before: our store knows."""
     user = await session.aget(SESSION_KEY) if looping else session.get(SESSION_KEY)
     digest = await session.aget(HASH_SESSION_KEY, "") if looping else session.get(HASH_SESSION_KEY, "")
     engine = x.side.engine
@@ -226,19 +251,18 @@ async def _is_first(session: Any, x: Attached, looping: bool) -> bool:  # Any: S
     return False
 
 
-async def _login(x: Attached, subject: str, **given: Any) -> SessionError | None:  # Any: arguments of Engine.login
-    """Begin a session; return what kept it from beginning."""
+async def _login(x: Attached, login: Coroutine[Any, Any, bool | None]) -> tuple[bool, SessionError | None]:
+    """Begin a session; return whether there is one now, and what kept it from beginning."""
     # Another subject's session may stand in our cookie; Django's session is already this user's, so it stays.
     kept, x.framework = x.framework, None
     try:
-        await x.side.engine.login(x, subject, **given)
+        return await login is not False, None
     except SessionError as refusal:  # another site's request, or too late: whoever it is stays anonymous
         if isinstance(refusal, StoreUnavailable):
             x.unknown, x.verdict = True, Verdict.UNAVAILABLE
-        return refusal
+        return False, refusal
     finally:
         x.framework = kept
-    return None
 
 
 # --- Django's own login and logout -------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ later           judged anew: connections that stay open, responses that have sta
 beginning       what a new session replaces, and what becomes of one that nobody hears of (L12, L25)
 logins          login and step_up (L12, L20)
 verbs           what a view may do with its session (L7, L12, L14)
+joining         one session of one proof, however many requests show it at once (L23, L24)
 adopting        sessions that stand on a provider's credential (L24)
 responding      cookies, refusals and answers (L9, L15, L17)
 recording       activity, first presentation, renewal (L5, L6, L11)

@@ -6,19 +6,19 @@ then on a request shows both, and they name the same session of the provider.
 
 from __future__ import annotations
 
-import hmac
+from functools import partial
 from typing import TYPE_CHECKING
 
 from session_middleware.authorities.base import Alive, Extended, NeedsBrowser, NotExtended, ProviderLogin
 from session_middleware.core import credentials, lifetime
 from session_middleware.core.credentials import Known
 from session_middleware.core.exchange import Exchange
-from session_middleware.core.lifetime import Judgement, Verdict
+from session_middleware.core.lifetime import Verdict
 from session_middleware.core.origin import is_cross_site
 from session_middleware.core.provider import ProviderSession, handle_mark, provider_handle, provider_mark
 from session_middleware.core.record import NEVER, SessionRecord
-from session_middleware.core.tokens import ID_BYTES, Presented, key_of, public_id_of
-from session_middleware.engine.verbs import Verbs
+from session_middleware.core.tokens import key_of, public_id_of
+from session_middleware.engine.joining import Joining
 from session_middleware.errors import SessionError, StoreUnavailable
 from session_middleware.reach import rewrite
 
@@ -28,15 +28,12 @@ __all__ = ["Adopting"]
 SAME_INSTANT = 1.0
 
 
-class Adopting(Verbs):
-    """The part of the engine that knows of provider sessions; `Verbs` is what it begins and ends ours with."""
+class Adopting(Joining):
+    """The part of the engine that knows of provider sessions; `Joining` is what it begins and ends ours with."""
 
     if TYPE_CHECKING:
-        _adoption_key: bytes
 
         async def revoke(self, x: Exchange) -> None: ...
-        def _judgement(self, x: Exchange, known: Known, record: SessionRecord | None) -> Judgement: ...
-        async def _refuse_record(self, x: Exchange, record: SessionRecord, judgement: Judgement) -> None: ...
 
     # --- beginning ---------------------------------------------------------------------------------------------
 
@@ -86,14 +83,11 @@ class Adopting(Verbs):
     async def _begin(self, x: Exchange, found: ProviderLogin) -> None:
         """Begin the session, or join the one that a parallel request has begun for the same proof.
 
-        The token id is derived from what was proved, under a key of ours: so that many requests at once, in several
-        processes, make one session. Nobody without the key can know it, and none is ever used again after its end.
-
         Raises:
             SessionError: the provider's session has ended here (L24), or there are too many sessions.
             StoreUnavailable: the store failed.
         """
-        old, known = x.record, x.known
+        old = x.record
         token_id = self._token_id(found.provider, x.now)
         key = key_of(public_id_of(token_id))
         held = await self.reach.load(key, anew=True)
@@ -105,24 +99,12 @@ class Adopting(Verbs):
         if held is not None:
             await self.begin_provided(x, found)
             return
-        made = False
 
-        async def make() -> None:
-            nonlocal made
-            if await self.reach.load(key, anew=True) is None:
-                await self.begin_provided(x, found, token_id=token_id)
-                made = x.shared = True
+        async def begin() -> None:
+            await self.begin_provided(x, found, token_id=token_id)
 
-        try:
-            # One at a time here: a store that refuses a second record under one key many times in a row is taken for broken.
-            await self.vouching.alone(("begin", key), make)
-        except StoreUnavailable:
-            held = await self.reach.load(key, anew=True)  # had another process made it in between?
-            if held is None or not _stands_on(held, found):
-                raise
-        if made:
+        if await self._begin_once(x, key, begin, partial(_stands_on, found=found)):
             return
-        x.record, x.known = old, known
         held = await self.reach.load(key, anew=True)
         if held is not None and _stands_on(held, found):
             await self._join(x, token_id, held)
@@ -159,24 +141,7 @@ class Adopting(Verbs):
     def _token_id(self, provider: ProviderSession, now: float) -> bytes:
         # Its age is part of it, in steps as long as an ended record is kept: what is forgotten is of an earlier step (L16).
         step = max(0, int((now - provider.proven_at) // self.settings.timing.ended_retention))
-        proof = f"{provider.authority}\0{provider.id}\0{provider.proven_at!r}\0{step}"
-        return hmac.digest(self._adoption_key, proof.encode("utf-8", "surrogatepass"), "sha256")[:ID_BYTES]
-
-    async def _join(self, x: Exchange, token_id: bytes, held: SessionRecord) -> None:
-        """Take a session that the same proof has begun already: its cookie goes out once more."""
-        old, presented = x.record, x.presented
-        joined = Presented(token_id, held.public_id, held.key, held.generation, 0)
-        known = Known(joined, None, None)
-        judgement = self._judgement(x, known, held)
-        if judgement.verdict is not Verdict.ACTIVE:
-            await self._refuse_record(x, held, judgement)
-            x.verdict = judgement.verdict
-            return
-        if presented is not None and presented.key != held.key:
-            x.replaced = (*x.replaced, presented.key)
-            x.outgoing = old if old is not None and old.ended_at is None and old.key == presented.key else None
-        x.known, x.presented, x.record = known, joined, held
-        x.verdict, x.deadlines, x.reissue, x.quiet = Verdict.ACTIVE, judgement.deadlines, True, False
+        return self.derived_id(f"{provider.authority}\0{provider.id}\0{provider.proven_at!r}\0{step}")
 
     # --- comparing ---------------------------------------------------------------------------------------------
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from django.contrib import admin
 from django.contrib.auth import aauthenticate, alogin, alogout, aupdate_session_auth_hash
 from django.contrib.auth import views as auth_views
@@ -128,7 +130,30 @@ async def aours_in(request: HttpRequest) -> HttpResponse:
     return HttpResponse("in")
 
 
+#: What other requests do while one of the slow views runs, once each.
+meanwhile: list[Callable[[], object]] = []
+
+
+def _wait() -> None:
+    while meanwhile:
+        meanwhile.pop()()
+
+
+def slow(request: HttpRequest) -> HttpResponse:
+    name = request.user.get_username()
+    _wait()
+    return JsonResponse({"user": name})
+
+
+def slow_note(request: HttpRequest) -> HttpResponse:
+    request.session["notes"] = request.session.get("notes", 0) + 1
+    _wait()
+    return JsonResponse({"notes": request.session["notes"]})
+
+
 urlpatterns = [
+    path("slow", slow),
+    path("slow-note", slow_note),
     path("ours-out", ours_out),
     path("ours-in", ours_in),
     path("aours-out", aours_out),

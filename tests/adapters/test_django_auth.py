@@ -27,6 +27,7 @@ from session_middleware.adapters.django import asession_from, asessions, session
 from session_middleware.stores.memory import MemoryStore  # noqa: E402
 from session_middleware.testing import FakeClock  # noqa: E402
 from session_middleware.testing.watched_store import WatchedStore  # noqa: E402
+from tests.adapters.django_auth_urls import meanwhile  # noqa: E402
 
 LOGIN = "/accounts/login/"
 TOKEN = "__Host-session"
@@ -280,6 +281,66 @@ class TestNeverMoreThanWe(Bridged):
         late = self.unlinked()
         self.clock.advance(days=1)
         assert self.user(late) == ""
+
+    def test_parallel_first_requests_get_the_same_session(self) -> None:
+        """Both are served, sync and async, and whichever answer the browser keeps, it is signed in: there is one session."""
+        self.setting(adopt_existing_until="2027-01-15")
+        for member, page in ((self.alice, "/who"), (self.bob, "/awho")):
+            client, name = self.unlinked(member), member.get_username()
+            beside, inner = self.copy(client), []
+            meanwhile.append(
+                lambda beside=beside, page=page, inner=inner: inner.append(beside.get(page).json()["user"])
+            )
+            assert client.get("/slow").json()["user"] == name
+            assert inner == [name]
+            assert client.cookies[TOKEN].value == beside.cookies[TOKEN].value
+            assert self.user(client) == name
+            assert len(sessions().list(str(member.pk))) == 1
+
+    def test_a_parallel_first_request_that_comes_too_late(self) -> None:
+        """It is nobody's, as a copy is, and takes nothing away from the one that was first."""
+        self.setting(adopt_existing_until="2027-01-15")
+        client = self.unlinked()
+        beside, inner = self.copy(client), []
+
+        def later() -> None:
+            self.clock.advance(31)
+            inner.append(self.user(beside))
+
+        meanwhile.append(later)
+        assert client.get("/slow").json()["user"] == "alice"
+        assert inner == [""]
+        assert self.user(client) == "alice"
+
+    def test_an_adopted_session_whose_link_was_written_over(self) -> None:
+        """A view that began before the adoption and wrote into Django's session takes the link away, and nobody's sign-in."""
+        self.setting(adopt_existing_until="2027-01-15")
+        client = self.unlinked()
+        beside = self.copy(client)
+        meanwhile.append(lambda: self.user(beside))
+        client.get("/slow-note")
+        assert self.user(beside) == "alice"
+        assert beside.get("/note").json()["notes"] == 2
+        assert beside.get("/awho").json()["user"] == "alice"
+
+    def test_what_was_adopted_and_has_ended_is_not_adopted_again(self) -> None:
+        """Also where its link was lost, and however long ago that was (L16)."""
+        self.setting(adopt_existing_until="2027-01-31")
+        client = self.unlinked()
+        copy, without = self.copy(client), client.session
+        assert self.user(client) == "alice"
+        sessions().end_all(str(self.alice.pk))
+        without.save()
+        assert self.user(copy) == ""
+        self.clock.advance(days=2)
+        User.objects.filter(pk=self.alice.pk).update(last_login=datetime.fromtimestamp(self.clock() - 60, UTC))
+        assert self.user(copy) == ""
+
+    def copy(self, client: Client) -> Client:
+        """Return another client with the same cookies."""
+        copy = Client()
+        copy.cookies = client.cookies.copy()
+        return copy
 
     def test_who_shows_a_session_of_ours_that_is_over_is_not_adopted(self) -> None:
         """What has ended here is not begun again by what stood beside it, nor by a cookie that nobody has made."""
