@@ -29,7 +29,7 @@ from session_middleware.adapters._flask_routes import Routes
 from session_middleware.adapters._wsgi_body import read_to_its_end, refuse_endless
 from session_middleware.adapters._wsgi_exchange import KEY, OVER, Environ, StartResponse, Write, WSGIExchange, new
 from session_middleware.adapters._wsgi_open import HeldParts, belongs_to_session, is_event_stream, polled
-from session_middleware.adapters._wsgi_response import ExcInfo, Headers, LateBody, LateStart, says
+from session_middleware.adapters._wsgi_response import ExcInfo, Headers, LateBody, LateStart, is_the_servers, says
 from session_middleware.core.caching import finished
 from session_middleware.core.exchange import RequestFacts, RouteRules
 from session_middleware.core.lifetime import Verdict
@@ -107,17 +107,27 @@ class Gate:
             x.environ = OVER
             return body
         x.environ = {**environ, **_NOT_KEPT}
+        if x.held is not None and x.created is None and is_the_servers(body, environ):
+            try:
+                x.release()  # it is at hand
+            except BaseException as fault:
+                return self._failed(x, environ, fault)
         if not x.started:
             failed = partial(self._failed, x, environ)
-            late = LateBody(body, x, failed, lambda: run_sync(self.engine.abandon(x)))
-            if x.created is None or not belongs_to_session(x):
-                return late
-            return HeldParts(late, self.engine, x, lambda: is_event_stream(x.headers))
+            return self._ending(x, LateBody(body, x, failed, lambda: run_sync(self.engine.abandon(x))))
         if x.instead is not None:
             return x.in_place_of(body)
-        if x.is_streamed and belongs_to_session(x) and not self._endpoints.owns(x.path):
+        return self._ending(x, body)
+
+    def _ending(self, x: _Exchange, body: Iterable[bytes]) -> Iterable[bytes]:
+        """Have a body end with its session, if it is streamed."""
+        if x.is_streamed and belongs_to_session(x) and not self.owns(x):
             return HeldParts(body, self.engine, x, lambda: is_event_stream(x.headers))
         return body
+
+    def owns(self, x: WSGIExchange) -> bool:
+        """Say whether one of our own endpoints answers this request."""
+        return self._endpoints.owns(x.path)
 
     def _failed(self, x: _Exchange, environ: Environ, fault: BaseException) -> Iterable[bytes]:
         """The app raised before its response: nothing that the view began may stand (L25)."""
@@ -345,6 +355,8 @@ class _Exchange(LateStart):
             if refusal is not None:
                 self.replace(self.engine.render(self, refusal))
                 return _discard
+        if self.created is None and self.gate.owns(self):
+            return self.send(status, headers, exc_info)  # our own reply is at hand: nothing to wait for
         return super().start_late(status, headers, exc_info)
 
     def send(self, status: str, headers: Headers, exc_info: ExcInfo | None) -> Write:
@@ -370,7 +382,8 @@ class _Exchange(LateStart):
     @property
     def is_streamed(self) -> bool:
         """Whether nobody knows how long the body is; Flask says it of every other."""
-        return all(name != "Content-Length" for name, _ in self.headers)
+        headers = self.headers if self.held is None else self.held[1]
+        return all(name != "Content-Length" for name, _ in headers)
 
     def replace(self, reply: Reply) -> None:
         """Send a reply of ours instead of what the app says."""

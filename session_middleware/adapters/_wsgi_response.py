@@ -1,7 +1,8 @@
-"""When a WSGI response starts: with its first chunk (PEP 3333), not with start_response; a login waits until then (L25).
+"""When a WSGI response starts: with its first chunk (PEP 3333), not with start_response; our cookies wait until then.
 
 Up to the first chunk that is not empty an app may fail, or answer anew with `exc_info`. The browser must then not have the
-cookie of a view that failed, nor its old session be over.
+cookie of a view that failed, nor its old session be over (L25). And that chunk may be long in coming: a cookie made before
+it would undo a logout, or wipe a login, that came meanwhile (L13, L26).
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 
-from session_middleware.adapters._wsgi_exchange import Write, WSGIExchange
+from session_middleware.adapters._wsgi_exchange import Environ, Write, WSGIExchange
 from session_middleware.core.caching import PRIVATE, finished
 from session_middleware.runtime import run_sync
 
-__all__ = ["ExcInfo", "Headers", "LateBody", "LateStart", "Says", "says"]
+__all__ = ["ExcInfo", "Headers", "LateBody", "LateStart", "Says", "is_the_servers", "says"]
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 Headers = list[tuple[str, str]]
@@ -41,8 +42,14 @@ def says(vary: str) -> Says:
     return (("Vary", vary),), (("Vary", vary), ("Cache-Control", PRIVATE))
 
 
+def is_the_servers(body: object, environ: Environ) -> bool:
+    """Say whether this is a file that the server sends by itself (PEP 3333, "Optional Platform-Specific File Handling")."""
+    wrapper = environ.get("wsgi.file_wrapper")
+    return isinstance(wrapper, type) and isinstance(body, wrapper)
+
+
 class LateStart(WSGIExchange):
-    """One request with the start_response that its app is given; an answer with a login is held until its first chunk.
+    """One request with the start_response that its app is given; what may set a cookie is held until its first chunk.
 
     Attributes:
         says: what a quiet request adds to the headers of its answer, by whether the route is protected (L18).
@@ -60,7 +67,7 @@ class LateStart(WSGIExchange):
     # Found on the class: most requests change few of them.
     is_whole = False
     set_cookies: Sequence[str] = ()
-    headers: Headers
+    headers: Sequence[tuple[str, str]] = ()
     held: tuple[str, Headers] | None = None
     instead: Iterable[bytes] | None = None
     _server_write: Write  # once the answer that was held has started
@@ -103,7 +110,11 @@ class LateStart(WSGIExchange):
         if self.held is not None and exc_info is None:
             self.release()  # a second answer without a fault is the server's to refuse
         if self.created is None:
-            return self.send(status, headers, exc_info)
+            self.held = None  # taken back
+            if self.closed or self.started or self.engine.is_settled(self):
+                return self.send(status, headers, exc_info)
+            self.held = status, list(headers)
+            return self._write
         if not self.closed:
             # An error page is what a framework makes of a view that raised (L25); whom we have adopted did not log in there.
             if exc_info is None and (self.adopted or not status.startswith("5")):
@@ -125,8 +136,10 @@ class LateStart(WSGIExchange):
             StoreUnavailable: the cookie of the login cannot be vouched for, or claims could not be saved.
         """
         if self.held is not None:
-            self._server_write = self.send(*self.held, None)
-            self.held = None
+            try:
+                self._server_write = self.send(*self.held, None)
+            finally:
+                self.held = None  # one that failed is not sent behind the reply that goes out in its place
 
     def _write(self, chunk: bytes) -> object:
         if not chunk and self.held is not None:

@@ -25,7 +25,7 @@ from session_middleware.adapters._wsgi_exchange import (
     new,
 )
 from session_middleware.adapters._wsgi_open import HeldParts, belongs_to_session, is_event_stream, polled
-from session_middleware.adapters._wsgi_response import ExcInfo, Headers, LateBody, LateStart, says
+from session_middleware.adapters._wsgi_response import ExcInfo, Headers, LateBody, LateStart, is_the_servers, says
 from session_middleware.adapters.attach import attach
 from session_middleware.authorities.base import Authority
 from session_middleware.core.caching import finished
@@ -120,11 +120,11 @@ class SessionLifetimeMiddleware:
                 return _send(self, x, engine.render(x, refusal))
         try:
             body = self.app(environ, x.start)
-            if x.held is not None and type(body) in (list, tuple):  # nothing in there can fail
+            if x.held is not None and _is_at_hand(body, x, environ):
                 x.release()
             if not x.started:
                 body = LateBody(body, x, partial(self._failed, x), lambda: run_sync(engine.abandon(x)))
-            elif type(body) in (list, tuple) or _is_the_servers(body, environ):
+            elif type(body) in (list, tuple) or is_the_servers(body, environ):
                 return body
             if belongs_to_session(x):
                 return HeldParts(body, engine, x, lambda: is_event_stream(x.headers))
@@ -163,10 +163,9 @@ class _Answered(LateStart):
         return self.server_start(status, headers, exc_info)
 
 
-def _is_the_servers(body: object, environ: Environ) -> bool:
-    """Say whether this is a file that the server sends by itself (PEP 3333, "Optional Platform-Specific File Handling")."""
-    wrapper = environ.get("wsgi.file_wrapper")
-    return isinstance(wrapper, type) and isinstance(body, wrapper)
+def _is_at_hand(body: object, x: _Answered, environ: Environ) -> bool:
+    """Say whether an answer that is held may start: nothing in its body can fail, or take its time."""
+    return type(body) in (list, tuple) or (x.created is None and is_the_servers(body, environ))
 
 
 def _send(middleware: SessionLifetimeMiddleware, x: _Answered, reply: Reply) -> Iterable[bytes]:
