@@ -259,7 +259,9 @@ class SessionLifetimeMiddleware:
                 await auth.take_back(request, x)
             await engine.abandon(x)
         try:
-            cookies = await engine.close(x)
+            # Django's handler for WSGI sends what stands here with the first chunk of a stream (PEP 3333), whenever that comes.
+            at_once = not response.streaming or engine.runtime.asynchronous
+            cookies = await engine.close(x, at_once=at_once)
             if self._bridged:
                 await auth.relink(request, x)
             x.note_emptied()

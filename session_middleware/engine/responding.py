@@ -113,8 +113,13 @@ class Responding(Adopting):
         after = self.settings.timing.retry_after
         return self.render(x, Refusal(x.verdict, "unavailable", self.login_url(x.facts), after))
 
-    async def close(self, x: Exchange) -> list[str]:
+    async def close(self, x: Exchange, *, at_once: bool = True) -> list[str]:
         """Finish the exchange when the response starts; return the Set-Cookie values that go out.
+
+        Args:
+            x: the exchange.
+            at_once: False where they go out at some later time: then none of a session that came with the request is
+                among them, as it may be over by then (L13, L26); the next request gets what is due.
 
         Raises:
             StoreUnavailable: claims or data could not be saved.
@@ -126,13 +131,13 @@ class Responding(Adopting):
             names = () if self._is_beside_another(x) else (self.settings.token_cookie, self.settings.jwt_cookie)
             return [*(cookies.delete_line(self.settings, name) for name in names), *cookies.relayed(x.relay)]
         try:
-            return [*await self._finish(x), *cookies.relayed(x.relay)]
+            return [*await self._finish(x, at_once), *cookies.relayed(x.relay)]
         except BaseException:  # also where it is cancelled with its request
             if x.created is not None and not x.shared:  # its cookie never goes out (L25)
                 await self.end_for(x, x.created, "abandoned")
             raise
 
-    async def _finish(self, x: Exchange) -> list[str]:
+    async def _finish(self, x: Exchange, at_once: bool) -> list[str]:
         if x.claim_changes or x.data is not None:
             await self.save_changes(x)
         if x.verdict is not Verdict.ACTIVE or x.record is None or not x.authenticated:
@@ -141,7 +146,7 @@ class Responding(Adopting):
             return []
         if not x.reissue and not self._jwt_due(x):
             return []
-        if x.created is None and self._is_beside_another(x):
+        if x.created is None and (not at_once or self._is_beside_another(x)):
             return []
         return await self._issue(x)
 
