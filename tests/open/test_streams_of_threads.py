@@ -13,6 +13,7 @@ from flask import Flask, Response
 from session_middleware import Settings, session_optional
 from session_middleware.adapters import flask as with_flask
 from session_middleware.adapters import wsgi as plain
+from session_middleware.reach.retrying import Retrying
 from session_middleware.stores.memory import MemoryStore
 from session_middleware.testing import FakeClock
 
@@ -21,6 +22,12 @@ from .test_connections import Counting, Faulty
 from .test_events import with_provider
 
 FORMS = ["wsgi", "wsgi-late", "flask"]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_happens_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever pauses here moves the clock: that is the stream alone, not what a process does beside it."""
+    monkeypatch.setattr(Retrying, "begin", lambda self: None)
 
 
 class Shop:
