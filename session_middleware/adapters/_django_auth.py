@@ -11,9 +11,9 @@ import secrets
 from collections.abc import Coroutine
 from functools import partial
 from typing import Any, Final
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qsl, unquote, urljoin, urlsplit
 
-from django.contrib.auth import HASH_SESSION_KEY, REDIRECT_FIELD_NAME, SESSION_KEY
+from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.core.exceptions import PermissionDenied, SynchronousOnlyOperation
 from django.http import HttpRequest
@@ -360,12 +360,33 @@ async def take_back(request: HttpRequest, x: Attached) -> None:
         session[LINK] = x.linked
 
 
-def is_denial(request: HttpRequest, response: HttpResponseBase) -> bool:
-    """Say whether Django turned somebody away for being anonymous; during an outage nobody can be called that (L17)."""
+def is_denial(request: HttpRequest, x: Attached, response: HttpResponseBase) -> bool:
+    """Say whether somebody was turned away for being anonymous; during an outage nobody can be called that (L17).
+
+    A redirect does so if it goes to the login page, or wants to come back here by whatever parameter: Django's own
+    decorators and mixins may name another than `next`, or none, and a view may redirect by itself.
+    """
     if response.status_code in (401, 403):
         return True
     location = response.headers.get("Location")
     if response.status_code not in (302, 303) or location is None:
         return False
-    back = parse_qs(urlsplit(location).query).get(REDIRECT_FIELD_NAME, [])
-    return any(target.endswith(request.get_full_path()) for target in back)
+    return _comes_back(request.get_full_path(), location) or _goes_to_login(request, x, location)
+
+
+def _comes_back(here: str, location: str) -> bool:
+    """Say whether a redirect carries the path of this request, which Django writes as a whole URL to other hosts."""
+    values = (value for _, value in parse_qsl(urlsplit(location).query))
+    return any(value == here or ("://" in value and value.endswith(here)) for value in values)
+
+
+def _goes_to_login(request: HttpRequest, x: Attached, location: str) -> bool:
+    """Say whether a redirect goes to the login page; one from there is a step of the login."""
+    here = "/" + request.path.lstrip("/")
+
+    def place(url: str) -> tuple[str, str]:
+        found = urlsplit(urljoin(here, url))
+        return "" if found.netloc == x.host else found.netloc, unquote(found.path)
+
+    login = place(x.side.engine.login_url(x))
+    return place(location) == login != place(here)

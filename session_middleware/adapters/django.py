@@ -252,7 +252,7 @@ class SessionLifetimeMiddleware:
             refused = await self._open(request, x, rules, runs_view=False)
             if refused is not None:
                 response = _instead(response, refused)
-        if x.unknown and auth.is_denial(request, response):
+        if x.unknown and auth.is_denial(request, x, response):
             response = _instead(response, response_of(engine.unavailable(x), x.method))
         if x.created is not None and not x.adopted and (x.failed or is_failure(response)):
             if self._bridged:

@@ -8,7 +8,8 @@ from django.contrib import admin
 from django.contrib.auth import aauthenticate, alogin, alogout, aupdate_session_auth_hash
 from django.contrib.auth import views as auth_views
 from django.contrib.auth.decorators import login_not_required, login_required
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.contrib.auth.mixins import LoginRequiredMixin
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.urls import path
 from django.utils.decorators import method_decorator
 from django.views import View
@@ -37,6 +38,30 @@ def exempt_user(request: HttpRequest) -> HttpResponse:
 @login_required
 def private(request: HttpRequest) -> HttpResponse:
     return HttpResponse("private")
+
+
+@login_required(redirect_field_name="continue")
+def private_by_another_name(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("private")
+
+
+@login_required(login_url="https://sign-in.example/now", redirect_field_name="continue")
+def private_from_elsewhere(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("private")
+
+
+class Nameless(LoginRequiredMixin, View):
+    redirect_field_name = None
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        return HttpResponse("private")
+
+
+def redirects(request: HttpRequest) -> HttpResponse:
+    """Send those who are not signed in where the query says."""
+    if request.user.is_authenticated:
+        return HttpResponse("private")
+    return HttpResponseRedirect(request.GET["to"])
 
 
 @session_required
@@ -165,6 +190,10 @@ urlpatterns = [
     path("public", public),
     path("exempt-user", exempt_user),
     path("private", private),
+    path("private-by-another-name", private_by_another_name),
+    path("private-from-elsewhere", private_from_elsewhere),
+    path("nameless", Nameless.as_view()),
+    path("redirects", redirects),
     path("ours", ours),
     path("fresh", fresh),
     path("landing", landing),

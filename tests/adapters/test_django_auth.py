@@ -698,6 +698,36 @@ class TestOutage(Bridged):
         self.clock.advance(1)  # after so many faults in a row the store is left alone for as long as that
         assert self.user(client) == "alice"
 
+    def test_no_redirect_to_the_login_page_whatever_it_says(self) -> None:
+        """Whether Django's decorators name another parameter than `next`, or none, or a view redirects by itself (L17)."""
+        client = self.sign_in()
+        turned_away = [
+            "/private-by-another-name",
+            "/private-from-elsewhere?a=1",
+            "/nameless",
+            f"/redirects?to={LOGIN}",
+            f"/redirects?to={LOGIN}%3Fwhy=because",
+            f"/redirects?to=http://testserver{LOGIN}",
+            f"/redirects?to={LOGIN[1:]}",
+        ]
+        assert {client.get(target).status_code for target in turned_away} == {200}
+        self.store.go_down()
+        for target in turned_away:
+            answer = client.get(target, headers={"host": "testserver"})
+            assert (answer.status_code, answer.headers.get("Retry-After")) == (503, "5"), target
+
+    def test_other_redirects_stand(self) -> None:
+        """Those to other places, and those from the login page to itself, which is open to all."""
+        client = self.sign_in()
+        self.store.go_down()
+        for to in ("/public", "/public?from=/other", f"http://elsewhere.example{LOGIN}"):
+            answer = client.get("/redirects", {"to": to})
+            assert (answer.status_code, answer.headers.get("Location")) == (302, to)
+        with override_settings(LOGIN_URL="/redirects"):
+            again = Client()
+            again.cookies = client.cookies
+            assert again.get("/redirects", {"to": "/redirects?step=2"}).status_code == 302
+
     def test_a_login_answers_503(self) -> None:
         """And leaves nobody signed in."""
         self.store.go_down(reads=False)
