@@ -1333,7 +1333,7 @@ def test_step_up_changes_nothing_but_id_and_freshness() -> None:
     new = {
         name: getattr(x.record, name) for name in ("key", "public_id", "renewed_at", "fresh_at", "factors", "revision")
     }
-    assert x.record == before.evolve(**new)
+    assert x.record == before.evolve(**new, before=before.public_id)
     assert (x.record.key != before.key, x.record.fresh_at) == (True, cut.now)
     assert x.record.factors == ({"type": "pin"}, {"type": "otp"})
 

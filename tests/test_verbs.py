@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from session_middleware.core.exchange import Exchange
 from session_middleware.core.lifetime import Verdict
-from session_middleware.core.record import handle_of
+from session_middleware.core.record import SessionRecord, handle_of
 from session_middleware.errors import SessionError, SettingsError, StoreUnavailable
 from session_middleware.runtime import run_sync
 from session_middleware.session import Session
@@ -353,3 +354,24 @@ def test_a_ban_of_nobody_is_refused(verb: str, given: tuple[Any, ...], field: st
         ask(*given) if kind is Sessions else run_sync(ask(*given))
     assert caught.value.field == field
     assert [info.id for info in Sessions(house.engine).list("5")]
+
+
+@pytest.mark.parametrize("first", ["login", "step_up"])
+def test_a_new_id_remembers_the_one_that_the_browser_knows(first: str) -> None:
+    """L12, L23: also after two verbs in one request, since nobody ever held the id in between; another user's is no former id."""
+    house = House()
+    assert only_record(house.login()).before is None
+    known = only_record(house.request()).public_id
+
+    def twice(session: Session) -> None:
+        if first == "login":
+            session.login("alice")
+        session.step_up([{"type": "otp"}])
+
+    assert only_record(house.request(twice)).before == known
+    assert only_record(house.login("bob")).before is None
+
+
+def only_record(x: Exchange) -> SessionRecord:
+    assert x.record is not None
+    return x.record

@@ -77,6 +77,9 @@ class SessionRecord:
     stamp: str | None = None  # what the authority compares, e.g. a digest of the password hash
     actor: str | None = None  # who acts as the subject (RFC 8693 §4.1)
     sealed: str | None = None  # what the authority wants to find again, encrypted by itself: a refresh token
+    before: str | None = (
+        None  # the public id that this user's session had before a step-up or a second login (L12, L23)
+    )
     ended_at: float | None = None
     end_reason: str | None = None
     extra: Mapping[str, Json] = field(default_factory=_nothing)  # fields of a later version, kept as they came
@@ -87,6 +90,13 @@ class SessionRecord:
     def evolve(self, **changes: Any) -> SessionRecord:
         """Return a copy with some fields changed."""
         return replace(self, **changes)
+
+    def is_named(self, link: object) -> bool:
+        """Say whether a link in a framework's session names this session, by its id or by the one it had before (L23).
+
+        A view that began before a step-up may write what it read of the framework's session over the new link.
+        """
+        return link is not None and (link == self.public_id or link == self.before)
 
     def ended(self, reason: str, at: float, keep_until: float) -> SessionRecord:
         """Return what is left of the record after its end: hash, subject, times and reason (L16)."""
@@ -133,6 +143,7 @@ class SessionRecord:
             ("m", self.stamp),
             ("w", self.actor),
             ("z", self.sealed),
+            ("b", self.before),
         ):
             if value is not None:
                 body[letter] = value  # noqa: PERF403  # a comprehension over this table reads worse
@@ -196,6 +207,7 @@ class SessionRecord:
                 stamp=_maybe(take("m", None), _text),
                 actor=_maybe(take("w", None), _text),
                 sealed=_maybe(take("z", None), _text),
+                before=_maybe(take("b", None), _text),
                 ended_at=None if ended_at is None else _number(ended_at),
                 end_reason=end_reason,
                 extra=fields,

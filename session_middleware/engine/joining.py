@@ -83,7 +83,7 @@ class Joining(Verbs):
 
     def is_of_login(self, record: SessionRecord, proof: str) -> bool:
         """Say whether a record is the session that `adopt_login` began on a proof."""
-        return record.public_id == public_id_of(self.derived_id(_of_login(proof)))
+        return record.is_named(public_id_of(self.derived_id(_of_login(proof))))
 
     async def _begin_once(
         self, x: Exchange, key: bytes, begin: Callable[[], Awaitable[None]], joins: Callable[[SessionRecord], bool]

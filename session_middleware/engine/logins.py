@@ -11,7 +11,7 @@ from session_middleware.core.exchange import Exchange
 from session_middleware.core.lifetime import Deadlines, Verdict
 from session_middleware.core.origin import is_cross_site
 from session_middleware.core.provider import PROVEN_AT, ProviderSession, handle_mark_key, provider_handle
-from session_middleware.core.record import NEVER
+from session_middleware.core.record import NEVER, SessionRecord
 from session_middleware.core.tokens import ID_BYTES
 from session_middleware.core.values import (
     as_json_values,
@@ -127,6 +127,9 @@ class Logins(Beginning):
         )
         if not fresh:
             record = record.evolve(fresh_at=NEVER)
+        if same:
+            assert standing is not None
+            record = record.evolve(before=_known_as(x, standing))
         if provider is not None:
             record = record.evolve(
                 authority=provider.authority,
@@ -219,12 +222,18 @@ class Logins(Beginning):
             provider_session=standing.provider_session,
             sealed=standing.sealed,
             handles=standing.handles,
+            before=_known_as(x, standing),
             extra=standing.extra,
         )
         carries_on = standing.key if x.created is None else x.stepped_from
         await self._replace_with(x, begun, record, x.configured)
         x.stepped_from = carries_on
         self.tell("session_stepped_up", x)
+
+
+def _known_as(x: Exchange, standing: SessionRecord) -> str | None:
+    """Return the id by which the browser knows the session that another takes the place of."""
+    return standing.public_id if x.created is None else standing.before
 
 
 def _can_set_cookie(x: Exchange, verb: str) -> None:

@@ -419,6 +419,38 @@ class TestNeverMoreThanWe(Bridged):
             assert marked.get(page).json()["user"] == ""
         assert self.user(self.sign_in()) == "alice"
 
+    def test_a_view_that_began_before_a_step_up_and_writes_after_it(self) -> None:
+        """It saves the link that it read over the new one; the user stays signed in, and the link is written anew (L12, L23)."""
+        for engine in ("db", "signed_cookies"):
+            for page in ("/who", "/awho"):
+                with self.settings(SESSION_ENGINE=f"django.contrib.sessions.backends.{engine}"):
+                    client, beside = self.sign_in(), Client()
+                    beside.cookies = client.cookies  # two tabs of one browser
+                    old = client.session["_session_lifetime"]
+                    meanwhile.append(lambda beside=beside: beside.get("/step-up"))
+                    client.get("/slow-note")
+                    assert client.session["_session_lifetime"] == old
+                    assert client.get(page).json()["user"] == "alice"
+                    assert client.session["_session_lifetime"] != old
+                    assert client.get("/note").json()["notes"] == 2
+                    assert client.get(page).json()["user"] == "alice"
+
+    def test_a_link_to_an_earlier_session_is_none(self) -> None:
+        """Only the one that a step-up has just taken the place of is named by it, and only for who shows that session (L23)."""
+        client = self.sign_in()
+        read = client.session
+        read["notes"] = 1
+        client.get("/step-up")
+        read.save()
+        without = self.copy(client)
+        del without.cookies[TOKEN]
+        assert self.user(without) == ""
+        assert self.user(client) == "alice"
+        client.get("/step-up")
+        client.get("/step-up")
+        read.save()
+        assert self.user(client) == ""
+
     def test_key_cycling_and_step_up_keep_the_link(self) -> None:
         """The link lies in the data and follows our session to its new id."""
         client = self.sign_in()

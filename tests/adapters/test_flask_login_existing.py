@@ -155,6 +155,53 @@ def test_a_failed_login_of_the_same_user_is_no_login() -> None:
     assert wiki.lifetime.sessions.list("alice") == []
 
 
+@pytest.mark.parametrize("changes", ["step_up", "login"])
+def test_a_view_that_began_before_our_session_got_a_new_id(changes: str) -> None:
+    """It saves the link that it read over the new one; the user stays signed in, and the link is written anew (L12, L23)."""
+    wiki = Wiki()
+    meanwhile = [lambda: beside.post("/change", base_url=HTTPS)]
+
+    @wiki.app.post("/change")
+    @login_required
+    def change() -> str:
+        if changes == "step_up":
+            session_from().step_up([{"type": "otp"}])
+        else:
+            session_from().login("alice")
+        return "changed"
+
+    @wiki.app.get("/slow")
+    @login_required
+    def slow() -> str:
+        flask_session["basket"] = ["book"]
+        meanwhile.pop()()
+        return "slow"
+
+    client, beside = wiki.client("alice"), wiki.app.test_client()
+    beside._cookies = client._cookies  # two tabs of one browser
+    assert client.get("/slow", base_url=HTTPS).text == "slow"
+    old = link_of(client)
+    assert who(client) == "alice"
+    new = link_of(client)
+    assert new == session_id(wiki)
+    assert new != old
+    assert who(client) == "alice"
+    drop(client, *OURS)
+    assert who(client) == "None"
+
+
+def session_id(wiki: Wiki) -> str:
+    """Return the id of Alice's only session."""
+    [only] = wiki.lifetime.sessions.list("alice")
+    return only.id
+
+
+def link_of(client: FlaskClient) -> str:
+    """Return what the browser's Flask session names as its session of ours."""
+    with client.session_transaction(base_url=HTTPS) as held:
+        return str(held[LINK])
+
+
 def test_a_password_change_keeps_this_session_and_ends_the_others() -> None:
     """`end_others()` in the view that changes the password."""
     wiki = Wiki()

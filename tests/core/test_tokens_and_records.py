@@ -13,6 +13,7 @@ from session_middleware.core.record import SessionRecord, handle_of
 from session_middleware.core.tokens import TOKEN_LIMIT, TokenKeys, b64decode, b64encode, derive, key_of, public_id_of
 from session_middleware.errors import RecordUnreadable
 from session_middleware.settings import Limits
+from session_middleware.testing.reference_record import reference_record
 
 OLD, NEW, OTHER = b"o" * 32, b"n" * 32, b"x" * 32
 ID = bytes(range(24))
@@ -132,6 +133,7 @@ def test_records_read_back_whole() -> None:
         provider_session="ps",
         stamp="st",
         actor="support",
+        before="the id before",
         presented_at=6.75,
         generation=3,
         revision=2,
@@ -208,3 +210,18 @@ def test_handles_are_opaque() -> None:
     """No personal data stands in an index."""
     assert "alice" not in handle_of("subject", "alice@example.org")
     assert handle_of("subject", "a") != handle_of("provider", "a")
+
+
+def test_a_session_is_named_by_its_id_and_by_the_one_before() -> None:
+    """A session that was never stepped up is named by its own id alone, and its body has no byte for another (L12, L23)."""
+    plain = reference_record(0)
+    after = plain.evolve(before="the id before")
+    assert [after.is_named(link) for link in (plain.public_id, "the id before", "another", None)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert not plain.is_named(None)
+    assert b'"b"' not in plain.encode_body()
+    assert after.ended("logout", 1.0, 2.0).before is None

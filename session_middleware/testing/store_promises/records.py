@@ -60,6 +60,7 @@ FULL: Final[dict[str, Any]] = {
     "provider_session": "sid-1",
     "stamp": "digest",
     "actor": "admin-1",
+    "before": "the id before a step-up",
     "extra": {"zz": {"of": "a later version"}, "yy": 1},
 }
 
