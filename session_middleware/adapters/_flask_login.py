@@ -122,9 +122,12 @@ class FlaskLogin:
 
     def _is_linked(self, x: Exchange) -> bool:
         link = flask_session.get(LINK)
-        if link is None:
-            return False
         assert x.record is not None
+        if link is None:
+            if not self._is_on_server() or not self._engine.is_of_login(x.record, self._proof()):
+                return False
+            self._link(x)  # it was adopted, and a request that ran beside that one wrote over the link
+            return True
         if x.created is not None:
             # After step_up() or a login of the same user in this request, the link still names the session before it.
             came = x.presented.public_id if x.presented is not None else None
@@ -165,13 +168,19 @@ class FlaskLogin:
             return False
         fresh = under_test and flask_session.get("_fresh") is True
         try:
-            self._engine.check_login(x)
-            if not (under_test or self._is_on_server() or run_sync(take_once(self._engine, x, *self._whose()))):
-                return False
-            run_sync(self._engine.login(x, str(user_id), fresh=fresh))
+            if self._is_on_server() and not under_test:
+                if not run_sync(self._engine.adopt_login(x, self._proof(), str(user_id))):
+                    return False
+            else:
+                self._engine.check_login(x)
+                if not (under_test or run_sync(take_once(self._engine, x, *self._whose()))):
+                    return False
+                run_sync(self._engine.login(x, str(user_id), fresh=fresh))
         except SessionError as problem:
             if isinstance(problem, StoreUnavailable):
                 raise
+            if problem.code == "login_ended":
+                flask_session[LINK] = ""  # to nothing: it is never begun again, however long ago that was (L16)
             return False  # another site asks (L20), no cookie can go out: the next request of our own may
         x.adopted = True
         flask_session["_fresh"] = fresh
@@ -181,6 +190,10 @@ class FlaskLogin:
     def _is_on_server(self) -> bool:
         """Say whether the Flask session's cookie carries an id only; then each copy of it sees the link."""
         return hasattr(flask_session, "sid")  # as in all the back ends of Flask-Session
+
+    def _proof(self) -> str:
+        """Return what makes the session that begins on one of those the same for all requests that show it."""
+        return f"flask\0{flask_session.sid}"  # type: ignore[attr-defined]  # asked for by `_is_on_server` only
 
     def _whose(self) -> tuple[str, ...]:
         """Return what Flask-Login tells sessions apart by: the user, and a digest of address and browser."""

@@ -376,6 +376,55 @@ def test_copies_of_a_session_on_the_server_see_the_link() -> None:
     assert who(old_client(wiki)) == "alice"
 
 
+@pytest.mark.parametrize("last", ["outer", "inner"])
+def test_parallel_first_requests_on_the_server_get_the_same_session(last: str) -> None:
+    """Whichever answer the browser keeps, and whichever Flask session is saved last, it is signed in: there is one session."""
+    wiki = Wiki(adopt_existing_until="2027-01-15")
+    wiki.app.session_interface = OnServer()
+    inner: list[str] = []
+
+    @wiki.app.get("/slow")
+    def slow() -> str:
+        if last == "inner":
+            assert current_user.is_authenticated
+        inner.append(who(beside))
+        return str(current_user.get_id() if last == "inner" else "not asked")
+
+    client, beside = old_client(wiki), wiki.app.test_client()
+    move("session", client, beside)
+    outer = client.get("/slow", base_url=HTTPS).text  # which saves the Flask session as it read it
+    assert (outer, inner) == ("alice" if last == "inner" else "not asked", ["alice"])
+    assert who(beside) == "alice"
+    assert who(beside, "/private") == "private of alice"
+    assert len(wiki.lifetime.sessions.list("alice")) == 1
+
+
+def test_what_was_adopted_on_the_server_and_has_ended_is_not_adopted_again() -> None:
+    """Also where its link was lost, and however long ago that was (L16, L23)."""
+    wiki = Wiki(adopt_existing_until="2027-01-31")
+    wiki.app.session_interface = OnServer()
+    client = old_client(wiki)
+    copy = wiki.app.test_client()
+    move("session", client, copy)
+    assert who(client) == "alice"
+    wiki.lifetime.sessions.end_all("alice")
+    with copy.session_transaction(base_url=HTTPS) as held:
+        del held[LINK]
+    assert who(copy) == "None"
+    wiki.clock.advance(days=2)
+    assert who(copy) == "None"
+
+
+def test_a_session_of_ours_beside_another_one_on_the_server() -> None:
+    """One that was not begun on that Flask session does not vouch for it (L23)."""
+    wiki = Wiki(adopt_existing_until="2027-01-15")
+    wiki.app.session_interface = OnServer()
+    client, other = old_client(wiki), old_client(wiki)
+    assert who(client) == "alice"
+    move("session", other, client)
+    assert who(client) == "None"
+
+
 def test_what_is_not_adopted() -> None:
     """No user there any more, a preflight, a cross-site form: no session of ours begins."""
     wiki = Wiki(adopt_existing_until="2099-12-31")
