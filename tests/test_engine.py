@@ -983,6 +983,35 @@ def test_sessions_outside_a_request() -> None:
     assert [event.subject for event in ended] == ["alice"] * 2, "an operator asks who that was"
 
 
+def test_a_logout_beside_a_new_token_of_a_store_that_cannot_list() -> None:
+    """L17: what the session goes on as is not found then; the logout stands for what is known."""
+
+    class Unlisted(MemoryStore):
+        """Answers no list while it is down."""
+
+        down = False
+
+        def list(self, handle: str, now: float) -> Any:
+            if self.down:
+                raise OSError("no lists today")
+            return super().list(handle, now)
+
+    store = Unlisted()
+    house = House(store=store)
+    house.login()
+    before = dict(house.jar)
+    house.request(lambda session: session.step_up([{"type": "otp"}]))
+    after, house.jar = house.jar, dict(before)
+    store.down = True
+    house.request(lambda session: session.logout())
+    store.down, house.jar = False, after
+    assert house.request().verdict is Verdict.ACTIVE
+    house.jar = dict(before)
+    house.request(lambda session: session.logout())
+    house.jar = after
+    assert house.request().verdict is Verdict.REVOKED
+
+
 def test_whoever_goes_on_for_ever_is_not_pursued_for_ever() -> None:
     """ASVS 7.4.2: a list is read anew where somebody else ended some of it first; a store that never agrees ends that."""
     lists: list[str] = []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from session_middleware.core import lifetime
 from session_middleware.core.exchange import Exchange, changed
 from session_middleware.core.lifetime import Touch, Verdict
-from session_middleware.core.record import SessionRecord
+from session_middleware.core.record import SessionRecord, handle_of
 from session_middleware.core.values import as_json_values, data_changes, refresh
 from session_middleware.engine.logins import Logins
 from session_middleware.engine.unsaved import Unsaved
@@ -48,21 +48,22 @@ class Verbs(Logins):
             standing = x.record or x.known.record  # it may be the authority that is down, and the record read
         known = {record.key: record for record in (standing, x.created, x.outgoing) if record is not None}
         unseen = x.verdict is Verdict.UNAVAILABLE
+        for record in await self._gone_on_as(x):
+            keys.append(record.key)
+            known[record.key] = record
+            self._tell_of_logout(x, record)
         if x.verdict is Verdict.TAMPERED:
             # Whoever can plant a cookie beside ours must not be able to keep a session from ending (L13).
             for key in self.keys_shown(x):
                 keys.append(key)
                 try:
-                    record = await self.reach.load(key, anew=True)
+                    found = await self.reach.load(key, anew=True)
                 except StoreUnavailable:
                     unseen = True
                     continue
-                if record is not None and record.ended_at is None:
-                    known[key] = record
-                    detail = {"reason": "logout"}
-                    self.announce(
-                        "session_ended", x.now, record.public_id, record.subject, self.address(x.facts), detail
-                    )
+                if found is not None and found.ended_at is None:
+                    known[key] = found
+                    self._tell_of_logout(x, found)
         stored = [await self.end(key, "logout", x.now, x.now, known.get(key), x=x, unseen=unseen) for key in keys]
         if ended:
             self.tell("session_ended", x, reason="logout")
@@ -81,6 +82,21 @@ class Verbs(Logins):
             raise StoreUnavailable(
                 "The logout could not be stored yet: this browser's cookies are removed and the end is retried."
             )
+
+    def _tell_of_logout(self, x: Exchange, record: SessionRecord) -> None:
+        address, detail = self.address(x.facts), {"reason": "logout"}
+        self.announce("session_ended", x.now, record.public_id, record.subject, address, detail)
+
+    async def _gone_on_as(self, x: Exchange) -> list[SessionRecord]:
+        """Return what the session of this request goes on as, where it got another id while the request was on its way (L12)."""
+        record = x.record
+        if record is None or record.end_reason != "replaced":
+            return []
+        try:
+            held = await self.reach.read("list", handle_of("subject", record.subject), x.now)
+        except StoreUnavailable:
+            return []  # nobody can say; a request that is sent again asks again
+        return [each for each in held if each.before == record.public_id and each.subject == record.subject]
 
     async def extend(self, x: Exchange, minutes: float | None) -> None:
         """Set the inactivity deadline to now + minutes (L7)."""

@@ -160,6 +160,17 @@ class IdentityScenarios:
         ending = "Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Path=/; Secure; HttpOnly; SameSite=Lax"
         assert sorted(lines) == sorted([f"{TOKEN}=; {ending}", f"{JWT}=; {ending}"])
 
+    @pytest.mark.parametrize("path", ["/step-up", "/login?subject=alice"])
+    def test_a_logout_on_its_way_beside_a_new_token(self, stage: Stage, path: str) -> None:
+        """Signed out is signed out: where the session has gone on under another id meanwhile, that one ends (L12, L13)."""
+        browser = stage.signed_in()
+        stranger = stage.signed_in("alice", browser.driver)
+        late = browser.twin()
+        assert browser.submit(path).status == 200
+        assert late.fetch("/session/logout", "POST").status == 204
+        problem(browser.fetch("/me"), "signed_out")
+        served(stranger.navigate("/me"))
+
     def test_end_others(self, stage: Stage) -> None:
         """A user ends all their other sessions and keeps this one; nobody else is touched (L25)."""
         laptop = stage.signed_in()
