@@ -124,16 +124,15 @@ async def _user_of(request: HttpRequest, x: Attached) -> Any:  # Any: AbstractBa
         x.verdict is _ACTIVE
         and record is not None
         and link is not None
-        and (record.is_named(link) or _is_ours(x, link))
+        and (link == record.public_id or record.is_named(link) or _is_ours(x, link))
     ):
         user = await _found(x, looping)
         if user is None:  # the password was changed, the user was deactivated or deleted
             await x.side.engine.revoke(x)
             return None
         x.linked = link
-        if (
-            link != record.public_id and x.created is None
-        ):  # a view that began before a step-up has written over the new link
+        if link != record.public_id and x.created is None:
+            # A view that began before a step-up has written over the new link.
             x.linked = record.public_id
             await _link(session, x.linked, looping)
         return user if str(user.pk) == record.subject else None

@@ -78,7 +78,7 @@ class SessionRecord:
     actor: str | None = None  # who acts as the subject (RFC 8693 §4.1)
     sealed: str | None = None  # what the authority wants to find again, encrypted by itself: a refresh token
     before: str | None = (
-        None  # the public id that this user's session had before a step-up or a second login (L12, L23)
+        None  # the public id that the session had before a step-up or a login of the same user (L12, L23)
     )
     ended_at: float | None = None
     end_reason: str | None = None

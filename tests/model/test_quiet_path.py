@@ -213,7 +213,7 @@ class Life:
 
     def records(self) -> list[tuple[Any, ...]]:
         """Return what the store must hold, ids and keys left out; rubbish is swept in an order that random keys decide."""
-        names = [name for name in SessionRecord.__slots__ if name not in ("key", "public_id")]
+        names = [name for name in SessionRecord.__slots__ if name not in ("key", "public_id", "before")]
         held = self.store._records.values()
         return [tuple(getattr(record, name) for name in names) for record in held if record.keep_until > self.time]
 
