@@ -75,6 +75,8 @@ class Requests(Verbs):
         jwt = self.usable_jwt(p)
         if token.key not in config.keys or (jwt is not None and jwt.id != token.id):
             assert p.verdict == "TAMPERED"
+            if token.key in config.keys:
+                p.came = self.held[token.id]  # a login or a logout ends it, whoever it is (L12, L13)
             return
         s = self.held[token.id]
         if p.verdict == "UNKNOWN":
@@ -140,6 +142,7 @@ class Requests(Verbs):
             self.die(p.current, p.now)
         if p.current.dead is None and p.came.dead is None:
             self.die(p.came, p.now)
+            p.came.replaced = True
 
     def save(self, p: Pending) -> None:
         s = p.current

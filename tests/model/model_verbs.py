@@ -9,6 +9,7 @@ import lifetime_model as model
 from lifetime_model import Held
 from model_world import Ledger, Pending, World
 
+from session_middleware.core.lifetime import recorded_end
 from session_middleware.errors import SessionError, SettingsError
 from session_middleware.runtime import run_sync
 from session_middleware.settings import Limits
@@ -82,6 +83,8 @@ class Verbs(World):
     def born(self, p: Pending, s: Held, *, by_step_up: bool) -> None:
         self.held[s.id] = s
         old = p.current
+        if old is not None and (by_step_up or old.subject == s.subject):
+            s.before = old.before if old in p.created else old.id
         if p.created and old is p.created[-1]:
             self.die(old, p.now)  # nobody ever held its token
             p.carries_on = p.carries_on and by_step_up
@@ -215,5 +218,17 @@ class Verbs(World):
         for s in (p.current, p.came, *p.created):
             if s is not None and s.dead is None:
                 self.die(s, p.now)
+        if p.came is not None and p.came.replaced and p.verdict == "REVOKED":
+            self.gone_on_ends(p, p.came)
         p.current, p.logged_out = None, True
         p.claims, p.data = {}, {}
+
+    def gone_on_ends(self, p: Pending, came: Held) -> None:
+        """L13: signed out is signed out, also where the session has got another id while the logout was on its way."""
+        for s in self.held.values():
+            if s.before == came.id and s.dead is None:
+                record = self.record(s)
+                if record is not None and record.ended_at is None:
+                    assert recorded_end(record) <= p.now, "a logout has left alive what the session goes on as"
+                elif record is not None:
+                    self.die(s, p.now)
