@@ -1012,6 +1012,23 @@ def test_a_logout_beside_a_new_token_of_a_store_that_cannot_list() -> None:
     assert house.request().verdict is Verdict.REVOKED
 
 
+def test_a_ban_ends_nobody_elses_session_whatever_a_store_lists() -> None:
+    """Two subjects whose handles are alike are still two: what is ended is read from the record."""
+
+    class Mixed(MemoryStore):
+        """Lists everybody's."""
+
+        def list(self, handle: str, now: float) -> Any:
+            return list(self._records.values())
+
+    house = House(store=Mixed())
+    house.login()
+    house.jar = {}
+    house.login("bob")
+    assert Sessions(house.engine).end_all("alice") == 1
+    assert house.request().verdict is Verdict.ACTIVE
+
+
 def test_whoever_goes_on_for_ever_is_not_pursued_for_ever() -> None:
     """ASVS 7.4.2: a list is read anew where somebody else ended some of it first; a store that never agrees ends that."""
     lists: list[str] = []
