@@ -26,8 +26,8 @@ MOST = {
     "flask": 400,
     "django": 390,
     "djangoasgi": 400,
-    "djangoauth": 605,
-    "djangoauthasgi": 590,
+    "djangoauth": 625,
+    "djangoauthasgi": 620,
 }
 
 

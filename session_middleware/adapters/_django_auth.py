@@ -7,37 +7,29 @@ admin and `@login_required` included, and they send people to their own login pa
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Coroutine
 from functools import partial
-from typing import Any, Final
+from typing import Any
 from urllib.parse import parse_qsl, unquote, urljoin, urlsplit
 
-from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.core.exceptions import PermissionDenied, SynchronousOnlyOperation
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from django.utils.functional import SimpleLazyObject, empty
+from django.utils.functional import SimpleLazyObject
 
-from session_middleware.adapters._adoption import adopts_until, take_once
+from session_middleware.adapters._django_adopting import adopted, mark, proof
 from session_middleware.adapters._django_exchange import KEY, Attached
 from session_middleware.adapters._django_setup import current, is_bridged
+from session_middleware.adapters._django_user import LINK, ONCE, found, link_to, named, read
 from session_middleware.core.lifetime import Verdict
-from session_middleware.core.tokens import ID_BYTES, b64decode, b64encode, key_of, public_id_of
-from session_middleware.errors import SessionError, StoreUnavailable
+from session_middleware.errors import SessionError
 from session_middleware.runtime import on_loop
 
-__all__ = ["LINK", "ONCE", "attach", "follow", "is_denial", "relink", "settle", "take_back"]
+__all__ = ["attach", "follow", "is_denial", "relink", "settle", "take_back"]
 
 #: Looking a member up on its enum takes Python 3.11 a tenth of a microsecond.
 _ACTIVE, _UNAVAILABLE = Verdict.ACTIVE, Verdict.UNAVAILABLE
-
-#: The link, in the data of Django's session: the public id of ours. Moving the data to a new key does not matter.
-LINK: Final = "_session_lifetime"
-
-#: Beside the link after a login outside our middleware (`client.force_login`): the id drawn for it, and when.
-ONCE: Final = "_session_lifetime_once"
 
 
 def attach(request: HttpRequest, x: Attached) -> None:
@@ -106,167 +98,31 @@ def follow(request: HttpRequest, x: Attached) -> None:
 
 
 async def _user_of(request: HttpRequest, x: Attached) -> Any:  # Any: AbstractBaseUser | None
-    session = request.session
-    looping = on_loop()
-    link = await session.aget(LINK) if looping else session.get(LINK)
-    if session.get(SESSION_KEY) is None:  # it has been read, so that this waits for nothing
+    looping, session = on_loop(), request.session
+    data: dict[str, Any] = await read(request, x) if looping else session._session  # type: ignore[attr-defined]
+    if data.get(SESSION_KEY) is None:
         return None
-    record = x.record
+    record, link = x.record, data.get(LINK)
     if (
         link is None
-        and x.verdict is _ACTIVE
         and record is not None
-        and x.side.engine.is_of_login(record, _proof(session))
+        and x.verdict is _ACTIVE
+        and x.side.engine.is_of_login(record, proof(session))
     ):
         link = record.public_id  # it was adopted, and a request that ran beside that one wrote over the link
-        await _link(session, link, looping)
-    if (
-        x.verdict is _ACTIVE
-        and record is not None
-        and link is not None
-        and (link == record.public_id or record.is_named(link) or _is_ours(x, link))
-    ):
-        user = await _found(x, looping)
-        if user is None:  # the password was changed, the user was deactivated or deleted
-            await x.side.engine.revoke(x)
-            return None
-        x.linked = link
-        if link != record.public_id and x.created is None:
-            # A view that began before a step-up has written over the new link.
-            x.linked = record.public_id
-            await _link(session, x.linked, looping)
-        return user if str(user.pk) == record.subject else None
-    once = session.get(ONCE)
-    if once is not None:
-        return await _adopt_marked(x, link, once, looping)
-    if link is None and x.verdict is Verdict.ANONYMOUS and x.now < adopts_until(x.side.engine):
-        return await _adopt_existing(request, x, looping)
-    return None
-
-
-def _is_ours(x: Attached, link: Any) -> bool:  # Any: what a session may hold
-    """Say whether a link names this request's session: as it was linked in this request, or as it came with it (L12)."""
-    came = x.presented.public_id if x.created is not None and x.presented is not None else None
-    return link in (x.linked, came)
-
-
-async def _found(x: Attached, looping: bool) -> Any:  # Any: AbstractBaseUser | None
-    """Return the user that Django finds, or None; Django compares the password's hash with its session's here."""
-    if looping:
-        user = await x.find_auser()
-    else:
-        user = x.find_user
-    if type(user) is SimpleLazyObject:  # each look through it costs a microsecond
-        found = object.__getattribute__(user, "_wrapped")
-        if found is empty:
-            user._setup()
-            found = object.__getattribute__(user, "_wrapped")
-        user = found
-    return user if user.is_authenticated else None
-
-
-# --- logins that we did not see ----------------------------------------------------------------------------------------
-
-
-async def _adopt_marked(x: Attached, link: Any, once: Any, looping: bool) -> Any:  # Any: what a session may hold
-    """Begin the session for which `_mark` drew the id: once, because a record under that id is never made twice."""
-    engine = x.side.engine
-    try:
-        token_id, at = b64decode(once[0]), float(once[1])
-    except (ValueError, TypeError, LookupError):
+        await link_to(session, link, looping)
+    if record is None or not named(x, link):
+        return await adopted(request, x, data, looping)
+    user = await found(x, looping)
+    if user is None:  # the password was changed, the user was deactivated or deleted
+        await x.side.engine.revoke(x)
         return None
-    # Later than that, the record of a session that was adopted and ended may have been forgotten (L16).
-    if public_id_of(token_id) != link or not -1.0 <= x.now - at < engine.settings.timing.ended_retention:
-        return None
-    try:
-        if await engine.reach.load(key_of(link), anew=True) is not None:
-            return None
-    except StoreUnavailable:
-        x.unknown = True
-        return None
-    user = await _found(x, looping)
-    if user is None:
-        return None
-    began, _ = await _login(x, engine.login(x, str(user.pk), token_id=token_id, authenticated_at=min(at, x.now)))
-    if not began:
-        return None
-    x.adopted, x.linked = True, link
-    return user
-
-
-async def _adopt_existing(request: HttpRequest, x: Attached, looping: bool) -> Any:  # Any: AbstractBaseUser | None
-    """Begin our session for somebody who was signed in before this package was installed.
-
-    Their login counts from `last_login` (L3): whoever signed in longer ago than the absolute lifetime signs in again. It
-    may have been at another browser, so this session is not fresh.
-    """
-    user = await _found(x, looping)
-    if user is None:
-        return None
-    last = getattr(user, "last_login", None)
-    at = x.now if last is None else min(last.timestamp(), x.now)
-    if at + x.side.engine.limits_for(str(user.pk), {}, False).absolute_lifetime <= x.now:
-        return None
-    session = request.session
-    key: Any = session.session_key  # a str: it has been read
-    if await session.aexists(key) if looping else session.exists(key):
-        began, refusal = await _login(
-            x, x.side.engine.adopt_login(x, _proof(session), str(user.pk), authenticated_at=at)
-        )
-    elif await _is_first(session, x, looping):
-        login = x.side.engine.login(x, str(user.pk), authenticated_at=at, fresh=False)
-        began, refusal = await _login(x, login)
-    else:
-        return None
-    if refusal is not None and refusal.code == "login_ended":
-        await _link(session, "", looping)  # else each request would begin a session that is over already
-    if not began:
-        return None
-    assert x.record is not None
-    x.adopted, x.linked = True, x.record.public_id
-    await _link(session, x.linked, looping)
-    return user
-
-
-def _proof(session: Any) -> str:  # Any: SessionBase
-    """Return what makes the session that begins on one of Django's the same for all requests that show it."""
-    return f"django\0{session.session_key}"
-
-
-async def _link(session: Any, link: str, looping: bool) -> None:  # Any: SessionBase
-    if looping:
-        await session.aset(LINK, link)
-    else:
-        session[LINK] = link
-
-
-async def _is_first(session: Any, x: Attached, looping: bool) -> bool:  # Any: SessionBase
-    """Say whether a session of Django's that lives in a cookie has not been adopted before: our store knows."""
-    user = await session.aget(SESSION_KEY) if looping else session.get(SESSION_KEY)
-    digest = await session.aget(HASH_SESSION_KEY, "") if looping else session.get(HASH_SESSION_KEY, "")
-    engine = x.side.engine
-    try:
-        engine.check_login(x)
-        return await take_once(engine, x, "django", str(user), str(digest))
-    except StoreUnavailable:
-        x.unknown, x.verdict = True, Verdict.UNAVAILABLE
-    except SessionError:
-        pass  # another site's request, or one that takes no cookie: the next request of our own may
-    return False
-
-
-async def _login(x: Attached, login: Coroutine[Any, Any, bool | None]) -> tuple[bool, SessionError | None]:
-    """Begin a session; return whether there is one now, and what kept it from beginning."""
-    # Another subject's session may stand in our cookie; Django's session is already this user's, so it stays.
-    kept, x.framework = x.framework, None
-    try:
-        return await login is not False, None
-    except SessionError as refusal:  # another site's request, or too late: whoever it is stays anonymous
-        if isinstance(refusal, StoreUnavailable):
-            x.unknown, x.verdict = True, Verdict.UNAVAILABLE
-        return False, refusal
-    finally:
-        x.framework = kept
+    x.linked = link
+    if link != record.public_id and x.created is None:
+        # A view that began before a step-up has written over the new link.
+        x.linked = record.public_id
+        await link_to(session, x.linked, looping)
+    return user if str(user.pk) == record.subject else None
 
 
 # --- Django's own login and logout -------------------------------------------------------------------------------------
@@ -280,7 +136,7 @@ def _begin(sender: object, request: Any, user: Any, **_: object) -> None:  # Any
     x: Attached | None = getattr(request, KEY, None)
     if x is None:
         if is_bridged():
-            _mark(session)
+            mark(session)
         return
     kept, x.framework = x.framework, None  # Django has just written its session for this very user
     try:
@@ -296,13 +152,6 @@ def _begin(sender: object, request: Any, user: Any, **_: object) -> None:  # Any
     session[LINK] = x.linked = x.record.public_id
     session.pop(ONCE, None)
     x.user, x.settled, x.adopted, x.unknown = user, True, False, False
-
-
-def _mark(session: Any) -> None:  # Any: SessionBase
-    """Leave a one-time mark for a login that no response of ours can answer: `client.force_login`, `client.login`."""
-    token_id = secrets.token_bytes(ID_BYTES)
-    session[LINK] = public_id_of(token_id)
-    session[ONCE] = [b64encode(token_id), current().now()]
 
 
 def _end(sender: object, request: Any, user: Any, **_: object) -> None:  # Any: whatever sends the signal

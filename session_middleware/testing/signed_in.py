@@ -219,7 +219,7 @@ def _wsgi(app: Any, subject: Any, begin: Begin) -> Any:
 def _django(app: Any, subject: Any, begin: Begin) -> Any:
     from django.test import Client
 
-    from session_middleware.adapters._django_auth import LINK, ONCE
+    from session_middleware.adapters._django_user import LINK, ONCE
     from session_middleware.adapters._django_setup import current
 
     setup = current()

@@ -100,6 +100,10 @@ async def awho(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"user": user.get_username(), "subject": asession_from(request).subject})
 
 
+async def auser(request: HttpRequest) -> HttpResponse:
+    return JsonResponse({"user": (await request.auser()).get_username()})
+
+
 @session_required
 async def aours(request: HttpRequest) -> HttpResponse:
     return HttpResponse(f"hello {asession_from(request).subject}")
@@ -200,6 +204,7 @@ urlpatterns = [
     path("boom", boom),
     path("step-up", step_up),
     path("page", Page.as_view()),
+    path("auser", auser),
     path("awho", awho),
     path("aours", aours),
     path("alogin", alogin_view),
