@@ -7,7 +7,6 @@ from typing import Any, Final
 from asgiref.sync import sync_to_async
 from django.conf import settings as conf
 from django.contrib.auth import BACKEND_SESSION_KEY, SESSION_KEY
-from django.contrib.auth.middleware import auser, get_user
 from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject, empty
 from django.utils.module_loading import import_string
@@ -46,6 +45,8 @@ async def read(request: HttpRequest, x: Attached) -> dict[str, Any]:  # Any: wha
 
 def _read_both(request: HttpRequest, x: Attached) -> dict[str, Any]:  # Any: what a session may hold
     """Read the session, and the user if the link is good, in Django's thread; the user goes where `auser` looks first."""
+    from django.contrib.auth.middleware import get_user  # needs the app registry
+
     data: dict[str, Any] = request.session._session  # type: ignore[attr-defined]  # not in the stubs
     if data.get(SESSION_KEY) is not None and named(x, data.get(LINK)) and _loads_in_thread(x, data):
         request._acached_user = get_user(request)  # type: ignore[attr-defined]  # Django's own
@@ -57,7 +58,8 @@ _read_in_thread = sync_to_async(_read_both)
 
 def _loads_in_thread(x: Attached, data: dict[str, Any]) -> bool:  # Any: what a session may hold
     """Say whether all that Django's `auser` would do for this user is to ask the database in a thread."""
-    from django.contrib.auth.backends import BaseBackend, ModelBackend  # needs the app registry
+    from django.contrib.auth.backends import BaseBackend, ModelBackend  # as above
+    from django.contrib.auth.middleware import auser
 
     if getattr(x.find_auser, "func", None) is not auser:
         return False  # a middleware of the project's

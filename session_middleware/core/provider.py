@@ -13,7 +13,6 @@ from session_middleware.errors import SettingsError
 from session_middleware.settings import Limits
 
 __all__ = [
-    "PROVEN_AT",
     "ProviderSession",
     "handle_mark",
     "handle_mark_key",
@@ -22,9 +21,6 @@ __all__ = [
     "provider_handle",
     "provider_mark",
 ]
-
-#: The field of a record that holds when its proof was made, where that is later than its login: by the provider's clock (L1).
-PROVEN_AT: Final = "proven_at"
 
 #: Seconds for which an end is remembered where the provider does not say when its session ends.
 KEPT: Final = 30 * 86_400.0
@@ -95,9 +91,8 @@ def mark_of(record: SessionRecord, at: float) -> SessionRecord | None:
     """
     if record.provider_session is None:
         return None
-    proven_at = record.extra.get(PROVEN_AT)
-    if isinstance(proven_at, float):
-        at = max(at, proven_at)
+    if record.proven_at is not None:
+        at = max(at, record.proven_at)
     until = record.ceiling
     if until is not None:
         until = max(until, record.authenticated_at + record.limits.absolute_lifetime)

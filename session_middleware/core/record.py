@@ -80,6 +80,7 @@ class SessionRecord:
     before: str | None = (
         None  # the public id that the session had before a step-up or a login of the same user (L12, L23)
     )
+    proven_at: float | None = None  # by the provider's clock, where that is later than the login (L1)
     ended_at: float | None = None
     end_reason: str | None = None
     extra: Mapping[str, Json] = field(default_factory=_nothing)  # fields of a later version, kept as they came
@@ -144,6 +145,7 @@ class SessionRecord:
             ("w", self.actor),
             ("z", self.sealed),
             ("b", self.before),
+            ("n", self.proven_at),
         ):
             if value is not None:
                 body[letter] = value  # noqa: PERF403  # a comprehension over this table reads worse
@@ -208,6 +210,7 @@ class SessionRecord:
                 actor=_maybe(take("w", None), _text),
                 sealed=_maybe(take("z", None), _text),
                 before=_maybe(take("b", None), _text),
+                proven_at=_maybe(take("n", None), _number),
                 ended_at=None if ended_at is None else _number(ended_at),
                 end_reason=end_reason,
                 extra=fields,

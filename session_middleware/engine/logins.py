@@ -10,7 +10,7 @@ from session_middleware.core import lifetime
 from session_middleware.core.exchange import Exchange
 from session_middleware.core.lifetime import Deadlines, Verdict
 from session_middleware.core.origin import is_cross_site
-from session_middleware.core.provider import PROVEN_AT, ProviderSession, handle_mark_key, provider_handle
+from session_middleware.core.provider import ProviderSession, handle_mark_key, provider_handle
 from session_middleware.core.record import NEVER, SessionRecord
 from session_middleware.core.tokens import ID_BYTES
 from session_middleware.core.values import (
@@ -137,9 +137,8 @@ class Logins(Beginning):
                 ceiling=ceiling,
                 sealed=sealed,
                 handles=(*record.handles, provider_handle(provider.authority, provider.id), *handles),
+                proven_at=provider.proven_at if provider.proven_at > proven_at else None,
             )
-            if provider.proven_at > proven_at:
-                record = record.evolve(extra={PROVEN_AT: provider.proven_at})
         await self._replace_with(x, begun, record, configured, derived=token_id is not None, elsewhere=elsewhere)
         x.stepped_from = None  # who proves who they are in full needs no earlier session
         if not same and standing is not None:
@@ -223,6 +222,7 @@ class Logins(Beginning):
             sealed=standing.sealed,
             handles=standing.handles,
             before=_known_as(x, standing),
+            proven_at=standing.proven_at,
             extra=standing.extra,
         )
         carries_on = standing.key if x.created is None else x.stepped_from

@@ -219,8 +219,8 @@ def _wsgi(app: Any, subject: Any, begin: Begin) -> Any:
 def _django(app: Any, subject: Any, begin: Begin) -> Any:
     from django.test import Client
 
-    from session_middleware.adapters._django_user import LINK, ONCE
     from session_middleware.adapters._django_setup import current
+    from session_middleware.adapters._django_user import LINK, ONCE
 
     setup = current()
     client = Client if app is None else app

@@ -800,14 +800,17 @@ def test_a_logout_by_the_credential_that_cannot_be_stored(stage: Stage) -> None:
     assert browser.fetch("/me").status == 401
 
 
+@pytest.mark.parametrize("steps_up", [False, True])
 @pytest.mark.parametrize("ahead", [20, 600])
-def test_a_proof_of_a_clock_that_is_ahead_is_over_with_its_session(stage: Stage, ahead: int) -> None:
+def test_a_proof_of_a_clock_that_is_ahead_is_over_with_its_session(stage: Stage, ahead: int, steps_up: bool) -> None:
     """L1, L24: a proof of a moment that has not come yet is no later one than the end of what stood on it."""
     desk = LastingDesk()
     browser = guest(stage, desk)
     desk.stays["stay-1"].proven_at = stage.clock() + ahead
     served(browser.navigate("/me"))
     stage.clock.advance(10)
+    if steps_up:
+        assert browser.submit("/step-up").status == 200
     assert browser.fetch("/session/logout", "POST").status == 204
     show(browser, "stay-1")
     stage.clock.advance(60)

@@ -134,6 +134,7 @@ def test_records_read_back_whole() -> None:
         stamp="st",
         actor="support",
         before="the id before",
+        proven_at=6.5,
         presented_at=6.75,
         generation=3,
         revision=2,
