@@ -984,7 +984,7 @@ def test_sessions_outside_a_request() -> None:
 
 
 def test_a_logout_beside_a_new_token_of_a_store_that_cannot_list() -> None:
-    """L17: what the session goes on as is not found then; the logout stands for what is known."""
+    """L13, L17: what the session goes on as is not found then; whoever signs out is told that it is not done."""
 
     class Unlisted(MemoryStore):
         """Answers no list while it is down."""
@@ -1003,13 +1003,174 @@ def test_a_logout_beside_a_new_token_of_a_store_that_cannot_list() -> None:
     house.request(lambda session: session.step_up([{"type": "otp"}]))
     after, house.jar = house.jar, dict(before)
     store.down = True
-    house.request(lambda session: session.logout())
+    with pytest.raises(StoreUnavailable, match="could not be stored"):
+        house.request(lambda session: session.logout())
     store.down, house.jar = False, after
     assert house.request().verdict is Verdict.ACTIVE
     house.jar = dict(before)
     house.request(lambda session: session.logout())
     house.jar = after
     assert house.request().verdict is Verdict.REVOKED
+
+
+def stepped_up(house: House, jar: dict[str, str]) -> dict[str, str]:
+    """Let another tab of this browser step up, with the cookies of the time; return those that it gets."""
+    mine, house.jar = house.jar, dict(jar)
+    house.request(lambda session: session.step_up([{"type": "otp"}]))
+    house.jar, theirs = mine, house.jar
+    return theirs
+
+
+def verdict_of(house: House, jar: dict[str, str]) -> Verdict:
+    mine, house.jar = house.jar, dict(jar)
+    verdict = house.request().verdict
+    house.jar = mine
+    return verdict
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+@pytest.mark.parametrize("when", ["before", "meanwhile", "at the end"])
+def test_a_logout_ends_what_the_session_goes_on_as(when: str, times: int) -> None:
+    """L12, L13: step-ups of other tabs before the late logout is opened, while it is on its way, and as it ends the session."""
+    house = House()
+    house.login()
+    late, up = dict(house.jar), [dict(house.jar)]
+
+    def others() -> Any:
+        for _ in range(times):
+            up.append(stepped_up(house, up[-1]))
+        yield from ()
+
+    if when == "before":
+        list(others())
+
+    def logout(session: Session) -> None:
+        if when == "meanwhile":
+            list(others())
+        elif when == "at the end":
+            house.store.interrupt("end", others)
+        session.logout()
+
+    house.jar = late
+    house.request(logout)
+    assert len(up) == times + 1
+    assert {verdict_of(house, jar) for jar in up} == {Verdict.REVOKED}
+    ended = [event.detail["reason"] for event in house.events if event.name == "session_ended"]
+    assert ended.count("replaced") == times
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_an_end_by_id_ends_what_the_session_goes_on_as(when: str) -> None:
+    """L12, ASVS 7.4.2: whoever ends a session of a list means it, also where it got another id since the list was shown."""
+    house = House()
+    listed = house.login().record
+    assert listed is not None
+    house.request(lambda session: session.login("alice"))
+    up: list[dict[str, str]] = []
+
+    def other() -> Any:
+        up.append(stepped_up(house, house.jar))
+        yield from ()
+
+    if when == "before":
+        list(other())
+    else:
+        house.store.interrupt("list", other)
+    assert Sessions(house.engine).end(listed.public_id)
+    assert [verdict_of(house, jar) for jar in up] == [Verdict.REVOKED]
+    assert not Sessions(house.engine).end(listed.public_id)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_another_subjects_login_ends_what_the_session_goes_on_as(late: bool) -> None:
+    """L12: the session that came ends, whoever logs in over it, also where it got another id while that was on its way."""
+    house = House()
+    house.login()
+    came, up = dict(house.jar), []
+    if late:
+        up.append(stepped_up(house, came))
+
+    def login(session: Session) -> None:
+        session.login("bob")
+        if not late:
+            up.append(stepped_up(house, came))
+
+    house.request(login)
+    assert [verdict_of(house, jar) for jar in (came, *up)] == [Verdict.REVOKED] * 2
+    assert verdict_of(house, house.jar) is Verdict.ACTIVE
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_the_same_users_login_beside_a_step_up_leaves_it(late: bool) -> None:
+    """L13: of two tabs that make a new token at once nobody knows whose arrives last, so neither signs the other out."""
+    house = House()
+    house.login()
+    came, up = dict(house.jar), []
+    if late:
+        up.append(stepped_up(house, came))
+
+    def login(session: Session) -> None:
+        session.login("alice")
+        if not late:
+            up.append(stepped_up(house, came))
+
+    house.request(login)
+    assert [verdict_of(house, jar) for jar in (*up, house.jar)] == [Verdict.ACTIVE] * 2
+
+
+def test_an_end_of_what_goes_on_that_cannot_be_stored() -> None:
+    """L17: whoever signs out is told, and it is retried; the login of another subject stands all the same."""
+
+    class Endless(MemoryStore):
+        """Ends nothing while it is broken."""
+
+        broken = False
+
+        def end(self, *args: Any) -> bool:
+            if self.broken:
+                raise OSError("no ends today")
+            return super().end(*args)
+
+    for verb in ("logout", "login"):
+        store = Endless()
+        house = House(store=store)
+        house.login()
+        late, up = dict(house.jar), stepped_up(house, house.jar)
+
+        def down(store: Endless = store) -> Any:
+            store.broken = True
+            yield from ()
+
+        house.jar = late
+        if verb == "logout":
+            house.store.interrupt("list", down)
+            with pytest.raises(StoreUnavailable, match="could not be stored"):
+                house.request(lambda session: session.logout())
+        else:
+            house.store.interrupt("list", down)
+            assert house.login("bob").is_active
+        store.broken = False
+        house.now += 5
+        house.request()
+        assert verdict_of(house, up) is Verdict.REVOKED
+
+
+def test_a_provider_that_ends_a_session_while_it_begins() -> None:
+    """L24: whoever ends leaves a mark and then looks for what stands there; what begins is stored and looks for a mark."""
+    house = House()
+    there = ProviderSession("there", house.now, authority="local")
+
+    def logged_out() -> Any:
+        run_sync(house.engine.end_by_provider("logout", house.now, provider_sessions=("there",)))
+        yield from ()
+
+    house.store.interrupt("create", logged_out)
+    with pytest.raises(SessionError) as caught:
+        house.login(provider=there)
+    assert caught.value.code == "provider_session_ended"
+    assert Sessions(house.engine).list("alice") == []
+    house.now += 1
+    assert house.login(provider=ProviderSession("there", house.now, authority="local")).is_active
 
 
 def test_a_ban_ends_nobody_elses_session_whatever_a_store_lists() -> None:
@@ -1368,7 +1529,13 @@ def test_step_up_changes_nothing_but_id_and_freshness() -> None:
     house.login(claims={"a": 1}, data={"b": 2}, persistent=True, stamp="s", actor="support", factors=[{"type": "pin"}])
     x = house.request(lambda session: session.extend(300))  # past the cut to come
     assert x.record is not None
-    told = {"ceiling": house.now + 20_000.0, "sealed": "z", "provider_session": "there", "extra": {"later": 1}}
+    told = {
+        "ceiling": house.now + 20_000.0,
+        "sealed": "z",
+        "provider_session": "there",
+        "proven_at": 7.0,
+        "extra": {"later": 1},
+    }
     before = house.store.save(x.record.evolve(**told))
     assert before is not None
     cut = House(store=house.store, inactivity_timeout=1_200.0, absolute_lifetime=14_400.0)
@@ -1379,7 +1546,7 @@ def test_step_up_changes_nothing_but_id_and_freshness() -> None:
     new = {
         name: getattr(x.record, name) for name in ("key", "public_id", "renewed_at", "fresh_at", "factors", "revision")
     }
-    assert x.record == before.evolve(**new, before=before.public_id)
+    assert x.record == before.evolve(**new, before=(before.public_id,))
     assert (x.record.key != before.key, x.record.fresh_at) == (True, cut.now)
     assert x.record.factors == ({"type": "pin"}, {"type": "otp"})
 

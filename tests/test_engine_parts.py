@@ -326,7 +326,7 @@ def test_an_end_that_could_not_be_written_holds_here_and_is_retried() -> None:
     """L13, L17: this process treats the session as ended at once; the store learns of it as soon as it answers."""
     reach, store, clock, said = reaching()
     store.broken = {"end"}
-    assert run_sync(reach.end(b"k" * 32, "logout", 100.0, 100.0)) is False
+    assert run_sync(reach.end(b"k" * 32, "logout", 100.0, 100.0)) is None
     ended = run_sync(reach.load(b"k" * 32))
     assert ended is not None
     assert (ended.ended_at, ended.end_reason) == (100.0, "logout")
@@ -339,7 +339,7 @@ def test_an_end_that_could_not_be_written_holds_here_and_is_retried() -> None:
     held = MemoryStore.load(store, b"k" * 32)
     assert held is not None
     assert held.end_reason == "logout"
-    assert run_sync(reach.end(b"k" * 32, "logout", 103.0, 103.0)) is True
+    assert run_sync(reach.end(b"k" * 32, "logout", 103.0, 103.0)) is False
     assert run_sync(reach.end_now(b"k" * 32, "logout", 103.0)) is False
 
 

@@ -229,6 +229,7 @@ class Exchange:
     reissue = False  # the token goes out with the response
     replaced: tuple[bytes, ...] = ()  # keys of sessions that end when the response starts (L12)
     outgoing: SessionRecord | None = None  # the live one among them
+    gone_on: SessionRecord | None = None  # the one among them that goes on under another id since a step-up elsewhere
     stepped_from: bytes | None = None  # the key in `replaced` whose authentication step_up carries on
     created: SessionRecord | None = None  # made by login or step_up during this request (L25)
     created_id = b""  # the token id of `created`

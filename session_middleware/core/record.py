@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from types import MappingProxyType
@@ -19,6 +19,9 @@ BODY_VERSION: Final = 1
 
 #: `fresh_at` of a session whose login nobody of us saw (L23): it is signed in, and not fresh before a step-up (L3).
 NEVER: Final = 0.0
+
+#: Earlier ids that a record knows of its session: more step-ups than happen while one request is on its way.
+KEPT_IDS: Final = 8
 
 T = TypeVar("T")
 Json = Any  # a value of the json module; the app's own claims and data have no narrower type
@@ -77,9 +80,7 @@ class SessionRecord:
     stamp: str | None = None  # what the authority compares, e.g. a digest of the password hash
     actor: str | None = None  # who acts as the subject (RFC 8693 §4.1)
     sealed: str | None = None  # what the authority wants to find again, encrypted by itself: a refresh token
-    before: str | None = (
-        None  # the public id that the session had before a step-up or a login of the same user (L12, L23)
-    )
+    before: tuple[str, ...] = ()  # its public ids before step-ups and logins of the same user, the last last (L12, L23)
     proven_at: float | None = None  # by the provider's clock, where that is later than the login (L1)
     ended_at: float | None = None
     end_reason: str | None = None
@@ -92,12 +93,18 @@ class SessionRecord:
         """Return a copy with some fields changed."""
         return replace(self, **changes)
 
-    def is_named(self, link: object) -> bool:
-        """Say whether a link in a framework's session names this session, by its id or by the one it had before (L23).
+    def is_named(self, id: object) -> bool:
+        """Say whether an id names this session: its own, or one that it had before (L12, L23).
 
-        A view that began before a step-up may write what it read of the framework's session over the new link.
+        A view that began before a step-up may write what it read of the framework's session over the new link, and a logout
+        that did may be on its way.
         """
-        return link is not None and (link == self.public_id or link == self.before)
+        return id is not None and (id == self.public_id or id in self.before)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids by which it is known, for the session that goes on from it."""
+        return (*self.before, self.public_id)[-KEPT_IDS:]
 
     def ended(self, reason: str, at: float, keep_until: float) -> SessionRecord:
         """Return what is left of the record after its end: hash, subject, times and reason (L16)."""
@@ -144,7 +151,7 @@ class SessionRecord:
             ("m", self.stamp),
             ("w", self.actor),
             ("z", self.sealed),
-            ("b", self.before),
+            ("b", list(self.before) or None),
             ("n", self.proven_at),
         ):
             if value is not None:
@@ -209,7 +216,7 @@ class SessionRecord:
                 stamp=_maybe(take("m", None), _text),
                 actor=_maybe(take("w", None), _text),
                 sealed=_maybe(take("z", None), _text),
-                before=_maybe(take("b", None), _text),
+                before=tuple(_text(each) for each in _list(take("b", ()))),
                 proven_at=_maybe(take("n", None), _number),
                 ended_at=None if ended_at is None else _number(ended_at),
                 end_reason=end_reason,
@@ -237,6 +244,12 @@ def _count(value: object) -> int:
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _list(value: object) -> Sequence[object]:
+    if not isinstance(value, (list, tuple)):
         raise TypeError
     return value
 

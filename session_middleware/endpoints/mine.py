@@ -50,11 +50,13 @@ class Mine(Leaving):
 
     async def _end_one(self, call: Call) -> Reply:
         x = call.x
-        if call.id == _own(x).public_id:
+        if _own(x).is_named(call.id):
             return await self._end_this(x)
-        if all(record.public_id != call.id for record in await self._mine(x)):
+        meant = [record for record in await self._mine(x) if record.is_named(call.id)]
+        if not meant:
             return problem(x.facts, 404, "not_found", "You have no such session.")
-        await self.engine.end_id(call.id, x.now)
+        for record in meant:  # one; it may have got another id since the list was shown (L12)
+            await self.engine.end_id(record.public_id, x.now)
         return done(x.facts, self._url(x, "list"))
 
     async def _end_others(self, call: Call) -> Reply:

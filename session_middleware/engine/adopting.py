@@ -278,7 +278,8 @@ class Adopting(Joining):
             for record in await self.reach.read("list", provider_handle(provider.authority, provider.id), x.now):
                 await self.end_for(x, record, "logout")
         except StoreUnavailable:
-            return await self.end(key_of(public_id_of(self._token_id(provider, x.now))), "logout", x.now, x.now)
+            key = key_of(public_id_of(self._token_id(provider, x.now)))
+            return await self.end(key, "logout", x.now, x.now) is not None
         return True
 
     # --- what a provider says by itself ------------------------------------------------------------------------

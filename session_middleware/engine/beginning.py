@@ -82,6 +82,7 @@ class Beginning(Later):
         *,
         derived: bool = False,
         elsewhere: bool = False,
+        mark_keys: Sequence[bytes] = (),
     ) -> None:
         """Create a record at once; the one it replaces ends when the response with the new cookie starts (L12, L25).
 
@@ -92,16 +93,18 @@ class Beginning(Later):
             configured: the limits it stands under.
             derived: whether its id is not random, so that another request may be making the same one.
             elsewhere: whether the login was made elsewhere, perhaps before an `end_before`.
+            mark_keys: of what says that the provider's session has ended.
         """
         deadlines = lifetime.deadlines(record, configured, self.settings.timing)
         self.issuer.mint(record, x.now, deadlines.ends_at)  # refuses claims that make the cookie too large
         evicted = await self._create(x, record, derived)
         if elsewhere:
-            await self._check_begun(x, record, derived)
+            await self._check_begun(x, record, derived, mark_keys)
         before = x.created
         if before is None and x.presented is not None and x.presented.key not in x.replaced:
             x.replaced = (*x.replaced, x.presented.key)
             x.outgoing = x.record if x.verdict is Verdict.ACTIVE else None
+            x.gone_on = x.record if x.record is not None and x.record.end_reason == "replaced" else None
         elif x.verdict is Verdict.TAMPERED:  # whichever of them the visitor was
             x.replaced = tuple(self.keys_shown(x))
         if x.data is not None:
@@ -158,20 +161,35 @@ class Beginning(Later):
         await self.reach.mark(mark)
         await self.vouching.end(old, NOTHING_SHOWN, "revoked", now)
 
-    async def _check_begun(self, x: Exchange, record: SessionRecord, derived: bool) -> None:
+    async def _has_ended_there(self, mark_keys: Sequence[bytes], proven_at: float, now: float) -> bool:
+        """Say whether what stood on a proof of the provider's has ended since that was made (L24)."""
+        for key in mark_keys:
+            ended_at = await self.reach.ended_at_provider(key, now)
+            if ended_at is not None and proven_at <= ended_at:
+                return True
+        return False
+
+    async def _check_begun(self, x: Exchange, record: SessionRecord, derived: bool, mark_keys: Sequence[bytes]) -> None:
         """Refuse a login that was made elsewhere before an `end_before`; of a provider's leave a mark, so that none begins anew (L24).
 
         The store alone knows of that instant, and says so of a record that it holds: of the new one, before it lets anybody in.
+        Marks are read once more: whoever ends leaves one first, and then looks for what stands there; so either we see the
+        mark, or they our record.
         """
+        proven_at = record.authenticated_at if record.proven_at is None else record.proven_at
         try:
             held = await self.reach.load(record.key, anew=True)
             if held is None:
                 # No proof of an end: a replica that is behind, or a fail-over that lost the last writes (L17).
                 raise StoreUnavailable("The session store does not find the record that it has just taken.")
+            ended = held.ended_at is None and await self._has_ended_there(mark_keys, proven_at, x.now)
         except BaseException:  # also where it is cancelled with its request
             if not derived:  # else another request may have joined it
                 await self.end(record.key, "abandoned", x.now, x.now)
             raise
+        if ended:
+            await self.end(record.key, "abandoned", x.now, x.now)
+            raise self._ended_here(x)
         if held.ended_at is None:
             return
         mark = mark_of(record, min(held.ended_at, x.now))

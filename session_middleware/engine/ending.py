@@ -65,7 +65,37 @@ class Ending(Telling):
         if ended:
             subject = record.subject if record is not None else None
             self.announce("session_ended", now, public_id, subject, detail={"reason": reason})
+        elif record is not None and _may_go_on(record):
+            ended = await self.end_line(record, now, reason) > 0
         return ended
+
+    async def end_line(self, record: SessionRecord, now: float, reason: str, but: Collection[bytes] = ()) -> int:
+        """End what a session goes on as, where it had got another id before it was ended (L12, L13); return how many.
+
+        Args:
+            record: the session.
+            now: the instant.
+            reason: why.
+            but: keys of what is to be left alone.
+
+        Raises:
+            StoreUnavailable: an end could not be stored, or nobody can say what it goes on as.
+        """
+
+        async def end(other: SessionRecord) -> bool | None:
+            if other.subject != record.subject or record.public_id not in other.before:
+                return None
+            try:
+                was_alive = await self._end_now(other.key, other, reason, now)
+            except StoreUnavailable:
+                await self.reach.end(other.key, reason, now, now)  # it is retried
+                raise
+            if was_alive:
+                self.issuer.forget(other.key)
+                self.announce("session_ended", now, other.public_id, other.subject, detail={"reason": reason})
+            return was_alive
+
+        return await self.end_each(handle_of("subject", record.subject), now, set(but), end)
 
     async def end_all(
         self, subject: str, now: float, except_keys: Collection[bytes] = (), reason: str = "revoked"
@@ -148,8 +178,8 @@ class Ending(Telling):
         *,
         x: Exchange | None = None,
         unseen: bool = False,
-    ) -> bool:
-        """End a session, here at once and in the store as soon as it answers; False: not stored yet (L17).
+    ) -> bool | None:
+        """End a session, here at once and in the store as soon as it answers (L17).
 
         Args:
             key: the record's.
@@ -160,17 +190,26 @@ class Ending(Telling):
                 goes on as another one, after a login over it or a step-up.
             x: the exchange, where the provider is to be told, and its own cookies go; None where it has told us.
             unseen: whether the record could not be read, so that what it stands on is found out later.
+
+        Returns:
+            Whether it was alive; None: not stored yet.
         """
         self.issuer.forget(key)
         if record is None or (self.settings.silent_sso and reason == Verdict.INACTIVITY_TIMEOUT.value):
             return await self.reach.end(key, reason, at, now, unseen=unseen)
-        stored = await self.reach.end(key, reason, at, now, mark=mark_of(record, at))
+        was_alive = await self.reach.end(key, reason, at, now, mark=mark_of(record, at))
         if x is not None:
             x.relay += await self.vouching.end(record, self.vouching.shown(x.facts), reason, now)
-        return stored
+        return was_alive
 
-    async def end_for(self, x: Exchange, record: SessionRecord, reason: str) -> None:
-        """End a live session in the course of a request, and say so."""
-        await self.end(record.key, reason, x.now, x.now)
+    async def end_for(self, x: Exchange, record: SessionRecord, reason: str) -> bool | None:
+        """End a live session in the course of a request, and say so; return what `end` does."""
+        was_alive = await self.end(record.key, reason, x.now, x.now)
         address = self.address(x.facts)
         self.announce("session_ended", x.now, record.public_id, record.subject, address, {"reason": reason})
+        return was_alive
+
+
+def _may_go_on(record: SessionRecord) -> bool:
+    """Say whether a session that was not alive any more when it was ended may go on under another id."""
+    return record.ended_at is None or record.end_reason == "replaced"

@@ -107,8 +107,10 @@ class Logins(Beginning):
         proven_at = x.now if authenticated_at is None else min(authenticated_at, x.now)
         ceiling = None if provider is None else provider.ceiling
         deadlines = lifetime.first_deadlines(x.now, own, ceiling, minutes, proven_at)
+        mark_keys: tuple[bytes, ...] = ()
         if provider is not None:
-            await self._check_provider(x, provider, handles, deadlines)
+            mark_keys = (provider.mark_key, *map(handle_mark_key, handles))
+            await self._check_provider(x, provider, mark_keys, deadlines)
         begun = token_id or secrets.token_bytes(ID_BYTES)  # never one that a client chose (L12)
         record = self._new_record(
             x,
@@ -139,7 +141,9 @@ class Logins(Beginning):
                 handles=(*record.handles, provider_handle(provider.authority, provider.id), *handles),
                 proven_at=provider.proven_at if provider.proven_at > proven_at else None,
             )
-        await self._replace_with(x, begun, record, configured, derived=token_id is not None, elsewhere=elsewhere)
+        await self._replace_with(
+            x, begun, record, configured, derived=token_id is not None, elsewhere=elsewhere, mark_keys=mark_keys
+        )
         x.stepped_from = None  # who proves who they are in full needs no earlier session
         if not same and standing is not None:
             await self.clear_framework(x)  # another subject logs in (L26)
@@ -150,11 +154,11 @@ class Logins(Beginning):
             )
 
     async def _check_provider(
-        self, x: Exchange, provider: ProviderSession, handles: Sequence[str], deadlines: Deadlines
+        self, x: Exchange, provider: ProviderSession, mark_keys: Sequence[bytes], deadlines: Deadlines
     ) -> None:
         """Refuse a provider session that has ended here, unless the user proved who they are after that (L24).
 
-        It has ended too where the provider has ended all that stands under one of its handles.
+        It has ended too where the provider has ended all that stands under one of its handles: `mark_keys` are of both.
         """
         handle = provider_handle(provider.authority, provider.id)
         for record in await self.reach.read("list", handle, x.now):
@@ -168,10 +172,8 @@ class Logins(Beginning):
                 self.announce(
                     "session_ended", x.now, record.public_id, record.subject, detail={"reason": found.verdict.value}
                 )
-        for mark_key in (provider.mark_key, *map(handle_mark_key, handles)):
-            ended_at = await self.reach.ended_at_provider(mark_key, x.now)
-            if ended_at is not None and provider.proven_at <= ended_at:
-                raise self._ended_here(x)
+        if await self._has_ended_there(mark_keys, provider.proven_at, x.now):
+            raise self._ended_here(x)
         if deadlines.ends_at <= x.now:
             self.tell("adoption_refused", x, reason="too_old")
             raise SessionError(
@@ -231,9 +233,9 @@ class Logins(Beginning):
         self.tell("session_stepped_up", x)
 
 
-def _known_as(x: Exchange, standing: SessionRecord) -> str | None:
-    """Return the id by which the browser knows the session that another takes the place of."""
-    return standing.public_id if x.created is None else standing.before
+def _known_as(x: Exchange, standing: SessionRecord) -> tuple[str, ...]:
+    """Return the ids by which the browser knows the session that another takes the place of."""
+    return standing.ids if x.created is None else standing.before
 
 
 def _can_set_cookie(x: Exchange, verb: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
@@ -211,13 +212,23 @@ class Responding(Adopting):
                 self.tell("settings_fault", x, fault=fault.field)
             else:
                 lines.append(cookies.set_line(self.settings, self.settings.jwt_cookie, text, age))
+        await self._end_replaced(x, record)
+        return lines
+
+    async def _end_replaced(self, x: Exchange, record: SessionRecord) -> None:
+        """End the sessions in whose place another has come, now that its cookie goes out (L12)."""
+        gone_on = x.gone_on
         for key in x.replaced:
             if x.outgoing is not None and x.outgoing.key == key:
-                await self.end_for(x, x.outgoing, "replaced")
+                if await self.end_for(x, x.outgoing, "replaced") is False:
+                    gone_on = x.outgoing  # a step-up of another tab, perhaps, came in between
             else:  # over already, or a token without a record
                 await self.end(key, "replaced", x.now, x.now)
-        x.replaced = ()
-        return lines
+        x.replaced, x.gone_on = (), None
+        # The same user's own may be what this one was made of, or beside it: whose cookie arrives last nobody knows.
+        if gone_on is not None and gone_on.subject != record.subject:
+            with suppress(StoreUnavailable):  # nobody waits to hear of it, and the login stands
+                await self.end_line(gone_on, x.now, "replaced")
 
     async def _carries_on(self, x: Exchange, record: SessionRecord) -> bool:
         """End the session that step_up carries on; if somebody else has ended it meanwhile, dead wins (L13)."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from session_middleware.core import lifetime
 from session_middleware.core.exchange import Exchange, changed
 from session_middleware.core.lifetime import Touch, Verdict
-from session_middleware.core.record import SessionRecord, handle_of
+from session_middleware.core.record import SessionRecord
 from session_middleware.core.values import as_json_values, data_changes, refresh
 from session_middleware.engine.logins import Logins
 from session_middleware.engine.unsaved import Unsaved
@@ -48,10 +48,6 @@ class Verbs(Logins):
             standing = x.record or x.known.record  # it may be the authority that is down, and the record read
         known = {record.key: record for record in (standing, x.created, x.outgoing) if record is not None}
         unseen = x.verdict is Verdict.UNAVAILABLE
-        for record in await self._gone_on_as(x):
-            keys.append(record.key)
-            known[record.key] = record
-            self._tell_of_logout(x, record)
         if x.verdict is Verdict.TAMPERED:
             # Whoever can plant a cookie beside ours must not be able to keep a session from ending (L13).
             for key in self.keys_shown(x):
@@ -64,12 +60,16 @@ class Verbs(Logins):
                 if found is not None and found.ended_at is None:
                     known[key] = found
                     self._tell_of_logout(x, found)
-        stored = [await self.end(key, "logout", x.now, x.now, known.get(key), x=x, unseen=unseen) for key in keys]
+        lived = [await self.end(key, "logout", x.now, x.now, known.get(key), x=x, unseen=unseen) for key in keys]
+        stored = [was_alive is not None for was_alive in lived]
+        stored.append(
+            await self._end_what_goes_on(x, [key for key, was in zip(keys, lived, strict=True) if was is False])
+        )
         if ended:
             self.tell("session_ended", x, reason="logout")
         if standing is None or standing.provider_session is None:
             stored.append(await self.end_shown(x))
-        x.verdict, x.record, x.created, x.replaced = Verdict.ANONYMOUS, None, None, ()
+        x.verdict, x.record, x.created, x.replaced, x.gone_on = Verdict.ANONYMOUS, None, None, (), None
         x.claim_changes, x.data, x.reissue, x.stale, x.stepped_from = None, None, False, False, None
         x.quiet = False
         x.deletes = not x.closed  # whatever fails from here on
@@ -87,16 +87,20 @@ class Verbs(Logins):
         address, detail = self.address(x.facts), {"reason": "logout"}
         self.announce("session_ended", x.now, record.public_id, record.subject, address, detail)
 
-    async def _gone_on_as(self, x: Exchange) -> list[SessionRecord]:
-        """Return what the session of this request goes on as, where it got another id while the request was on its way (L12)."""
-        record = x.record
-        if record is None or record.end_reason != "replaced":
-            return []
-        try:
-            held = await self.reach.read("list", handle_of("subject", record.subject), x.now)
-        except StoreUnavailable:
-            return []  # nobody can say; a request that is sent again asks again
-        return [each for each in held if each.before == record.public_id and each.subject == record.subject]
+    async def _end_what_goes_on(self, x: Exchange, over: Collection[bytes]) -> bool:
+        """End what a session goes on as that got another id while this request was on its way (L12); False: not stored.
+
+        Args:
+            x: the exchange.
+            over: keys of those that were over already when they were ended.
+        """
+        for record in {each.key: each for each in (x.record, x.outgoing, x.gone_on) if each is not None}.values():
+            if record.key in over and record.end_reason in (None, "replaced"):
+                try:
+                    await self.end_line(record, x.now, "logout")
+                except StoreUnavailable:
+                    return False
+        return True
 
     async def extend(self, x: Exchange, minutes: float | None) -> None:
         """Set the inactivity deadline to now + minutes (L7)."""

@@ -234,8 +234,8 @@ class Reach(Calls):
         *,
         mark: SessionRecord | None = None,
         unseen: bool = False,
-    ) -> bool:
-        """End a session; where that fails this process treats it as ended and retries. False: not stored yet.
+    ) -> bool | None:
+        """End a session; where that fails this process treats it as ended and retries.
 
         Args:
             key: the record's.
@@ -244,24 +244,26 @@ class Reach(Calls):
             now: the request's.
             mark: what takes note of it on the provider session that it stands on.
             unseen: whether it is over for good and its record could not be read: once it can be, its mark is left too.
+
+        Returns:
+            Whether it was alive; None: not stored yet.
         """
         keep = now + self._retention
         self._is_over(key)
         self.unsaved.pop(key, None)
-        stored = False
+        was_alive: bool | None = None
         try:
             if mark is not None:
                 await self.mark(mark)  # before the end: a crash between them leaves a mark too many, not one too few
-            await self.write("end", key, reason, at, keep)
-            stored = True
+            was_alive = bool(await self.write("end", key, reason, at, keep))
         except StoreUnavailable:
             pass
         finally:  # also where it is cancelled with its request: whether it has been written cannot be known then
-            if not stored:
+            if was_alive is None:
                 self._owe_end(key, reason, at, keep)
                 if unseen:
                     self.unseen.add(key)
-        return stored
+        return was_alive
 
     def _owe_end(self, key: bytes, reason: str, at: float, keep: float) -> None:
         self.unended[key] = (reason, at, keep)

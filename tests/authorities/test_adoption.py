@@ -817,6 +817,25 @@ def test_a_proof_of_a_clock_that_is_ahead_is_over_with_its_session(stage: Stage,
     assert browser.fetch("/me").status == 401
 
 
+def test_a_logout_beside_an_adoption() -> None:
+    """L13, L24: whoever ends and whoever begins see each other; nothing of an adapter's is in play."""
+    stage = next(stages := stage_of("wsgi_mode"))
+    desk = LastingDesk()
+    browser = guest(stage, desk)
+    other = browser.twin(stage.app(authority=desk))
+
+    def signed_out() -> Any:
+        assert other.fetch("/session/logout", "POST").status == 204
+        yield from ()
+
+    stage.store.interrupt("create", signed_out)
+    browser.fetch("/me")
+    for pause in (1, 600):
+        stage.clock.advance(pause)
+        assert browser.fetch("/me").status == 401
+    assert next(stages, None) is None
+
+
 def test_no_token_lives_twice(stage: Stage) -> None:
     """L16, L24: where silence may begin a session again on the same proof, it is another one, however long ago the first ended."""
     desk = LastingDesk()

@@ -133,7 +133,7 @@ def test_records_read_back_whole() -> None:
         provider_session="ps",
         stamp="st",
         actor="support",
-        before="the id before",
+        before=("the id before that", "the id before"),
         proven_at=6.5,
         presented_at=6.75,
         generation=3,
@@ -216,7 +216,7 @@ def test_handles_are_opaque() -> None:
 def test_a_session_is_named_by_its_id_and_by_the_one_before() -> None:
     """A session that was never stepped up is named by its own id alone, and its body has no byte for another (L12, L23)."""
     plain = reference_record(0)
-    after = plain.evolve(before="the id before")
+    after = plain.evolve(before=("the id before that", "the id before"))
     assert [after.is_named(link) for link in (plain.public_id, "the id before", "another", None)] == [
         True,
         True,
@@ -225,4 +225,4 @@ def test_a_session_is_named_by_its_id_and_by_the_one_before() -> None:
     ]
     assert not plain.is_named(None)
     assert b'"b"' not in plain.encode_body()
-    assert after.ended("logout", 1.0, 2.0).before is None
+    assert after.ended("logout", 1.0, 2.0).before == ()

@@ -69,9 +69,7 @@ class Held:
     dead: str | None = None
     dead_at: float | None = None
     version: int = 0  # how often it was changed, so that a slow request can tell that others were here
-    before: str | None = (
-        None  # the id by which the browser knew this session before a step-up or a login of the same user
-    )
+    before: tuple[str, ...] = ()  # the ids by which the browser knew it before step-ups and logins of the same user
     replaced: bool = False  # it ended because it went on under another id
 
     def copy(self) -> Held:

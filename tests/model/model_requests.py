@@ -143,6 +143,8 @@ class Requests(Verbs):
         if p.current.dead is None and p.came.dead is None:
             self.die(p.came, p.now)
             p.came.replaced = True
+        elif p.current.dead is None and p.came.replaced and p.came.subject != p.current.subject:
+            self.gone_on_ends(p.came, p.now)
 
     def save(self, p: Pending) -> None:
         s = p.current

@@ -84,7 +84,7 @@ class Verbs(World):
         self.held[s.id] = s
         old = p.current
         if old is not None and (by_step_up or old.subject == s.subject):
-            s.before = old.before if old in p.created else old.id
+            s.before = old.before if old in p.created else (*old.before, old.id)
         if p.created and old is p.created[-1]:
             self.die(old, p.now)  # nobody ever held its token
             p.carries_on = p.carries_on and by_step_up
@@ -218,17 +218,18 @@ class Verbs(World):
         for s in (p.current, p.came, *p.created):
             if s is not None and s.dead is None:
                 self.die(s, p.now)
-        if p.came is not None and p.came.replaced and p.verdict == "REVOKED":
-            self.gone_on_ends(p, p.came)
+        if p.came is not None and p.came.replaced:
+            self.gone_on_ends(p.came, p.now)
         p.current, p.logged_out = None, True
         p.claims, p.data = {}, {}
 
-    def gone_on_ends(self, p: Pending, came: Held) -> None:
-        """L13: signed out is signed out, also where the session has got another id while the logout was on its way."""
+    def gone_on_ends(self, came: Held, now: float) -> None:
+        """L12, L13: what is over is over, also where the session has got another id before it was ended."""
         for s in self.held.values():
-            if s.before == came.id and s.dead is None:
+            if came.id in s.before and s.subject == came.subject and s.dead is None:
                 record = self.record(s)
                 if record is not None and record.ended_at is None:
-                    assert recorded_end(record) <= p.now, "a logout has left alive what the session goes on as"
+                    forgotten = self.is_rubbish(came) or recorded_end(record) <= now
+                    assert forgotten, "an end has left alive what the session goes on as"
                 elif record is not None:
-                    self.die(s, p.now)
+                    self.die(s, now)

@@ -296,9 +296,11 @@ class SessionLives(Requests, RuleBasedStateMachine):
             s = list(self.held.values())[pick % len(self.held)]
             kept = not self.is_rubbish(s)
             ended = Sessions(self.processes[where].engine).end(s.id)
-            assert s.dead is None or not (ended and kept), "ended twice"
+            assert s.dead is None or s.replaced or not (ended and kept), "ended twice"
             if s.dead is None:
                 self.die(s)
+            elif s.replaced:
+                self.gone_on_ends(s, self.processes[where].engine.clock())
             self.count("end_one")
 
     def end_before(self, where: int, ago: float) -> None:
