@@ -372,6 +372,9 @@ def continue_touch(
 ) -> Touch:
     """Return the write of `POST continue`: now + the inactivity_timeout in force, or `minutes` within bounds (L7).
 
+    A later deadline that `login(minutes=)` or `extend` has set stands: whoever goes on, or whom the browser script reports,
+    asks for no shorter session. What activity has recorded is at most a touch_interval later, and is made exact (L5).
+
     Raises:
         SettingsError: the minutes are more than max_continue, or out of the range of `extend_touch`.
     """
@@ -388,9 +391,9 @@ def continue_touch(
         if bound is not None:
             checked_minutes(minutes, most=bound / 60.0)
         return extend_touch(record, minutes, now, configured, timing)
-    if silence is None:
-        return _leaving(record, now)
     force = deadlines(record, configured, timing)
+    if silence is None or (force.inactivity or 0.0) > now + silence + timing.touch_interval:
+        return _leaving(record, now)
     deadline = min(now + silence, force.absolute)
     return Touch(now, deadline, keep_until(deadline, force.absolute, timing), exact=True)
 

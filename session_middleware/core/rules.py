@@ -65,9 +65,10 @@ RULES: Final[dict[str, str]] = {
         "`session.extend(minutes)` in server code sets the inactivity deadline to exactly now + minutes "
         "(5..527040, anything else is refused; blank leaves it unchanged), capped by the absolute deadline; it "
         "may shorten, and later activity may raise it again. `POST continue` sets now + the inactivity_timeout in "
-        "force; a `minutes` in its body is also bound by `max_continue` (default: the inactivity_timeout in "
-        "force), more is refused: neither a page nor a thief widens the policy. `login(minutes=)` sets the first "
-        "deadline. An ended session cannot be extended (Stytch, Kratos)."
+        "force, and leaves a later deadline that `login(minutes=)` or `extend` has set; a `minutes` in its body is "
+        "also bound by `max_continue` (default: the inactivity_timeout in force), more is refused: neither a page "
+        "nor a thief widens the policy. `login(minutes=)` sets the first deadline. An ended session cannot be "
+        "extended (Stytch, Kratos)."
     ),
     "L8": (
         "Every request with a session is re-authenticated: token verified, record read (store or near cache), "

@@ -171,6 +171,19 @@ def test_hostile_minutes_are_refused(minutes: object) -> None:
         lifetime.checked_minutes(minutes)
 
 
+def test_continue_shortens_nothing() -> None:
+    """L4, L7: a deadline that the app has set for longer stands; what activity has recorded becomes exact."""
+    given = record().evolve(inactivity_deadline=T + 14_400.0)
+    left = lifetime.continue_touch(given, None, T + 60, LIMITS, USUAL)
+    assert left.applied(given).inactivity_deadline == T + 14_400.0
+    assert left.applied(given).last_seen_at == T + 60
+    assert lifetime.continue_touch(given, 30, T + 60, LIMITS, USUAL).inactivity_deadline == T + 1_860
+    near = lifetime.continue_touch(given, None, T + 14_400 - 3_600 - USUAL.touch_interval, LIMITS, USUAL)
+    assert near.inactivity_deadline == T + 14_400 - USUAL.touch_interval
+    cut = lifetime.continue_touch(given, None, T + 60, Limits(900, 86400), USUAL)
+    assert cut.inactivity_deadline == T + 960, "a cut that is in force since leaves nothing later"
+
+
 def test_continue_is_bound_by_the_policy() -> None:
     """L7: continue sets now + the timeout in force; minutes beyond max_continue are refused."""
     assert lifetime.continue_touch(record(), None, T + 9, LIMITS, USUAL).inactivity_deadline == T + 3609

@@ -150,8 +150,10 @@ class Verbs(World):
             except SettingsError:
                 return self.shown_unless_raced(p)
             raise AssertionError(f"continue({minutes!r}) was taken with {silence}")
+        standing, _ = model.in_force(p.current, p.process.config, self.configured(p, p.current))
         call()
-        if wanted is not None:
+        longer = minutes is None and wanted is not None and standing is not None
+        if wanted is not None and not (longer and standing > p.now + wanted + p.process.config.touch):
             self.extended(p, wanted)
         else:
             p.current.seen = max(p.current.seen, p.now)
@@ -209,7 +211,7 @@ class Verbs(World):
             return
         p.session.end_others()
         for s in self.held.values():
-            mine = s is p.current or (s is p.came and p.carries_on)
+            mine = s is p.current or (s is p.came and bool(p.created))  # it goes on if no response starts (L12, L25)
             if s.subject == p.current.subject and not mine and s.dead is None:
                 self.die(s, p.now)
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from session_middleware.testing.scenarios.expect import problem, sent_to_login, served, state
-from session_middleware.testing.stage import Stage
+from session_middleware.testing.stage import Stage, login
 
 __all__ = ["ExtendScenarios"]
 
@@ -106,6 +106,15 @@ class ExtendScenarios:
         assert state(browser)["inactivity_deadline"] == began + 1_500
         stage.clock.set(began + 1_500)
         problem(browser.fetch("/poll"), "inactivity")
+
+    def test_continue_leaves_a_longer_session(self, stage: Stage) -> None:
+        """What the app has given for longer stands when the browser script reports its user (L4, L7)."""
+        browser, began = stage.visitor(), stage.clock()
+        served(login(browser, minutes="120"))
+        stage.clock.advance(600)
+        assert browser.fetch("/session/continue", "POST").json["inactivity_left"] == 6_600
+        stage.clock.advance(6_599)
+        assert state(browser)["inactivity_deadline"] == began + 7_200
 
     @pytest.mark.parametrize(("headers", "body"), [(FORM, b"minutes=10"), (JSON, b'{"minutes": 10}')])
     def test_continue_for_less(self, stage: Stage, headers: tuple[tuple[str, str], ...], body: bytes) -> None:
