@@ -1059,6 +1059,18 @@ def test_a_logout_ends_what_the_session_goes_on_as(when: str, times: int) -> Non
     assert ended.count("replaced") == times
 
 
+def test_a_logout_of_tampered_cookies_ends_what_goes_on() -> None:
+    """L13: whoever can plant a cookie beside ours keeps no session from ending, not one that has got another id either."""
+    house = House()
+    house.login()
+    late, up = dict(house.jar), stepped_up(house, house.jar)
+    token = house.settings.token_cookie
+    cookies = f"{token}={late[token]}; {token}=planted"
+    x = house.request(lambda session: session.logout(), facts=Facts("POST", "/x", cookies=cookies))
+    assert x.verdict is Verdict.ANONYMOUS
+    assert verdict_of(house, up) is Verdict.REVOKED
+
+
 @pytest.mark.parametrize("when", ["before", "meanwhile"])
 def test_an_end_by_id_ends_what_the_session_goes_on_as(when: str) -> None:
     """L12, ASVS 7.4.2: whoever ends a session of a list means it, also where it got another id since the list was shown."""

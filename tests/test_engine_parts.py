@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -356,9 +356,9 @@ def test_a_touch_owed_to_an_ended_session_is_dropped() -> None:
 # --- issuer ----------------------------------------------------------------------------------------------------------
 
 
-def issuing(**given: Any) -> Issuer:
+def issuing(clock: Callable[[], float] = lambda: 100.0, **given: Any) -> Issuer:
     settings = Settings(secret_keys=[KEY], **given)
-    return Issuer(settings, JwtKeys([JwtKey.hs256(bytes(range(32)))]), b"p" * 32)
+    return Issuer(settings, JwtKeys([JwtKey.hs256(bytes(range(32)))]), b"p" * 32, clock)
 
 
 def test_nothing_personal_enters_a_jwt_unless_listed() -> None:
@@ -433,9 +433,12 @@ def test_ends_that_this_process_knows_are_bounded(monkeypatch: pytest.MonkeyPatc
 
 def test_a_jwt_of_a_clock_that_was_set_back_is_replaced() -> None:
     """L1, L9: what says that it is of a later hour is good for nobody until then: not handed out, and not kept."""
-    issuer = issuing()
     ahead, now, ends_at = 2_000.0, 1_400.0, 9_000.0
+    clock = [ahead]
+    issuer = issuing(lambda: clock[0])
     early = issuer.mint(record(), ahead, ends_at)
+    assert issuer.mint(record(), now, ends_at) == early, "a request of long ago is given what its process signed since"
+    clock[0] = now
     assert issuer.mint(record(), ahead - 30, ends_at) == early, "as far as clocks may differ it is as good as any"
     said = json.loads(b64decode(early.split(".")[1]))
     assert not issuer.is_due(early, said, record(), ahead - 30, ends_at)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from session_middleware.core import cookies, lifetime
@@ -33,12 +33,14 @@ class Issuer:
         settings: for lifetimes, issuer, audience, listed claims.
         keys: the JWT keys.
         pairwise_key: from which the pairwise subject is derived.
+        clock: the engine's: a request may have been on its way for long.
     """
 
-    def __init__(self, settings: Settings, keys: JwtKeys, pairwise_key: bytes) -> None:
+    def __init__(self, settings: Settings, keys: JwtKeys, pairwise_key: bytes, clock: Callable[[], float]) -> None:
         self._settings = settings
         self._keys = keys
         self._pairwise_key = pairwise_key
+        self._clock = clock
         self.name = settings.jwt_issuer or settings.cookie_name
         self.audience = settings.jwt_audience or settings.cookie_name
         self._mutex = mutex()
@@ -81,7 +83,9 @@ class Issuer:
     def _is_old(self, issued: int, expires: int, now: float, ends_at: float) -> bool:
         """Say whether a JWT is to be replaced by time: too old, or from before the clock was set back (L1)."""
         timing = self._settings.timing
-        return expires <= now or issued > now + timing.clock_skew or lifetime.jwt_due(expires, now, ends_at, timing)
+        if issued > now + timing.clock_skew and issued > self._clock() + timing.clock_skew:
+            return True
+        return expires <= now or lifetime.jwt_due(expires, now, ends_at, timing)
 
     def mint(self, record: SessionRecord, now: float, ends_at: float) -> str:
         """Return the JWT that stands for a record now: the one already minted, unless it is due.

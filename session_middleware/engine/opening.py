@@ -131,7 +131,7 @@ class Engine(Authenticating):
         self._jwts = JwtKeys(settings.jwt_keys or [JwtKey.hs256(derive(key, "session jwt")) for key in raw_keys])
         subject_key = settings.jwt_subject_key or raw_keys[0]
         subject_key = subject_key if isinstance(subject_key, bytes) else subject_key.encode()
-        self.issuer = Issuer(settings, self._jwts, derive(subject_key, "pairwise subject"))
+        self.issuer = Issuer(settings, self._jwts, derive(subject_key, "pairwise subject"), self.clock)
         self.credentials = Credentials(
             self._tokens,
             self._jwts,

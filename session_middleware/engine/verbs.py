@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +48,7 @@ class Verbs(Logins):
             standing = x.record or x.known.record  # it may be the authority that is down, and the record read
         known = {record.key: record for record in (standing, x.created, x.outgoing) if record is not None}
         unseen = x.verdict is Verdict.UNAVAILABLE
+        over = [record for record in (x.record, x.outgoing, x.gone_on) if record is not None]
         if x.verdict is Verdict.TAMPERED:
             # Whoever can plant a cookie beside ours must not be able to keep a session from ending (L13).
             for key in self.keys_shown(x):
@@ -57,14 +58,17 @@ class Verbs(Logins):
                 except StoreUnavailable:
                     unseen = True
                     continue
-                if found is not None and found.ended_at is None:
+                if found is None:
+                    continue
+                over.append(found)
+                if found.ended_at is None:
                     known[key] = found
                     self._tell_of_logout(x, found)
         lived = [await self.end(key, "logout", x.now, x.now, known.get(key), x=x, unseen=unseen) for key in keys]
         stored = [was_alive is not None for was_alive in lived]
-        stored.append(
-            await self._end_what_goes_on(x, [key for key, was in zip(keys, lived, strict=True) if was is False])
-        )
+        were_over = {key for key, was_alive in zip(keys, lived, strict=True) if was_alive is False}
+        gone_on = {each.key: each for each in over if each.key in were_over}
+        stored += [await self._end_what_goes_on(record, x.now) for record in gone_on.values()]
         if ended:
             self.tell("session_ended", x, reason="logout")
         if standing is None or standing.provider_session is None:
@@ -87,19 +91,13 @@ class Verbs(Logins):
         address, detail = self.address(x.facts), {"reason": "logout"}
         self.announce("session_ended", x.now, record.public_id, record.subject, address, detail)
 
-    async def _end_what_goes_on(self, x: Exchange, over: Collection[bytes]) -> bool:
-        """End what a session goes on as that got another id while this request was on its way (L12); False: not stored.
-
-        Args:
-            x: the exchange.
-            over: keys of those that were over already when they were ended.
-        """
-        for record in {each.key: each for each in (x.record, x.outgoing, x.gone_on) if each is not None}.values():
-            if record.key in over and record.end_reason in (None, "replaced"):
-                try:
-                    await self.end_line(record, x.now, "logout")
-                except StoreUnavailable:
-                    return False
+    async def _end_what_goes_on(self, record: SessionRecord, now: float) -> bool:
+        """End what a session goes on as that got another id while this logout was on its way (L12); False: not stored."""
+        if record.end_reason in (None, "replaced"):
+            try:
+                await self.end_line(record, now, "logout")
+            except StoreUnavailable:
+                return False
         return True
 
     async def extend(self, x: Exchange, minutes: float | None) -> None:

@@ -143,7 +143,12 @@ class Requests(Verbs):
         if p.current.dead is None and p.came.dead is None:
             self.die(p.came, p.now)
             p.came.replaced = True
-        elif p.current.dead is None and p.came.replaced and p.came.subject != p.current.subject:
+        elif (
+            p.current.dead is None
+            and p.came.replaced
+            and p.came.subject != p.current.subject
+            and p.verdict != "TAMPERED"
+        ):
             self.gone_on_ends(p.came, p.now)
 
     def save(self, p: Pending) -> None:
