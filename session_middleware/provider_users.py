@@ -51,7 +51,7 @@ async def _end_there(engine: Engine, lists: Lists, subject: str, now: float, exc
     kept = {record.provider_session for record in held if record.key in except_keys and record.authority == name}
     going = [session for session in await lists.list(subject, now) if session.id not in kept]
     for session in going:  # so that it begins no session, whether the provider is quick to end it or slow
-        await engine.reach.mark(provider_mark(name, session.id, now, session.ceiling))
+        await engine.reach.mark(provider_mark(name, session.id, now, session.ceiling, session.proven_at))
     if not kept:
         await lists.end_all(subject, now)
         return

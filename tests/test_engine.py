@@ -427,6 +427,39 @@ def test_a_session_is_over_since_its_deadline_not_since_that_was_noticed() -> No
     assert house.request().verdict is Verdict.ACTIVE
 
 
+DAY = 86_400.0
+
+
+@pytest.mark.parametrize("ends_at", [None, DAY])
+@pytest.mark.parametrize(
+    ("first", "second", "days"),
+    [
+        ({"absolute_lifetime": 90 * DAY}, {}, 80),
+        ({}, {"absolute_lifetime": 7 * DAY}, 6),
+        ({}, {"limits": lambda subject, claims: Limits(None, 380 * DAY)}, 379),
+        ({"absolute_lifetime": 800 * DAY}, {}, 799),
+        ({"persistent_limits": Limits(None, 800 * DAY)}, {"persistent": True}, 799),
+    ],
+)
+def test_no_limits_of_a_later_login_outlive_the_mark(
+    ends_at: float | None, first: dict[str, Any], second: dict[str, Any], days: int
+) -> None:
+    """L24: the proof begins no session again, however long its provider's session and the limits then in force may last."""
+    store = MemoryStore()
+    house = House(store=store, **first)
+    proof = house.now
+    there = ProviderSession("there", proof, None if ends_at is None else proof + ends_at)
+    house.login(provider=there)
+    house.request(lambda session: session.logout())
+    later = House(store=store, **{**first, **second})
+    later.now = proof + days * DAY
+    extended = ProviderSession("there", proof, None if ends_at is None else later.now + DAY)
+    with pytest.raises(SessionError, match="has ended here"):
+        later.login(provider=extended)
+    later.login(provider=ProviderSession("there", later.now))
+    assert later.request().verdict is Verdict.ACTIVE, "a new proof is none of before the end"
+
+
 def test_what_an_authority_says() -> None:
     """L8, L17: gone ends the session; unknown and an exception are nobody's logout."""
     authority = Says()

@@ -10,20 +10,23 @@ from typing import Final
 from session_middleware.core.instants import epoch
 from session_middleware.core.record import SessionRecord, handle_of
 from session_middleware.errors import SettingsError
-from session_middleware.settings import Limits
+from session_middleware.settings import COOKIE_MAX_AGE, Limits
 
 __all__ = [
     "ProviderSession",
     "handle_mark",
     "handle_mark_key",
     "is_mark",
+    "lasting",
     "mark_of",
     "provider_handle",
     "provider_mark",
 ]
 
-#: Seconds for which an end is remembered where the provider does not say when its session ends.
-KEPT: Final = 30 * 86_400.0
+#: Seconds for which an end is remembered, at the least: beyond any age that a session is likely to be given, now or by the
+#: settings of some later day. What it refuses are proofs of before it, and what one of them begins is never older than the
+#: proof. A browser keeps no cookie longer (RFC 6265bis §5.5).
+KEPT: Final = float(COOKIE_MAX_AGE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,32 +86,38 @@ def mark_of(record: SessionRecord, at: float) -> SessionRecord | None:
     ends the later stands. It has no handles, so no list shows it, and its `authenticated_at` is beyond every
     `end_before`.
 
-    The provider's session may be extended by somebody else after ours has ended, so its end as we knew it is not enough: the
-    mark is kept until the proof that ours stood on is too old to begin any.
+    Neither the provider's end of its session nor our limits say how long it is needed: that session may be extended elsewhere,
+    and the next login may have longer limits than the one that ended. So it is kept for `KEPT`, and longer where either is.
 
     Returns:
         None where the record stands on no provider session.
     """
     if record.provider_session is None:
         return None
-    if record.proven_at is not None:
-        at = max(at, record.proven_at)
-    until = record.ceiling
-    if until is not None:
-        until = max(until, record.authenticated_at + record.limits.absolute_lifetime)
-    return provider_mark(record.authority, record.provider_session, at, until)
+    mark = provider_mark(record.authority, record.provider_session, at, record.ceiling, record.proven_at)
+    return lasting(mark, record.limits.absolute_lifetime)
 
 
-def provider_mark(authority: str, id: str, at: float, ceiling: float | None = None) -> SessionRecord:
+def provider_mark(
+    authority: str, id: str, at: float, ceiling: float | None = None, proven_at: float | None = None
+) -> SessionRecord:
     """Return the mark that the end, at an instant, of what stands on a provider session leaves; see `mark_of`.
 
     Args:
         authority: the provider.
         id: its session's id.
         at: the instant.
-        ceiling: when the provider's session ends, if that is known: the mark is kept until then.
+        ceiling: when the provider's session ends, if that is known: the mark is kept until then at the least.
+        proven_at: what the provider's clock says of the proof that ends with it, which may be later (L1).
     """
-    return _mark(_mark_key(authority, id), at, max(at, ceiling if ceiling is not None else at + KEPT))
+    ended_at = at if proven_at is None else max(at, proven_at)
+    return _mark(_mark_key(authority, id), ended_at, max(ended_at + KEPT, ceiling or 0.0))
+
+
+def lasting(mark: SessionRecord, lifetime: float) -> SessionRecord:
+    """Return a mark that is kept for as long as sessions of this lifetime, in seconds, can stand on what it refuses."""
+    until = max(mark.keep_until, mark.last_seen_at + lifetime)
+    return mark if until == mark.keep_until else mark.evolve(keep_until=until, authenticated_at=until)
 
 
 def handle_mark(handle: str, at: float) -> SessionRecord:

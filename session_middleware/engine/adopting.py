@@ -272,7 +272,7 @@ class Adopting(Joining):
         if vouch is None or vouch.alive is not Alive.ALIVE or vouch.login is None:
             return True
         provider = vouch.login.provider
-        await self.reach.mark(provider_mark(provider.authority, provider.id, max(x.now, provider.proven_at)))
+        await self.reach.mark(provider_mark(provider.authority, provider.id, x.now, proven_at=provider.proven_at))
         x.relay += await self.vouching.end(_over_there(vouch.login, x.now), shown, "logout", x.now)
         try:
             for record in await self.reach.read("list", provider_handle(provider.authority, provider.id), x.now):

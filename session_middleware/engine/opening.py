@@ -148,6 +148,7 @@ class Engine(Authenticating):
             clock=clock,
             retention=settings.timing.ended_retention,
             announce=lambda name, detail: self.announce(name, self.clock(), detail=detail),
+            lifetime=max(limits.absolute_lifetime for limits in (settings.default_limits, settings.max_age_limits)),
         )
 
         # The quiet path knows sessions by their Cookie header alone.

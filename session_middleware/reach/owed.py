@@ -7,7 +7,7 @@ from time import monotonic
 from typing import Any
 
 from session_middleware.core.lifetime import Outage, Touch
-from session_middleware.core.provider import mark_of
+from session_middleware.core.provider import lasting, mark_of
 from session_middleware.core.record import SessionRecord
 from session_middleware.errors import RecordUnreadable, StoreUnavailable
 from session_middleware.reach.at_work import AtWork
@@ -44,6 +44,7 @@ class Reach(Calls):
         clock: the engine's.
         retention: seconds for which an ended record is kept.
         announce: called with the name of an event and its detail.
+        lifetime: seconds of the longest life that the settings give a session.
     """
 
     def __init__(
@@ -54,10 +55,12 @@ class Reach(Calls):
         clock: Callable[[], float],
         retention: float,
         announce: Callable[[str, dict[str, str]], None],
+        lifetime: float = 0.0,
     ) -> None:
         super().__init__(store, runtime=runtime, clock=clock, announce=announce)
         self._held: Callable[[bytes], SessionRecord | None] = getattr(store, "held", _nothing_held)
         self._retention = retention
+        self._lifetime = lifetime
         self._outages = Outages(clock)  # of single records
         self.unsaved: dict[bytes, Touch] = {}  # touches the store has not got yet
         self.unended: dict[bytes, tuple[str, float, float]] = {}  # ends the store has not got yet: this process knows
@@ -305,6 +308,7 @@ class Reach(Calls):
         return max(ends, default=None)
 
     async def _write_mark(self, mark: SessionRecord) -> None:
+        mark = lasting(mark, self._lifetime)
         touch = Touch(mark.last_seen_at, None, mark.keep_until)
         if await self._write("touch", mark.key, touch) is None:
             try:

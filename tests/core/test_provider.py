@@ -15,8 +15,10 @@ from session_middleware.core.provider import (
     is_mark,
     mark_of,
     provider_handle,
+    provider_mark,
 )
 from session_middleware.errors import SettingsError
+from session_middleware.settings import Limits
 from session_middleware.testing.reference_record import reference_record
 
 
@@ -48,20 +50,25 @@ def test_times_are_instants() -> None:
     assert (session.proven_at, session.ceiling) == (at.timestamp(), at.timestamp())
 
 
-def test_a_mark_is_kept_until_the_provider_s_session_ends() -> None:
-    """Or for a month, where the provider does not say when that is; a session of no provider leaves none."""
-    record = reference_record(0).evolve(authenticated_at=-90_000.0)
+def test_a_mark_is_kept_for_as_long_as_its_proof_may_begin_a_session() -> None:
+    """L24: whoever extends the provider's session, and whatever limits come later; a session of no provider leaves none."""
+    record = reference_record(0)
     assert mark_of(record, 5.0) is None
     adopted = record.evolve(provider_session="sid", authority="provider")
-    for ceiling, keep_until in ((None, 5.0 + KEPT), (100.0, 100.0), (1.0, 5.0)):
-        mark = mark_of(adopted.evolve(ceiling=ceiling), 5.0)
+    century = Limits(None, 100 * 365 * 86_400.0)
+    for changes, keep_until in (
+        ({"ceiling": None}, 5.0 + KEPT),
+        ({"ceiling": 100.0}, 5.0 + KEPT),
+        ({"ceiling": 10.0 + KEPT}, 10.0 + KEPT),
+        ({"limits": century}, 5.0 + century.absolute_lifetime),
+    ):
+        mark = mark_of(adopted.evolve(**changes), 5.0)
         assert mark is not None
         assert (mark.keep_until, mark.last_seen_at, mark.handles) == (keep_until, 5.0, ())
+        assert mark.authenticated_at == keep_until, "no end_before reaches it"
         assert mark.key == ProviderSession("sid", 1.0).mark_key
-    # The provider's session may be extended elsewhere: the proof itself must be too old before the mark may go.
-    fresh = mark_of(adopted.evolve(ceiling=100.0, authenticated_at=2.0), 5.0)
-    assert fresh is not None
-    assert fresh.keep_until == 2.0 + record.limits.absolute_lifetime
+    ahead = provider_mark("provider", "sid", 5.0, proven_at=9.0)
+    assert (ahead.last_seen_at, ahead.keep_until) == (9.0, 9.0 + KEPT), "a proof by a clock ahead ends too (L1)"
     assert ProviderSession("sid", 1.0, authority="other").mark_key != ProviderSession("sid", 1.0).mark_key
     assert provider_handle("a", "b") != provider_handle("a", "c")
 
