@@ -111,7 +111,7 @@ def provider_mark(
         proven_at: what the provider's clock says of the proof that ends with it, which may be later (L1).
     """
     ended_at = at if proven_at is None else max(at, proven_at)
-    return _mark(_mark_key(authority, id), ended_at, max(ended_at + KEPT, ceiling or 0.0))
+    return _mark(_mark_key(authority, id), at, ended_at, max(ended_at + KEPT, ceiling or 0.0))
 
 
 def lasting(mark: SessionRecord, lifetime: float) -> SessionRecord:
@@ -129,7 +129,7 @@ def handle_mark(handle: str, at: float) -> SessionRecord:
         handle: one of `ProviderLogin.handles`.
         at: the instant.
     """
-    return _mark(handle_mark_key(handle), at, at + KEPT)
+    return _mark(handle_mark_key(handle), at, at, at + KEPT)
 
 
 def handle_mark_key(handle: str) -> bytes:
@@ -137,18 +137,19 @@ def handle_mark_key(handle: str) -> bytes:
     return sha256(b"session_middleware ended provider handle\0" + handle.encode("utf-8", "surrogatepass")).digest()
 
 
-def _mark(key: bytes, at: float, keep_until: float) -> SessionRecord:
+def _mark(key: bytes, now: float, ended_at: float, keep_until: float) -> SessionRecord:
+    # A store sweeps by the time a record was made, so that is ours and not the provider's (L1).
     return SessionRecord(
         key=key,
         public_id=key.hex(),
         subject="",
-        created_at=at,
+        created_at=now,
         authenticated_at=keep_until,
-        last_seen_at=at,
+        last_seen_at=ended_at,
         inactivity_deadline=None,
         limits=Limits(None, KEPT),
         keep_until=keep_until,
-        renewed_at=at,
+        renewed_at=now,
     )
 
 

@@ -199,7 +199,11 @@ class AddsOnce(Protocol):
 
 @runtime_checkable
 class Prunes(Protocol):
-    """A store that sweeps rubbish itself, a little at each create, and on request."""
+    """A store that sweeps rubbish itself, a little at each create, and on request.
+
+    At a create it takes `renewed_at` of the new record for the time, which is when that was made; `last_seen_at` may come from
+    a clock that is ahead, and would sweep away sessions of others that are alive (L1).
+    """
 
     def prune(self, now: float, limit: int = 1000) -> int:
         """Delete at most `limit` records with `now >= keep_until`; return how many were deleted."""

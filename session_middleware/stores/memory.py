@@ -138,7 +138,7 @@ class MemoryStore:
     def _create(self, record: SessionRecord) -> None:
         if record.key in self._records:
             raise KeyError("a session with this key exists; ids are random, so this is a fault")
-        self._sweep(record.last_seen_at, _SWEEP)
+        self._sweep(record.renewed_at, _SWEEP)
         self._records[record.key] = record
         for handle in record.handles:
             self._by_handle.setdefault(handle, set()).add(record.key)

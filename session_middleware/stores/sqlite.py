@@ -369,7 +369,7 @@ def _create(connection: sqlite3.Connection, record: SessionRecord, body: bytes) 
     """Put in a row, inside a transaction."""
     if connection.execute(_LOAD, (record.key[:8], record.key)).fetchone() is not None:
         raise sqlite3.IntegrityError("a session with this key exists; ids are random, so this is a fault")
-    _sweep(connection, record.last_seen_at, _SWEEP_PER_CREATE)
+    _sweep(connection, record.renewed_at, _SWEEP_PER_CREATE)
     handles = [_short(handle) for handle in record.handles] if record.ended_at is None else []
     row = connection.execute(
         _INSERT,

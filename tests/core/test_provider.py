@@ -68,6 +68,7 @@ def test_a_mark_is_kept_for_as_long_as_its_proof_may_begin_a_session() -> None:
         assert mark.authenticated_at == keep_until, "no end_before reaches it"
         assert mark.key == ProviderSession("sid", 1.0).mark_key
     ahead = provider_mark("provider", "sid", 5.0, proven_at=9.0)
+    assert (ahead.created_at, ahead.renewed_at) == (5.0, 5.0), "a store sweeps by it"
     assert (ahead.last_seen_at, ahead.keep_until) == (9.0, 9.0 + KEPT), "a proof by a clock ahead ends too (L1)"
     assert ProviderSession("sid", 1.0, authority="other").mark_key != ProviderSession("sid", 1.0).mark_key
     assert provider_handle("a", "b") != provider_handle("a", "c")

@@ -272,7 +272,10 @@ def test_a_login_that_fails_gives_its_place_back(store: RedisStore, client: Any,
 
 
 def test_keys_stay_for_the_record_s_own_time_and_an_hour(store: RedisStore, client: Any, prefix: str) -> None:
-    """What a key has left to live follows from the record's times, never from a clock, and moves with them (L16)."""
+    """What a key has left to live follows from the record's times, never from a clock, and moves with them (L16).
+
+    It counts from `renewed_at`, so a key may stay for as long as that is past; no key goes early.
+    """
     name = name_of(prefix)
 
     def left() -> int:
@@ -281,16 +284,33 @@ def test_keys_stay_for_the_record_s_own_time_and_an_hour(store: RedisStore, clie
     store.create(RECORD)
     assert left() == 90_000
     store.touch(KEY, Touch(AT + 60, AT + 7200, AT + 7200 + 86_400))
-    assert left() == 7140 + 86_400
+    assert left() == 7200 + 86_400
     store.touch(KEY, Touch(AT + 30, AT + 60, AT + 90))  # late, and moves nothing
-    assert left() == 7140 + 86_400
+    assert left() == 7200 + 86_400
     store.save(RECORD)
     store.renew(KEY, 0, 1, AT)
-    assert left() == 7140 + 86_400
+    assert left() == 7200 + 86_400
     store.touch(KEY, Touch(AT + 100, AT + 400, AT + 500, exact=True))
-    assert left() == 400
+    assert left() == 500
     store.end(KEY, "logout", AT + 200, AT + 200 + 86_400)
     assert left() == 86_400
+
+
+def test_no_key_goes_early_for_a_clock_that_is_ahead(store: RedisStore, client: Any, prefix: str) -> None:
+    """L1: whatever instants a clock that is ahead has recorded, a key stays for as long as its record is to be kept."""
+    name, ahead, keep = name_of(prefix), AT + 30 * 86_400.0, AT + 31 * 86_400.0
+
+    def left() -> float:
+        return client.pttl(name) / 1000 - 3600
+
+    store.create(RECORD.evolve(last_seen_at=ahead, keep_until=keep))
+    assert left() > keep - AT - 5
+    assert client.ttl(prefix.encode() + b"h:" + RECORD.handles[0].encode()) > keep - AT
+    store.touch(KEY, Touch(ahead, None, keep))
+    assert left() > keep - AT - 5
+    store.renew(KEY, 0, 1, ahead)
+    store.touch(KEY, Touch(AT + 60, None, keep))
+    assert left() > keep - AT - 65
 
 
 def test_the_entries_of_a_subject_outlive_its_sessions(store: RedisStore, client: Any, prefix: str) -> None:

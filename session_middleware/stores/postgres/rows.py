@@ -81,8 +81,8 @@ def creating(record: SessionRecord) -> Parameters:
         _int4.pack(record.generation),
         _int4.pack(record.revision),
         _second(record.keep_until),
-        _second(record.last_seen_at),
-        _float8.pack(record.last_seen_at),
+        _second(record.renewed_at),
+        _float8.pack(record.renewed_at),
     )
 
 

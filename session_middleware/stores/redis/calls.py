@@ -290,8 +290,9 @@ class RedisCalls:
         return self._prefix + _HANDLE + handle.encode("utf-8", "surrogatepass")
 
     def _set(self, record: SessionRecord, value: bytes) -> Command:
-        # The TTL comes from the record's own times, since the caller's clock is not the server's (L16).
-        kept = max(record.keep_until - (record.ended_at or record.last_seen_at), 0.0) + _MARGIN
+        # The TTL comes from the record's own times, since the caller's clock is not the server's (L16); not from
+        # `last_seen_at`, which a clock that is ahead may have set (L1).
+        kept = max(record.keep_until - (record.ended_at or record.renewed_at), 0.0) + _MARGIN
         return ("SET", self._key(record.key), value, "NX", "PX", int(min(kept, 1e11) * 1000))
 
     def _entries(self, record: SessionRecord, value: bytes, *, besides: str | None = None) -> _Commands:
@@ -300,7 +301,7 @@ class RedisCalls:
         return [self._entry(handle, record, value) for handle in record.handles if handle != besides]
 
     def _entry(self, handle: str, record: SessionRecord, value: bytes, *, reserved: bool = False) -> Command:
-        seconds = int(max(entries_until(value) - record.last_seen_at, 0.0) + _MARGIN)
+        seconds = int(max(entries_until(value) - record.renewed_at, 0.0) + _MARGIN)
         # By its text: it shares a trip with the record, and so must not fail where the server does not know it.
         return ("EVAL", scripts.ADD_ENTRY.text, 1, self._handle(handle), record.key, seconds, int(reserved))
 

@@ -73,7 +73,8 @@ end
 """.replace("MARGIN", _MARGIN)
 
 #: ARGV: epoch, last_seen_at, inactivity_deadline or nothing, keep_until, exact, presented_generation or nothing,
-#: presented_at or nothing. What it does is `Touch.applied`.
+#: presented_at or nothing. What it does is `Touch.applied`. How long the key stays counts from the earliest time at which
+#: this may be: what was seen, now or before, may have been seen by a clock that is ahead (L1).
 TOUCH: Final = Script(
     _ALIVE
     + """
@@ -87,7 +88,7 @@ else
 end
 if not presented and ARGV[6] == tostring(generation) and ARGV[7] ~= '' then mark, presented = instant(ARGV[7]), true end
 local head = pulse()
-redis.call('PEXPIRE', KEYS[1], lifetime(keep - seen))
+redis.call('PEXPIRE', KEYS[1], lifetime(keep - math.min(renewed, instant(ARGV[2]))))
 redis.call('SETRANGE', KEYS[1], 0, head)
 return head .. string.sub(held, 78)
 """

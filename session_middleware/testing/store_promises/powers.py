@@ -110,8 +110,19 @@ class Powers:
         for n in range(20):
             store.create(a_record(n))
         for n in range(20, 40):
-            store.create(a_record(n, last_seen_at=BEGAN + 99_999, keep_until=LONG_AFTER))
+            store.create(a_record(n, renewed_at=BEGAN + 99_999, keep_until=LONG_AFTER))
         assert store.prune(BEGAN + 99_999) < 20
+
+    def test_a_time_far_ahead_sweeps_nobody_away(self, store: Driven) -> None:
+        """L1: what a clock that is ahead has seen ends no session of others, whatever is created or touched by it."""
+        others = [a_record(n) for n in range(3)]
+        for record in others:
+            store.create(record)
+        for n in range(3, 6):
+            record = a_record(n, last_seen_at=BEGAN + 3 * 86_400.0, keep_until=LONG_AFTER)
+            store.create(record)
+            store.touch(record.key, a_touch(4 * 86_400.0))
+        assert [store.load(record.key) for record in others] == others
 
     # --- Walks ------------------------------------------------------------------------------------------------------
 
