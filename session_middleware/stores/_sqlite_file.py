@@ -61,7 +61,6 @@ class SQLiteFile:
         if any(ord(character) < 32 or ord(character) == 127 for character in str(self.path)):
             # SQLite's file ends at a NUL, and what is a newline here was most likely an accident of the environment.
             raise _unusable(self.path, "the name has a control character in it")
-        self._log = self.path.with_name(self.path.name + "-wal")
         self._address = (
             f"{self.path.as_uri()}?mode=rw"  # without it SQLite makes what is missing, empty and for all to read
         )
@@ -226,7 +225,7 @@ class SQLiteFile:
         real = Path(os.path.realpath(self.path))  # not resolve(), which raises another error for a loop
         try:
             _make(real)
-            if not os.access(self.path.parent, os.W_OK | os.X_OK):
+            if not os.access(real.parent, os.W_OK | os.X_OK):
                 raise PermissionError("the folder is not writable, and SQLite keeps its log beside the file")
             mode = _foreign_mode(real)
         except OSError as problem:
@@ -252,6 +251,7 @@ class SQLiteFile:
             else:
                 _tighten(real)  # not before it is known to be ours
                 self._place = _place(self.path)
+                self._log = Path(f"{real}-wal")  # SQLite keeps it beside the file, not beside a link to it
                 return
             finally:
                 connection.close()

@@ -504,6 +504,39 @@ def test_a_link_to_a_file_that_is_not_there_yet_makes_it(tmp_path, path):
     assert stat.S_IMODE((tmp_path / "real.db").stat().st_mode) == 0o600
 
 
+@pytest.mark.skipif(os.name != "posix", reason="symbolic links")
+def test_a_write_through_another_name_is_seen_through_a_link(tmp_path, path, monkeypatch):
+    """L13: an end in another process closes what is open here, whichever name of the file either of them was given."""
+    monkeypatch.setattr(_sqlite_file, "_SAME_TIME", 0)
+    data = tmp_path / "data"
+    data.mkdir()
+    path.symlink_to(data / "first.db")
+    with SQLiteStore(path) as store:
+        for name in ("first.db", "second.db"):
+            with SQLiteStore(data / name) as another:
+                path.unlink()
+                path.symlink_to(data / name)
+                store.create(reference_record(0))  # follows the link, where it leads elsewhere now
+                before = store.version()
+                assert store.version() == before
+                another.end(KEY, "revoked", 1.0, 9e9)
+                assert store.version() != before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="symbolic links")
+def test_the_folder_of_a_link_may_be_read_only(tmp_path, path, monkeypatch):
+    """SQLite keeps its log where the link leads, so that folder must be writable, and the other need not be."""
+    data = tmp_path / "data"
+    data.mkdir()
+    path.symlink_to(data / "real.db")
+    may = os.access
+    monkeypatch.setattr(os, "access", lambda where, mode: Path(where) != tmp_path and may(where, mode))
+    SQLiteStore(path).close()
+    monkeypatch.setattr(os, "access", lambda where, mode: Path(where) != data and may(where, mode))
+    with pytest.raises(SettingsError, match="folder is not writable"):
+        SQLiteStore(path)
+
+
 def test_a_missing_folder_is_an_error_at_construction(tmp_path):
     """A folder that is not there is reported at once, with the setting to change."""
     with pytest.raises(SettingsError, match="SESSION_STORE_URL"):
