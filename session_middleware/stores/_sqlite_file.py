@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import sqlite3
@@ -71,7 +72,7 @@ class SQLiteFile:
         self._begin()
         self._prepare()
         _files.add(self)
-        weakref.finalize(self, _close_all, self._opened)
+        weakref.finalize(self, _close_all, self._opened).atexit = False  # threads may still be at work then
 
     def _begin(self) -> None:
         """Start without connections, in this process."""
@@ -190,6 +191,11 @@ class SQLiteFile:
         while self._idle:
             with contextlib.suppress(IndexError):  # another thread was faster
                 self.discard(self._idle.pop())
+
+    def exits(self) -> None:
+        """Close the idle connections at the end of the program, if they are of this process."""
+        if self._pid == os.getpid():
+            self.close()
 
     # --- opening ----------------------------------------------------------------------------------------------------
 
@@ -385,6 +391,13 @@ def _close_all(connections: list[sqlite3.Connection]) -> None:
     for connection in connections:
         with contextlib.suppress(sqlite3.Error):
             connection.close()
+
+
+@atexit.register
+def _at_exit() -> None:
+    """Close the connections that nobody uses, which puts the log away; one that a daemon thread is in would crash it."""
+    for file in list(_files):
+        file.exits()
 
 
 def _before_fork() -> None:

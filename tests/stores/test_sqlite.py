@@ -587,6 +587,31 @@ def test_a_store_that_is_dropped_closes_its_connections(path):
         connection.execute("SELECT 1")
 
 
+_EXITING = """
+import atexit, os, sys
+path, lent = sys.argv[1], []
+
+def look():  # registered first, so the last to run
+    print(lent[0].execute("SELECT 1").fetchone() if lent else os.path.exists(path + "-wal"))
+
+atexit.register(look)
+from session_middleware.stores.sqlite import SQLiteStore
+from session_middleware.testing.reference_record import reference_record
+store = SQLiteStore(path)
+store.create(reference_record(0))
+assert os.path.exists(path + "-wal")
+if sys.argv[2] == "at work":
+    lent.append(store._file.take())
+"""
+
+
+@pytest.mark.parametrize(("threads", "says"), [("at work", "(1,)"), ("at rest", "False")])
+def test_the_end_of_a_program_closes_no_connection_that_is_at_work(path, threads, says):
+    """A daemon thread may be in it until the very end, and the whole interpreter crashes; the others put the log away."""
+    script = [sys.executable, "-c", _EXITING, str(path), threads]
+    assert subprocess.run(script, check=True, capture_output=True, text=True).stdout.strip() == says
+
+
 # --- a file that is taken away ------------------------------------------------------------------------------------------
 
 
