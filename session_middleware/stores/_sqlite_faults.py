@@ -7,9 +7,9 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
-from session_middleware.errors import StoreUnavailable
+from session_middleware.errors import SettingsError, StoreUnavailable
 
-__all__ = ["Complaints"]
+__all__ = ["Complaints", "unusable"]
 
 _log: Final = logging.getLogger("session_middleware")
 
@@ -64,3 +64,13 @@ class Complaints:
     def are_over(self) -> None:
         """Forget what was said, since all is well."""
         self._said.clear()
+
+
+def unusable(path: Path, problem: str) -> SettingsError:
+    """Return the error that says why a file cannot hold sessions."""
+    return SettingsError(
+        "store",
+        str(path),
+        f"SQLite cannot keep sessions there: {problem}.",
+        "Name a file in an existing folder that this process may write to: SESSION_STORE_URL=sqlite:////var/lib/app/sessions.db",
+    )

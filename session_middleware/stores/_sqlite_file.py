@@ -15,12 +15,10 @@ from typing import Final
 
 from session_middleware.errors import SettingsError, StoreUnavailable
 from session_middleware.runtime import mutex
-from session_middleware.stores._sqlite_faults import Complaints
+from session_middleware.stores._sqlite_faults import Complaints, unusable
+from session_middleware.stores._sqlite_tables import make_tables
 
 __all__ = ["SQLiteFile"]
-
-#: Kept in the file's user_version; a file of a later version is refused, never guessed at.
-_SCHEMA_VERSION: Final = 1
 
 #: Seconds that one who needs all connections closed waits for the calls of other threads to end, and how often it looks.
 _PATIENCE: Final = 1.0
@@ -61,7 +59,7 @@ class SQLiteFile:
         self.path = Path(path).absolute()
         if any(ord(character) < 32 or ord(character) == 127 for character in str(self.path)):
             # SQLite's file ends at a NUL, and what is a newline here was most likely an accident of the environment.
-            raise _unusable(self.path, "the name has a control character in it")
+            raise unusable(self.path, "the name has a control character in it")
         self._address = (
             f"{self.path.as_uri()}?mode=rw"  # without it SQLite makes what is missing, empty and for all to read
         )
@@ -235,7 +233,7 @@ class SQLiteFile:
                 raise PermissionError("the folder is not writable, and SQLite keeps its log beside the file")
             mode = _foreign_mode(real)
         except OSError as problem:
-            raise _unusable(self.path, problem.strerror or str(problem)) from None
+            raise unusable(self.path, problem.strerror or str(problem)) from None
         if mode is not None:
             raise SettingsError(
                 "store",
@@ -247,13 +245,13 @@ class SQLiteFile:
         while True:
             connection = sqlite3.connect(self.path, timeout=self._busy_timeout, isolation_level=None)
             try:
-                self._make_tables(connection)
+                make_tables(connection, self.path, self._schema)
             except sqlite3.OperationalError as problem:
                 # Switching to WAL answers "locked" at once where another process does the same right now.
                 if "locked" not in str(problem) or time.monotonic() > patience:
-                    raise _unusable(self.path, str(problem)) from problem
+                    raise unusable(self.path, str(problem)) from problem
             except sqlite3.DatabaseError as problem:
-                raise _unusable(self.path, str(problem)) from problem
+                raise unusable(self.path, str(problem)) from problem
             else:
                 _tighten(real)  # not before it is known to be ours
                 self._place = _place(self.path)
@@ -262,21 +260,6 @@ class SQLiteFile:
             finally:
                 connection.close()
             time.sleep(0.01)  # until the other process has switched
-
-    def _make_tables(self, connection: sqlite3.Connection) -> None:
-        if connection.execute("PRAGMA journal_mode=WAL").fetchone()[0] != "wal":
-            raise _unusable(self.path, "this file system does not let SQLite share memory (WAL)")
-        connection.execute("BEGIN IMMEDIATE")
-        held = connection.execute("PRAGMA user_version").fetchone()[0]
-        if held > _SCHEMA_VERSION:
-            raise _unusable(self.path, f"it was written by a later version (schema {held})")
-        if held == 0:
-            if connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None:
-                raise _unusable(self.path, "it is the database of something else; sessions have a file of their own")
-            for statement in filter(None, map(str.strip, self._schema.split(";"))):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version={_SCHEMA_VERSION}")
-        connection.execute("COMMIT")
 
     def _follow(self) -> None:
         """Leave a file that was taken away or replaced: what is written there nobody else sees, a logout least of all.
@@ -375,16 +358,7 @@ def _tighten(path: Path) -> None:
         except FileNotFoundError:
             continue
         except OSError as problem:
-            raise _unusable(file, problem.strerror or str(problem)) from None
-
-
-def _unusable(path: Path, problem: str) -> SettingsError:
-    return SettingsError(
-        "store",
-        str(path),
-        f"SQLite cannot keep sessions there: {problem}.",
-        "Name a file in an existing folder that this process may write to: SESSION_STORE_URL=sqlite:////var/lib/app/sessions.db",
-    )
+            raise unusable(file, problem.strerror or str(problem)) from None
 
 
 def _close_all(connections: list[sqlite3.Connection]) -> None:

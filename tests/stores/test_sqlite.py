@@ -477,14 +477,17 @@ def test_somebody_elses_file_that_everybody_may_read_is_refused(store, path, mon
     SQLiteStore(path).close()
 
 
-@pytest.mark.skipif(os.name != "posix", reason="POSIX modes")
-def test_another_applications_file_keeps_its_mode(path):
-    """A database that is refused because it is not ours is not touched."""
+@pytest.mark.parametrize("version", [0, 1, 2])
+def test_another_applications_file_is_left_as_it_is(path, version):
+    """A database that is not ours is refused, whatever version it says it has, and not a byte or right of it is changed."""
     altered(path, "CREATE TABLE auth_user (id)")
+    altered(path, f"PRAGMA user_version = {version}")
     path.chmod(0o644)
-    with pytest.raises(SettingsError):
+    before = path.read_bytes()
+    with pytest.raises(SettingsError, match="later version" if version == 2 else "something else"):
         SQLiteStore(path)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert (path.read_bytes(), list(path.parent.iterdir())) == (before, [path])
+    assert os.name != "posix" or stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
 @pytest.mark.parametrize("name", ["a\0b.db", "a\nb.db", "\x7f.db"])
@@ -572,7 +575,7 @@ def test_a_file_of_something_else_is_refused_and_left(path, prepare, says):
     before = path.read_bytes() if path.is_file() else None
     with pytest.raises(SettingsError, match=says):
         SQLiteStore(path)
-    if before is not None and b"SQLite" not in before[:16]:
+    if before is not None:
         assert path.read_bytes() == before
 
 
