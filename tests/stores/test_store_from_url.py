@@ -6,6 +6,7 @@ import inspect
 from pathlib import Path
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from session_middleware.adapters.attach import attach
 from session_middleware.errors import SettingsError
@@ -188,6 +189,20 @@ def test_what_stands_after_the_question_mark_is_used(asynchronous, tmp_path):
     found = [pool.connection_kwargs[name] for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")]
     assert found == files
     assert pool.connection_class.__name__ == "SSLConnection"
+
+
+def test_a_plus_is_a_plus():
+    """Behind the question mark as before it, whether options of ours stand beside it or not, written %2B or not."""
+    for written in ("a+b", "a%2Bb"):
+        sentinel = made(f"redis+sentinel://:{written}@one/main?sentinel_password={written}&timeout=1")
+        assert sentinel.connection_kwargs["password"] == "a+b"
+        asked = sentinel.sentinel_manager.sentinels[0].connection_pool.connection_kwargs
+        assert asked["password"] == "a+b"
+        for more in ("", "&connections=5", "&connections=5&", "&options=-c%20x%3D1%26&prepare=off"):
+            store = store_from_url(f"postgresql://h/db?user=u&password={written}&sslrootcert=/etc/a+b%20c.pem{more}")
+            read = conninfo_to_dict(store._calls.address.conninfo)
+            assert (read["user"], read["password"], read["sslrootcert"]) == ("u", "a+b", "/etc/a+b c.pem")
+            assert read.get("options") == ("-c x=1&" if "options" in more else None)
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])

@@ -6,11 +6,11 @@ import os
 import re
 from collections.abc import Callable
 from typing import Any, Final
-from urllib.parse import parse_qsl, quote, urlencode
 
 from psycopg import Error, conninfo
 
 from session_middleware.errors import SettingsError
+from session_middleware.stores._query import options_in
 from session_middleware.stores.postgres.schema import checked_schema
 from session_middleware.stores.showing import HIDDEN
 
@@ -94,9 +94,9 @@ def options_of(url: str) -> tuple[str, dict[str, Any]]:  # Any: arguments of Pos
     address, query = _split(url)
     ours: dict[str, Any] = {}
     theirs = []
-    for name, value in parse_qsl(query, keep_blank_values=True):
+    for name, value, written in options_in(query):
         if name not in _OPTIONS:
-            theirs.append((name, value))
+            theirs.append(written)
             continue
         meant, problem, fix = _OPTIONS[name]
         try:
@@ -107,7 +107,7 @@ def options_of(url: str) -> tuple[str, dict[str, Any]]:  # Any: arguments of Pos
             raise SettingsError(f"SESSION_STORE_URL {name}", HIDDEN, problem, fix)
     if not ours:
         return url, ours
-    return address + ("?" + urlencode(theirs, quote_via=quote) if theirs else ""), ours
+    return address + ("?" + "&".join(theirs) if theirs else ""), ours
 
 
 def _split(url: str) -> tuple[str, str]:

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import redis
 import redis.asyncio
@@ -20,6 +20,7 @@ import redis.sentinel
 from redis.backoff import NoBackoff
 
 from session_middleware.errors import SettingsError
+from session_middleware.stores._query import options_in
 
 __all__ = ["FORMS", "RedisAddress", "address_of"]
 
@@ -190,7 +191,7 @@ def _host(address: str, port: int) -> tuple[str, int]:
 
 def _options(url: str, query: str, *, tls: bool, sentinel: bool) -> dict[str, str]:
     known = (*_ALWAYS, *(_TLS if tls else ()), *(_SENTINEL if sentinel else ()))
-    options = dict(parse_qsl(query, keep_blank_values=True))
+    options = {name: text for name, text, _ in options_in(query)}
     for name, text in options.items():
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
