@@ -77,7 +77,7 @@ def _read(text: str) -> dict[str, Any] | None:  # Any: texts and numbers
     """Return what libpq reads; None: nothing. Its own words are dropped, since they may quote a piece of the password."""
     try:
         return conninfo.conninfo_to_dict(text)
-    except Error:
+    except (Error, UnicodeError):  # a password in Latin-1, %FF in a URL: psycopg reads UTF-8 alone
         return None
 
 
