@@ -435,8 +435,7 @@ DAY = 86_400.0
     ("first", "second", "days"),
     [
         ({"absolute_lifetime": 90 * DAY}, {}, 80),
-        ({}, {"absolute_lifetime": 7 * DAY}, 6),
-        ({}, {"limits": lambda subject, claims: Limits(None, 380 * DAY)}, 379),
+        ({"limits": lambda subject, claims: Limits(None, DAY)}, {"limits": lambda *_: Limits(None, 30 * DAY)}, 29),
         ({"absolute_lifetime": 800 * DAY}, {}, 799),
         ({"persistent_limits": Limits(None, 800 * DAY)}, {"persistent": True}, 799),
     ],

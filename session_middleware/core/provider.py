@@ -10,7 +10,7 @@ from typing import Final
 from session_middleware.core.instants import epoch
 from session_middleware.core.record import SessionRecord, handle_of
 from session_middleware.errors import SettingsError
-from session_middleware.settings import COOKIE_MAX_AGE, Limits
+from session_middleware.settings import Limits
 
 __all__ = [
     "ProviderSession",
@@ -23,10 +23,9 @@ __all__ = [
     "provider_mark",
 ]
 
-#: Seconds for which an end is remembered, at the least: beyond any age that a session is likely to be given, now or by the
-#: settings of some later day. What it refuses are proofs of before it, and what one of them begins is never older than the
-#: proof. A browser keeps no cookie longer (RFC 6265bis §5.5).
-KEPT: Final = float(COOKIE_MAX_AGE)
+#: Seconds for which an end is remembered where nobody can say how long its proof may begin sessions: where the provider names
+#: no end of its session, or the app's own function gives the limits.
+KEPT: Final = 30 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +85,9 @@ def mark_of(record: SessionRecord, at: float) -> SessionRecord | None:
     ends the later stands. It has no handles, so no list shows it, and its `authenticated_at` is beyond every
     `end_before`.
 
-    Neither the provider's end of its session nor our limits say how long it is needed: that session may be extended elsewhere,
-    and the next login may have longer limits than the one that ended. So it is kept for `KEPT`, and longer where either is.
+    The provider's session may be extended by somebody else after ours has ended, so its end as we knew it is not enough: the
+    mark is kept until no proof of before the end can begin a session, which is never older than its proof. The next login may
+    have longer limits than the one that ended; see `lasting`.
 
     Returns:
         None where the record stands on no provider session.
@@ -111,11 +111,12 @@ def provider_mark(
         proven_at: what the provider's clock says of the proof that ends with it, which may be later (L1).
     """
     ended_at = at if proven_at is None else max(at, proven_at)
-    return _mark(_mark_key(authority, id), at, ended_at, max(ended_at + KEPT, ceiling or 0.0))
+    until = ended_at + KEPT if ceiling is None else max(ended_at, ceiling)
+    return _mark(_mark_key(authority, id), at, ended_at, until)
 
 
 def lasting(mark: SessionRecord, lifetime: float) -> SessionRecord:
-    """Return a mark that is kept for as long as sessions of this lifetime, in seconds, can stand on what it refuses."""
+    """Return a mark that is kept for as long as a session of this lifetime, in seconds, could begin on what it refuses."""
     until = max(mark.keep_until, mark.last_seen_at + lifetime)
     return mark if until == mark.keep_until else mark.evolve(keep_until=until, authenticated_at=until)
 

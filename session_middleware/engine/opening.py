@@ -19,6 +19,7 @@ from session_middleware.core.exchange import NO_RULES, Exchange, RequestFacts, R
 from session_middleware.core.jwt import JwtKey, JwtKeys
 from session_middleware.core.lifetime import Verdict
 from session_middleware.core.origin import is_foreign, is_preflight, on_this_host
+from session_middleware.core.provider import KEPT
 from session_middleware.core.refusal import Refusal
 from session_middleware.core.tokens import TokenKeys, derive
 from session_middleware.engine.authenticating import Authenticating
@@ -148,7 +149,11 @@ class Engine(Authenticating):
             clock=clock,
             retention=settings.timing.ended_retention,
             announce=lambda name, detail: self.announce(name, self.clock(), detail=detail),
-            lifetime=max(limits.absolute_lifetime for limits in (settings.default_limits, settings.max_age_limits)),
+            lifetime=max(
+                settings.default_limits.absolute_lifetime,
+                settings.max_age_limits.absolute_lifetime,
+                0.0 if settings.limits is None else KEPT,
+            ),
         )
 
         # The quiet path knows sessions by their Cookie header alone.

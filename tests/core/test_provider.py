@@ -58,8 +58,9 @@ def test_a_mark_is_kept_for_as_long_as_its_proof_may_begin_a_session() -> None:
     century = Limits(None, 100 * 365 * 86_400.0)
     for changes, keep_until in (
         ({"ceiling": None}, 5.0 + KEPT),
-        ({"ceiling": 100.0}, 5.0 + KEPT),
+        ({"ceiling": 100.0}, 5.0 + record.limits.absolute_lifetime),
         ({"ceiling": 10.0 + KEPT}, 10.0 + KEPT),
+        ({"ceiling": 1.0, "limits": Limits(None, 600.0)}, 605.0),
         ({"limits": century}, 5.0 + century.absolute_lifetime),
     ):
         mark = mark_of(adopted.evolve(**changes), 5.0)

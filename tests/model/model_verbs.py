@@ -150,15 +150,23 @@ class Verbs(World):
             except SettingsError:
                 return self.shown_unless_raced(p)
             raise AssertionError(f"continue({minutes!r}) was taken with {silence}")
-        standing, _ = model.in_force(p.current, p.process.config, self.configured(p, p.current))
+        leaves = minutes is None and self.stands_longer(p, p.current, wanted)
+        raced, recorded = p.current.version != p.version, p.current.recorded
         call()
-        longer = minutes is None and wanted is not None and standing is not None
-        if wanted is not None and not (longer and standing > p.now + wanted + p.process.config.touch):
+        if minutes is None and raced:  # it knows the deadline that it read, and not what others have set since
+            record = self.record(p.current)
+            leaves = record is not None and record.inactivity_deadline == recorded
+        if wanted is not None and not leaves:
             self.extended(p, wanted)
         else:
             p.current.seen = max(p.current.seen, p.now)
             self.ledger[p.current.id].last_seen = max(self.ledger[p.current.id].last_seen, p.now)
         return None
+
+    def stands_longer(self, p: Pending, s: Held, silence: float | None) -> bool:
+        """L7: whether the app has set a deadline that continuing leaves."""
+        standing, _ = model.in_force(s, p.process.config, self.configured(p, s))
+        return None not in (standing, silence) and standing > p.now + silence + p.process.config.touch  # type: ignore[operator]
 
     def extended(self, p: Pending, seconds: float) -> None:
         s = p.current

@@ -60,7 +60,8 @@ FULL: Final[dict[str, Any]] = {
     "provider_session": "sid-1",
     "stamp": "digest",
     "actor": "admin-1",
-    "before": "the id before a step-up",
+    "before": ("the id before two step-ups", "the id before one"),
+    "proven_at": BEGAN + 0.5,
     "extra": {"zz": {"of": "a later version"}, "yy": 1},
 }
 
