@@ -23,7 +23,7 @@ from django.shortcuts import resolve_url
 from django.utils.functional import Promise
 from django.utils.module_loading import import_string
 
-from session_middleware.adapters.attach import attach, default_store
+from session_middleware.adapters.attach import attach, default_store, store_url
 from session_middleware.authorities.base import Authority
 from session_middleware.core.exchange import RequestFacts
 from session_middleware.endpoints import Endpoints
@@ -101,12 +101,13 @@ class Setup:
         self._clock: Callable[[], float] = _loaded(arguments.get("clock"), call=False) or time.time
         self._on_event = _hooks(arguments.get("on_event", ()))
         self._given_store = arguments.get("store")
+        self._store_url = store_url(getattr(conf, "SESSION_STORE_URL", None))
 
     @cached_property
     def store(self) -> Any:  # Store | AsyncStore
         given = self._given_store
         if given is None:
-            return default_store(getattr(conf, "BASE_DIR", None))
+            return default_store(getattr(conf, "BASE_DIR", None), url=self._store_url)
         if isinstance(given, str) and ":" in given:
             return store_from_url(given)
         return _loaded(given, call=True)
@@ -148,6 +149,14 @@ class Setup:
         )
 
 
+#: Django settings of which a setup is made.
+_READ = frozenset(
+    {
+        *("SESSION_LIFETIME", "SESSION_STORE_URL", "BASE_DIR"),
+        *("SECRET_KEY", "SECRET_KEY_FALLBACKS", "LOGIN_URL", "MIDDLEWARE"),
+    }
+)
+
 _current: Setup | None = None
 
 
@@ -160,7 +169,7 @@ def current() -> Setup:
 
 
 def _forget(*, setting: str, **_: object) -> None:
-    if setting in ("SESSION_LIFETIME", "SECRET_KEY", "SECRET_KEY_FALLBACKS", "LOGIN_URL", "MIDDLEWARE", "BASE_DIR"):
+    if setting in _READ:
         global _current
         _current = None
 

@@ -16,13 +16,15 @@ from session_middleware.runtime import Runtime
 from session_middleware.settings import Settings
 from session_middleware.settings.kinds import check_function, listed
 
-__all__ = ["attach", "default_store"]
+__all__ = ["attach", "default_store", "store_url"]
 
 _OF_EVERY_STORE = ("create", "load", "touch", "save", "renew", "end", "list")
 _OF_EVERY_AUTHORITY = ("name", "verify_interval", "verify")
 
 
-def default_store(folder: str | Path | None = None, *, asynchronous: bool = False) -> Any:  # Store | AsyncStore
+def default_store(
+    folder: str | Path | None = None, *, asynchronous: bool = False, url: object = None
+) -> Any:  # Store | AsyncStore
     """Return the store of an app that names none: SESSION_STORE_URL, else the SQLite file `sessions.db` in a folder.
 
     While sessions move, SESSION_STORE_MOVE_TO or SESSION_STORE_MOVE_FROM names the other one (docs/moving.md).
@@ -30,13 +32,14 @@ def default_store(folder: str | Path | None = None, *, asynchronous: bool = Fals
     Args:
         folder: of the file; the working directory by default.
         asynchronous: whether the app runs on an event loop.
+        url: what the framework's own configuration has as SESSION_STORE_URL; where it has none, the environment's counts.
 
     Raises:
         SettingsError: the URL names no store, or the folder cannot be written to.
     """
     from session_middleware.stores import store_from_url
 
-    url = os.environ.get("SESSION_STORE_URL")
+    url = store_url(url)
     store: Any  # Store | AsyncStore
     if url:
         store = store_from_url(url, asynchronous=asynchronous)
@@ -48,7 +51,28 @@ def default_store(folder: str | Path | None = None, *, asynchronous: bool = Fals
         return store
     from session_middleware.stores.moving_environment import moving_as_configured
 
-    return moving_as_configured(store, asynchronous=asynchronous)
+    return moving_as_configured(store, asynchronous=asynchronous, url=url)
+
+
+def store_url(configured: object) -> str | None:
+    """Return what SESSION_STORE_URL says: in the framework's own configuration, else in the environment.
+
+    Args:
+        configured: what the configuration has under this name; nothing, or empty text, says nothing.
+
+    Raises:
+        SettingsError: it is no text.
+    """
+    if configured is None or configured == "":
+        return os.environ.get("SESSION_STORE_URL") or None
+    if isinstance(configured, str):
+        return configured
+    raise SettingsError(
+        "SESSION_STORE_URL",
+        type(configured).__name__,  # an object of a client may show a password
+        "is not a URL in text.",
+        "Write one, such as 'sqlite:////var/lib/app/sessions.db'; a store you have made is given as `store`.",
+    )
 
 
 def attach(
@@ -60,9 +84,10 @@ def attach(
     clock: Callable[[], float] | None = None,
     on_event: Hook | Iterable[Hook] = (),
     folder: str | Path | None = None,
+    url: object = None,
     **options: Any,  # the rest of Engine's arguments
 ) -> Engine:
-    """Make the engine of an app.
+    """Make the engine of an app; `folder` and `url` are the default store's.
 
     Raises:
         SettingsError: something given makes no sense.
@@ -81,7 +106,7 @@ def attach(
 
         store = store_from_url(store, asynchronous=runtime.asynchronous)
     elif store is None:
-        store = default_store(folder, asynchronous=runtime.asynchronous)
+        store = default_store(folder, asynchronous=runtime.asynchronous, url=url)
     else:
         _check_store(store)
     if options.get("resolve_login") is None:

@@ -11,7 +11,8 @@ SESSION_LIFETIME = {"inactivity_timeout": 900, "store": "sqlite:////var/lib/shop
 SESSION_LIFETIME is one dict: `store` (a store, its URL or the dotted path of one or of what makes it), `authority`,
 `on_event`, `clock` (objects or dotted paths), and any option of `Settings` by its name; finished `Settings`, or a dict of
 options, may stand under `settings` instead. Where it says nothing: `secret_keys` are SECRET_KEY and its fallbacks,
-`login_url` is LOGIN_URL, the store is the file `sessions.db` in BASE_DIR, and the return parameter is `next`.
+`login_url` is LOGIN_URL, the store is SESSION_STORE_URL (of the settings, else of the environment), else the file
+`sessions.db` in BASE_DIR, and the return parameter is `next`.
 
 A request is judged in `process_view`, where Django knows the view. With contrib.auth in MIDDLEWARE its login begins our
 sessions and its logout ends them (`_django_auth.py`); views are then open to all unless they say otherwise. Under ASGI

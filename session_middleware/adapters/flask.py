@@ -12,7 +12,6 @@ def login():
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from flask import Flask, Request, current_app, has_app_context
 
 from session_middleware.adapters._flask_gate import Gate, current_request
 from session_middleware.adapters._wsgi_exchange import KEY, WSGIExchange, WSGIFacts
-from session_middleware.adapters.attach import attach
+from session_middleware.adapters.attach import attach, store_url
 from session_middleware.authorities.base import Authority
 from session_middleware.client import ScriptTag, script_tag
 from session_middleware.core.exchange import RequestFacts
@@ -38,6 +37,8 @@ __all__ = ["SessionLifetime", "safe_return_to", "session_client", "session_from"
 
 EXTENSION = "session_lifetime"
 
+STORE_URL = "SESSION_STORE_URL"
+
 
 class SessionLifetime:
     """Gives a Flask app signed-in sessions that end when they should.
@@ -46,7 +47,8 @@ class SessionLifetime:
         app: the app; without it, call `init_app` later.
         settings: by default the keys of `app.config` that begin with SESSION_LIFETIME_. Without `secret_keys`, Flask's
             SECRET_KEY signs and its SECRET_KEY_FALLBACKS verify.
-        store: a blocking store, or its URL; by default SESSION_STORE_URL, else `sessions.db` in `app.instance_path`.
+        store: a blocking store, or its URL; by default SESSION_STORE_URL of `app.config` or of the environment, else
+            `sessions.db` in `app.instance_path`.
         authority: who vouches for a session; the app itself by default.
         clock: a callable returning seconds since the epoch.
         on_event: a callable, or several, that get each `SessionEvent`.
@@ -92,8 +94,13 @@ class SessionLifetime:
         if app is not None:
             self.init_app(app)
 
-    def init_app(self, app: Flask) -> None:
+    def init_app(self, app: Flask, *, store: Any = None, clock: Callable[[], float] | None = None) -> None:
         """Wrap an app; its configuration must be complete by now, its routes and Flask-Login may follow.
+
+        Args:
+            app: the app.
+            store: as in the constructor, for this app; by default the constructor's.
+            clock: as in the constructor, for this app; by default the constructor's.
 
         Raises:
             SettingsError: something given makes no sense, or the app is wrapped already.
@@ -101,18 +108,20 @@ class SessionLifetime:
         if EXTENSION in app.extensions:
             raise SettingsError("app", app.name, "has a SessionLifetime already.", "Wrap an app once.")
         settings = _settings_of(app, self._settings)
+        store = self._store if store is None else store
 
         def resolve_login(facts: RequestFacts, url: str) -> str:
             return gate.login_url(facts, url)
 
         engine = attach(
             settings,
-            self._store,
+            store,
             runtime=ThreadRuntime(),
             authority=self._authority,
-            clock=self._clock,
+            clock=self._clock if clock is None else clock,
             on_event=self._on_event,
-            folder=_folder(app, self._store),
+            folder=_folder(app, store),
+            url=app.config.get(STORE_URL),
             resolve_login=resolve_login,
         )
         gate = Gate(app, engine)
@@ -185,9 +194,9 @@ def _folder(app: Flask, store: object) -> Path | None:
     """Return where the default store's file goes, making the folder; None where no file is needed.
 
     Raises:
-        SettingsError: the folder cannot be made.
+        SettingsError: the folder cannot be made, or SESSION_STORE_URL is no text.
     """
-    if store is not None or os.environ.get("SESSION_STORE_URL"):
+    if store is not None or store_url(app.config.get(STORE_URL)):
         return None
     folder = Path(app.instance_path)
     try:

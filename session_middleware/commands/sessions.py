@@ -160,7 +160,7 @@ def _existing_store(url: str) -> object:
     if check is not None:  # a server's: else a mistake in the URL would read as "the store failed on load"
         check()
     if url == _default_url():  # the app's own: then also while its sessions move
-        return moving_as_configured(store, asynchronous=False)
+        return moving_as_configured(store, asynchronous=False, url=url)
     return store
 
 

@@ -16,7 +16,7 @@ MOVE_TO: Final = "SESSION_STORE_MOVE_TO"
 MOVE_FROM: Final = "SESSION_STORE_MOVE_FROM"
 
 
-def moving_as_configured(store: Any, *, asynchronous: bool) -> Any:  # Any: Store | AsyncStore
+def moving_as_configured(store: Any, *, asynchronous: bool, url: str | None = None) -> Any:  # Any: Store | AsyncStore
     """Return the store, or it and another as one where the environment says that sessions are moving.
 
     `SESSION_STORE_MOVE_TO` names the store they go to while `SESSION_STORE_URL` is still the one logins are made in;
@@ -25,6 +25,7 @@ def moving_as_configured(store: Any, *, asynchronous: bool) -> Any:  # Any: Stor
     Args:
         store: the one that SESSION_STORE_URL names.
         asynchronous: whether the app runs on an event loop.
+        url: what SESSION_STORE_URL says, wherever it was set; None where it is not set.
 
     Raises:
         SettingsError: both are set, or one names no store that can be used.
@@ -38,9 +39,9 @@ def moving_as_configured(store: Any, *, asynchronous: bool) -> Any:  # Any: Stor
             "Set the one that docs/moving.md names for your step.",
         )
     if to:
-        return _both(store, _named(MOVE_TO, to, asynchronous), create_in_new=False, asynchronous=asynchronous)
+        return _both(store, _named(MOVE_TO, to, asynchronous, url), create_in_new=False, asynchronous=asynchronous)
     if source:
-        return _both(_named(MOVE_FROM, source, asynchronous), store, create_in_new=True, asynchronous=asynchronous)
+        return _both(_named(MOVE_FROM, source, asynchronous, url), store, create_in_new=True, asynchronous=asynchronous)
     return store
 
 
@@ -49,8 +50,8 @@ def _both(old: Any, new: Any, *, create_in_new: bool, asynchronous: bool) -> Any
     return (AsyncMovingStore if awaited else MovingStore)(old, new, create_in_new=create_in_new)
 
 
-def _named(variable: str, url: str, asynchronous: bool) -> Any:  # Any: Store | AsyncStore
-    if url == os.environ.get("SESSION_STORE_URL"):
+def _named(variable: str, url: str, asynchronous: bool, used: str | None) -> Any:  # Any: Store | AsyncStore
+    if url == used:
         raise SettingsError(variable, masked(url), "is the store of SESSION_STORE_URL.", "Name the other one.")
     if url == "memory://":
         raise SettingsError(variable, url, "would be another store in each process.", "Name one that all share.")

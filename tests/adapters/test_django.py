@@ -193,6 +193,30 @@ class TestSettings:
         store.close()
         assert (tmp_path / "sessions.db").exists()
 
+    def test_the_store_url_of_djangos_settings(self, given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
+        """SESSION_STORE_URL there goes before the environment's; a store in SESSION_LIFETIME goes before both."""
+        monkeypatch.setenv("SESSION_STORE_URL", "redis://nobody:1/0")
+        given({}, SESSION_STORE_URL="memory://")
+        assert isinstance(current().store, MemoryStore)
+        store = MemoryStore()
+        given({"store": store}, SESSION_STORE_URL="memory://")
+        assert current().store is store
+
+    @pytest.mark.parametrize(
+        ("url", "says"),
+        [
+            ("mysql://me:hunter2@db/app", "SESSION_STORE_URL='***'"),
+            (5, "SESSION_STORE_URL='int': is not a URL in text"),
+        ],
+    )
+    def test_a_store_url_that_makes_no_sense(self, given: Given, url: object, says: str) -> None:
+        """It is refused at the first request, by its name and without a password."""
+        given({}, SESSION_STORE_URL=url)
+        with pytest.raises(SettingsError) as refused:
+            Client().get("/plain")
+        assert says in str(refused.value)
+        assert "hunter2" not in str(refused.value)
+
     def test_login_url_is_djangos(self, given: Given) -> None:
         """A path or the name of a route, and open to all; our own `login_url` wins."""
         client = Client(headers={"accept": "text/html"})

@@ -227,6 +227,63 @@ def test_the_store_url_of_the_environment(tmp_path: Path, monkeypatch: pytest.Mo
     assert not (tmp_path / "instance").exists()
 
 
+def test_the_store_url_of_the_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SESSION_STORE_URL in `app.config` goes before the environment's; a store that is given goes before both."""
+    monkeypatch.setenv("SESSION_STORE_URL", f"sqlite:///{tmp_path}/environment.db")
+    stores = []
+    for given in (None, MemoryStore()):
+        app = Flask("shop", instance_path=str(tmp_path / "instance"))
+        app.config.update(SECRET_KEY=KEY, SESSION_STORE_URL="memory://")
+        stores.append((SessionLifetime(app, store=given).engine.store, given))
+    (configured, _), (used, given) = stores
+    assert isinstance(configured, MemoryStore)
+    assert used is given
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_store_url_in_the_config_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an empty variable does: then the environment's counts."""
+    monkeypatch.setenv("SESSION_STORE_URL", "memory://")
+    app = Flask("shop", instance_path=str(tmp_path))
+    app.config.update(SECRET_KEY=KEY, SESSION_STORE_URL="")
+    assert isinstance(SessionLifetime(app).engine.store, MemoryStore)
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("mysql://me:hunter2@db/app", "SESSION_STORE_URL='***': no store of this version has such a URL."),
+        (MemoryStore(), "SESSION_STORE_URL='MemoryStore': is not a URL in text. Write one"),
+        (Path("sessions.db"), "a store you have made is given as `store`"),
+    ],
+)
+def test_a_store_url_in_the_config_that_makes_no_sense(tmp_path: Path, url: object, says: str) -> None:
+    """It is refused at start-up, by its name and without a password; no folder is made."""
+    app = Flask("shop", instance_path=str(tmp_path / "instance"))
+    app.config.update(SECRET_KEY=KEY, SESSION_STORE_URL=url)
+    with pytest.raises(SettingsError, match="SESSION_STORE_URL") as refused:
+        SessionLifetime(app)
+    assert says in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_app_factory_gives_its_own_store_and_clock() -> None:
+    """One extension object, an app for each test: `init_app(app, store=, clock=)` go before the constructor's."""
+    ours, clock = MemoryStore(), FakeClock()
+    lifetime = SessionLifetime(store=ours, clock=clock)
+    theirs, other = MemoryStore(), FakeClock()
+    apps = [Flask("one"), Flask("two")]
+    for app, options in zip(apps, ({}, {"store": theirs, "clock": other}), strict=True):
+        app.config["SECRET_KEY"] = KEY
+        lifetime.init_app(app, **options)  # type: ignore[arg-type]  # a dict of both kinds
+    found = []
+    for app in apps:
+        with app.app_context():
+            found.append((lifetime.engine.store, lifetime.engine.clock))
+    assert found == [(ours, clock), (theirs, other)]
+
+
 def test_one_extension_for_several_apps() -> None:
     """`init_app` wraps each app on its own; outside an app context the one meant must be said."""
     lifetime = SessionLifetime(store=MemoryStore())

@@ -151,6 +151,20 @@ def test_each_step_is_a_change_of_the_environment(old: SQLiteStore, monkeypatch:
         store.close()
 
 
+def test_a_store_that_the_frameworks_configuration_names_can_be_moved_out_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is the store already is known wherever SESSION_STORE_URL was set."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SESSION_STORE_URL", raising=False)
+    monkeypatch.setenv("SESSION_STORE_MOVE_TO", NEW)
+    store = default_store(url="sqlite:///configured.db")
+    assert isinstance(store, MovingStore)
+    store.close()
+    with pytest.raises(SettingsError, match="is the store of SESSION_STORE_URL"):
+        default_store(url=NEW)
+
+
 def test_the_default_file_can_be_moved_out_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An app that never named a store moves from its file sessions.db; on a loop a store across a network is awaited."""
     pytest.importorskip("redis")
