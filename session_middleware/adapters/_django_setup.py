@@ -23,6 +23,7 @@ from django.shortcuts import resolve_url
 from django.utils.functional import Promise
 from django.utils.module_loading import import_string
 
+from session_middleware.adapters._django_testing import TEST_STORE, is_test_run
 from session_middleware.adapters.attach import attach, default_store, store_url
 from session_middleware.authorities.base import Authority
 from session_middleware.core.exchange import RequestFacts
@@ -102,15 +103,23 @@ class Setup:
         self._on_event = _hooks(arguments.get("on_event", ()))
         self._given_store = arguments.get("store")
         self._store_url = store_url(getattr(conf, "SESSION_STORE_URL", None))
+        self._in_tests = self._given_store is None and is_test_run()
 
     @cached_property
     def store(self) -> Any:  # Store | AsyncStore
         given = self._given_store
         if given is None:
+            if self._in_tests:
+                return TEST_STORE
             return default_store(getattr(conf, "BASE_DIR", None), url=self._store_url)
         if isinstance(given, str) and ":" in given:
             return store_from_url(given)
         return _loaded(given, call=True)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the store is still the right one: tests may have begun, or ended, since the settings were read."""
+        return self._given_store is not None or self._in_tests is is_test_run()
 
     @property
     def is_asynchronous(self) -> bool:
@@ -161,9 +170,9 @@ _current: Setup | None = None
 
 
 def current() -> Setup:
-    """Return the setup of this process, read once."""
+    """Return the setup of this process, read once, and once more when tests begin."""
     global _current
-    if _current is None:
+    if _current is None or not _current.is_current:
         _current = Setup()
     return _current
 

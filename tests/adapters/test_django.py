@@ -29,6 +29,7 @@ from django.core.handlers.base import BaseHandler  # noqa: E402
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse  # noqa: E402
 from django.shortcuts import resolve_url  # noqa: E402
 from django.test import AsyncClient, Client, RequestFactory, override_settings  # noqa: E402
+from django.test.utils import setup_test_environment, teardown_test_environment  # noqa: E402
 from django.urls import path, register_converter  # noqa: E402
 from django.utils.encoding import iri_to_uri  # noqa: E402
 from django.views import View  # noqa: E402
@@ -216,6 +217,38 @@ class TestSettings:
             Client().get("/plain")
         assert says in str(refused.value)
         assert "hunter2" not in str(refused.value)
+
+    def test_tests_leave_the_developers_sessions_alone(
+        self, given: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """In Django's test environment the default store is in memory, one for all readings, though it was another before."""
+        monkeypatch.setenv("SESSION_STORE_URL", f"sqlite:///{tmp_path}/sessions.db")
+        given({})
+        with current().store as before:
+            assert isinstance(before, SQLiteStore)
+        setup_test_environment()
+        try:
+            store = current().store
+            assert isinstance(store, MemoryStore)
+            assert Client().post("/login").status_code == 200
+            assert len(sessions().list("alice")) == 1
+            given({"inactivity_timeout": 60}, SESSION_STORE_URL="redis://nobody:1/0")
+            assert current().store is store
+        finally:
+            teardown_test_environment()
+        given({}, SESSION_STORE_URL=None)
+        with current().store as after:
+            assert isinstance(after, SQLiteStore)
+
+    def test_a_store_that_was_given_is_that_of_tests_too(self, given: Given) -> None:
+        """Whoever names one in SESSION_LIFETIME says where sessions are; it is not opened anew, either."""
+        given({"store": "memory://"})
+        before = current()
+        setup_test_environment()
+        try:
+            assert current() is before
+        finally:
+            teardown_test_environment()
 
     def test_login_url_is_djangos(self, given: Given) -> None:
         """A path or the name of a route, and open to all; our own `login_url` wins."""
