@@ -38,7 +38,8 @@ class Attached(Exchange):
         unknown: nothing can be known of the user, because the store does not answer (L17).
         linked: the public id that Django's session is known to carry.
         adopted: the session of ours was begun by this middleware, not by the view.
-        emptied: the public id of the session for whose end Django's was emptied in this request.
+        emptied: the public id of the session for whose end Django's was emptied, in this request or before it.
+        had: whether there was a session of Django's to be emptied.
         given: what we put into request.user, until that is settled.
         find_user: what AuthenticationMiddleware put into request.user, None where logins are not bridged.
         find_auser: what it put into request.auser.
@@ -59,6 +60,7 @@ class Attached(Exchange):
     unknown = False
     adopted = False
     emptied: str | None = None
+    had = False
     linked: str | None = None
     user: Any = None  # AbstractBaseUser | AnonymousUser
     given: Any = None
@@ -125,20 +127,31 @@ class Attached(Exchange):
             return None
         if on_loop():
             return self._empty_on_loop(session, over)
-        if over is None or session.get(EMPTIED) != over:
+        showed = session.session_key is not None  # read, it is None where Django knows nothing under it
+        noted = over is not None and session.get(EMPTIED) == over
+        self.emptied, self.had = over, showed or bool(session.keys())
+        if not noted:
             session.flush()
-            self.emptied = over
         return None
 
     async def _empty_on_loop(self, session: Any, over: str | None) -> None:  # Any: SessionBase
-        if over is None or await session.aget(EMPTIED) != over:
+        showed = session.session_key is not None
+        noted = over is not None and await session.aget(EMPTIED) == over
+        self.emptied, self.had = over, showed or bool(await session.akeys())
+        if not noted:
             await session.aflush()
-            self.emptied = over
 
     def note_emptied(self) -> None:
-        """Note for which end Django's session was emptied, if the app has put something into it since."""
-        if self.emptied is not None and self.framework.keys():  # it is in memory: this waits for nothing
-            self.framework[EMPTIED] = self.emptied
+        """Have Django's session say for which end it was emptied, whatever the view has made of it meanwhile.
+
+        A browser that had none, and for which the project has put nothing into one since, is given none.
+        """
+        over = self.emptied
+        if over is None or self.deletes:
+            return
+        session = self.framework  # in memory: this waits for nothing
+        if (session.keys() or (self.had and self.over == over)) and session.get(EMPTIED) != over:
+            session[EMPTIED] = over
 
 
 #: Request headers that CGI, and so Django, keeps under their own names.

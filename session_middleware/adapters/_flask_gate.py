@@ -12,18 +12,16 @@ from flask import (
     Flask,
     Request,
     Response,
-    after_this_request,
     current_app,
     got_request_exception,
     has_request_context,
     request,
     stream_with_context,
 )
-from flask import session as flask_session
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.http import HTTP_STATUS_CODES
 
-from session_middleware.adapters._emptied import EMPTIED
+from session_middleware.adapters._flask_emptying import empty
 from session_middleware.adapters._flask_login import FlaskLogin, manager_of
 from session_middleware.adapters._flask_routes import Routes
 from session_middleware.adapters._wsgi_body import read_to_its_end, refuse_endless
@@ -254,21 +252,7 @@ class Gate:
         """Empty Flask's session (L26)."""
         if not has_request_context():
             return  # the session is used outside its request: there is no Flask session to clear
-        x = self.exchange(request)
-        over = x.over
-        mark = f"{EMPTIED}:{self.engine.settings.token_cookie}"
-        if over is not None:
-            if flask_session.get(mark) == over:
-                return
-            after_this_request(partial(_note_emptied, mark, over))
-        # Another app on this host may share Flask's session, by its key, and has ends of its own.
-        others = {name: kept for name, kept in flask_session.items() if str(name).startswith(EMPTIED) and name != mark}
-        if self._bridge is not None:
-            self._bridge.clear(x)
-        elif flask_session:
-            flask_session.clear()
-        if others:
-            flask_session.update(others)
+        empty(lambda: self.exchange(request), self.engine.settings.token_cookie, self._bridge)
 
     def _response(self, reply: Reply) -> Response:
         response = self.app.response_class(reply.body, reply.status, list(reply.headers))
@@ -407,13 +391,6 @@ class _Exchange(LateStart):
         if close is not None:
             close()
         return self.instead
-
-
-def _note_emptied(mark: str, over: str, response: Response) -> Response:
-    """Note for which end the Flask session was emptied, if the app has put something into it since; else it stays empty."""
-    if flask_session:
-        flask_session[mark] = over
-    return response
 
 
 def _is_answer(fault: Exception) -> bool:

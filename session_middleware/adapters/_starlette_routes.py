@@ -136,6 +136,8 @@ async def _judged(handle: Handle, route: Any, x: Any, scope: Scope, receive: Rec
         gate.remember_way(endpoint, rules)
     if rules is not None and not await _may_pass(gate, x, rules, scope, receive, send):
         return
+    if rules is not None and x.emptied is not None:
+        send = x.noting(send)
     note_failures(scope)
     try:
         await handle(route, scope, receive, send)

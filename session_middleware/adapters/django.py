@@ -281,6 +281,7 @@ class SessionLifetimeMiddleware:
             return await events(engine, x, reply, x.side.watching, x.side.run)
         try:
             cookies = await engine.close(x)
+            x.note_emptied()
         except StoreUnavailable:
             cookies, reply = [], engine.unavailable(x)
         response = response_of(reply, x.method)

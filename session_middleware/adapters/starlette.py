@@ -53,9 +53,14 @@ class Visitor(Connection, BaseUser, AuthCredentials):
 
     Nobody, on an exempt route that has not opened the session. It is the connection itself: one object less for every
     request.
+
+    Attributes:
+        emptied: the public id of the session for whose end `request.session` was emptied, in this request or before it.
     """
 
     __slots__ = ()
+
+    emptied: str | None = None
 
     @property
     def is_authenticated(self) -> bool:
@@ -93,9 +98,11 @@ class Visitor(Connection, BaseUser, AuthCredentials):
         self._empty()
 
     def _empty(self) -> None:
-        session, over = self.scope.get("session"), self.over
-        mark = f"{EMPTIED}:{self.gate.engine.settings.token_cookie}"
-        if session is None or (over is not None and session.get(mark) == over):
+        session, over, mark = self.scope.get("session"), self.over, self._mark
+        if session is None:
+            return
+        self.emptied = over
+        if over is not None and session.get(mark) == over:
             return
         # Another middleware of ours, around this one or inside it, has ends of its own.
         others = {name: kept for name, kept in session.items() if name.startswith(EMPTIED) and name != mark}
@@ -104,6 +111,25 @@ class Visitor(Connection, BaseUser, AuthCredentials):
             session.update(others)
         if over is not None:
             session[mark] = over  # at once: a SessionMiddleware inside ours writes its cookie before we see the answer
+
+    def noting(self, send: Send) -> Send:
+        """Return a `send` for the view: before its response starts, `request.session` says again what it was emptied for.
+
+        Many a page that begins a login clears it.
+        """
+
+        async def note_first(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                session, mark = self.scope.get("session"), self._mark
+                if session is not None and not self.deletes and self.over == self.emptied != session.get(mark):
+                    session[mark] = self.emptied
+            await send(message)
+
+        return note_first
+
+    @property
+    def _mark(self) -> str:
+        return f"{EMPTIED}:{self.gate.engine.settings.token_cookie}"
 
 
 class SessionLifetimeMiddleware(Entrance):

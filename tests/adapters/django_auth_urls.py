@@ -180,7 +180,32 @@ def slow_note(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"notes": request.session["notes"]})
 
 
+@session_exempt
+def start_exempt(request: HttpRequest) -> HttpResponse:
+    request.session["state"] = "s"
+    return HttpResponse("go")
+
+
+def start_clear(request: HttpRequest) -> HttpResponse:
+    request.session.clear()
+    return start_exempt(request)
+
+
+def start_flush(request: HttpRequest) -> HttpResponse:
+    request.session.flush()
+    return start_exempt(request)
+
+
+def started(request: HttpRequest) -> HttpResponse:
+    """Take what began the login, as the second half of one does."""
+    return JsonResponse({"state": request.session.pop("state", None)})
+
+
 urlpatterns = [
+    path("start-exempt", start_exempt),
+    path("start-clear", start_clear),
+    path("start-flush", start_flush),
+    path("started", started),
     path("slow", slow),
     path("slow-note", slow_note),
     path("ours-out", ours_out),

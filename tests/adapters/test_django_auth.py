@@ -22,6 +22,7 @@ from django.test.utils import override_settings  # noqa: E402
 from django.urls import path  # noqa: E402
 
 from session_middleware import SessionError, session_exempt  # noqa: E402
+from session_middleware.adapters._emptied import EMPTIED  # noqa: E402
 from session_middleware.adapters.django import asession_from, asessions, session_from, sessions  # noqa: E402
 from tests.adapters.bridged import LOGIN, TOKEN, Bridged, database  # noqa: E402, F401
 from tests.adapters.django_auth_urls import meanwhile  # noqa: E402
@@ -72,7 +73,16 @@ class TestLogin(Bridged):
             (302, LOGIN),
             (302, "/admin/login/"),
         ]
-        assert DjangoSession.objects.count() == 0  # proven over, so Django's session is flushed (L26)
+        (kept,) = DjangoSession.objects.all()  # proven over, so Django's session is flushed (L26), which is noted
+        assert list(kept.get_decoded()) == [EMPTIED]
+
+    def test_an_end_gives_no_session_of_djangos_to_a_browser_without_one(self) -> None:
+        """Whoever shows the dead cookie of ours alone gets nothing to keep (L26)."""
+        client = self.sign_in()
+        self.clock.advance(minutes=16)
+        del client.cookies["sessionid"]
+        assert client.get("/private").cookies.keys() == set()
+        assert DjangoSession.objects.count() == 1, "that which the other browser could still show"
 
     def test_our_own_verbs_empty_djangos_session(self) -> None:
         """A logout by ours, and a login of another subject, leave nothing of who was there, as Django's do (L26)."""
@@ -103,6 +113,45 @@ class TestLogin(Bridged):
             self.clock.advance(minutes=16)
             assert client.get(page).json()["notes"] == 1, "another end"
             client.post(LOGIN, {"username": "alice", "password": "wonderland"})
+
+    def test_a_login_in_two_requests_finds_what_it_kept(self) -> None:
+        """After an end too: of an exempt page that nobody judges, and of pages that clear or flush the session first (L26)."""
+        for ending in ("/private", "/session/status"):
+            for start in ("/start-exempt", "/start-clear", "/start-flush"):
+                client = self.sign_in()
+                self.clock.advance(minutes=16)
+                client.get(ending)
+                for _ in range(3):
+                    client.get(start)
+                    assert client.get("/started").json() == {"state": "s"}, (ending, start)
+
+    async def test_a_login_in_two_requests_finds_what_it_kept_on_the_loop(self) -> None:
+        """The same under ASGI."""
+        for start in ("/start-exempt", "/start-clear", "/start-flush"):
+            client = AsyncClient()
+            await client.post("/alogin", {"username": "alice", "password": "wonderland"})
+            self.clock.advance(minutes=16)
+            await client.get("/private")
+            for _ in range(3):
+                await client.get(start)
+                assert (await client.get("/started")).json() == {"state": "s"}, start
+
+    def test_an_exempt_page_loses_what_it_kept_once_at_most(self) -> None:
+        """Where it is the first that is asked for after an end, the session is emptied at the request after it (L26)."""
+        client = self.sign_in()
+        self.clock.advance(minutes=16)
+        states = []
+        for _ in range(3):
+            client.get("/start-exempt")
+            states.append(client.get("/started").json()["state"])
+        assert states == [None, "s", "s"]
+
+    def test_a_logout_after_an_end_leaves_no_session_of_djangos(self) -> None:
+        """Our dead cookie goes, so nothing is noted for it (L26)."""
+        client = self.sign_in()
+        self.clock.advance(minutes=16)
+        client.post("/ours-out")
+        assert DjangoSession.objects.count() == 0
 
     async def test_what_the_project_keeps_after_an_end_stays_on_the_loop(self) -> None:
         """The same under ASGI, where Django's session is awaited."""
@@ -664,7 +713,8 @@ class TestAsynchronously(Bridged):
         client = self.sign_in()
         self.clock.advance(minutes=16)
         assert client.get("/awho").json()["user"] == ""
-        assert DjangoSession.objects.count() == 0
+        (kept,) = DjangoSession.objects.all()
+        assert list(kept.get_decoded()) == [EMPTIED]
 
 
 class TestOutage(Bridged):

@@ -11,6 +11,7 @@ from flask import session as flask_session
 from flask_login import LoginManager, current_user, login_required, login_user
 
 from session_middleware import SettingsError, session_exempt
+from session_middleware.adapters._emptied import EMPTIED
 from session_middleware.adapters._flask_login import PYTEST_PLUGIN
 from session_middleware.adapters.flask import SessionLifetime, session_from
 from session_middleware.stores.memory import MemoryStore
@@ -432,7 +433,8 @@ def test_a_proven_end_flushes_the_flask_session() -> None:
     (session,) = wiki.lifetime.sessions.list("alice")
     wiki.lifetime.sessions.end(session.id)
     assert who(client) == "None"
-    assert client.get_cookie("session", "app.example") is None
+    with client.session_transaction(base_url=HTTPS) as kept:
+        assert list(kept) == [f"{EMPTIED}:__Host-session"], "for which end, and nothing else (L26)"
 
 
 def test_an_outage_signs_nobody_in_and_nobody_out() -> None:

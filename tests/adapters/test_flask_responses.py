@@ -14,6 +14,7 @@ from werkzeug.test import EnvironBuilder
 
 from session_middleware import (
     Settings,
+    session_exempt,
     session_optional,
 )
 from session_middleware.adapters.flask import SessionLifetime, safe_return_to, session_client, session_from
@@ -618,6 +619,73 @@ def test_an_end_gives_no_flask_session_to_an_app_without_one() -> None:
     client = (shop := shop_with_a_basket()).client("alice")
     shop.clock.advance(hours=2)
     assert client.get("/", base_url=HTTPS).headers.getlist("Set-Cookie") == []
+
+
+@pytest.mark.parametrize("before", ["a page", "the sign-in itself"])
+def test_what_an_exempt_page_keeps_for_the_login_is_there_at_the_next(before: str) -> None:
+    """A form's token, say, that nobody judges: it is gone once at most, and not at all after a page that told of the end (L26)."""
+    shop = shop_with_a_basket()
+
+    @shop.app.get("/form")
+    @session_exempt
+    def form() -> str:
+        flask_session["token"] = "t"
+        return "form"
+
+    @shop.app.post("/enter")
+    @session_optional
+    def enter() -> str:
+        return str(flask_session.get("token", "none"))
+
+    client = shop.client("alice")
+
+    def try_it() -> bytes:
+        client.get("/form", base_url=HTTPS)
+        return client.post("/enter", base_url=HTTPS).data
+
+    client.get("/basket", base_url=HTTPS)
+    shop.clock.advance(hours=2)
+    if before == "a page":
+        assert client.get("/", base_url=HTTPS).status_code == 401
+        assert [try_it() for _ in range(3)] == [b"t"] * 3
+    else:
+        assert [try_it() for _ in range(3)] == [b"none", b"t", b"t"]
+
+
+def test_a_page_that_clears_the_flask_session_does_not_have_it_emptied_again() -> None:
+    """Many a page that begins a login clears it first; what it keeps then is there when the login comes back (L26)."""
+    shop = shop_with_a_basket()
+
+    @shop.app.get("/start")
+    @session_optional
+    def start() -> str:
+        flask_session.clear()
+        flask_session["state"] = "s"
+        return "go"
+
+    @shop.app.get("/back")
+    @session_optional
+    def back() -> str:
+        return str(flask_session.pop("state", "none"))
+
+    client = shop.client("alice")
+    for _ in range(2):
+        client.get("/basket", base_url=HTTPS)
+        shop.clock.advance(hours=2)
+        client.get("/", base_url=HTTPS)
+        for _ in range(3):
+            client.get("/start", base_url=HTTPS)
+            assert client.get("/back", base_url=HTTPS).data == b"s"
+        client.get("/sign-in/alice", base_url=HTTPS)
+
+
+def test_a_logout_after_an_end_leaves_no_flask_session() -> None:
+    """Our dead cookie goes, so nothing is noted for it (L26)."""
+    client = (shop := shop_with_a_basket()).client("alice")
+    client.get("/basket", base_url=HTTPS)
+    shop.clock.advance(hours=2)
+    client.get("/out", base_url=HTTPS)
+    assert {cookie.key for cookie in client._cookies.values()} == set()
 
 
 def test_the_flask_session_stays_without_proof() -> None:

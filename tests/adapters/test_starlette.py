@@ -334,8 +334,22 @@ async def look(request: Request) -> Response:
 
 
 @session_optional
+async def start(request: Request) -> Response:
+    request.session.clear()
+    request.session["cart"] = "state"
+    return PlainTextResponse()
+
+
+@session_optional
 async def fill(request: Request) -> Response:
     request.session["cart"] = "pen"
+    return PlainTextResponse()
+
+
+@session_optional
+async def start_and_out(request: Request) -> Response:
+    await start(request)
+    await session_from(request).logout()
     return PlainTextResponse()
 
 
@@ -351,6 +365,8 @@ class Carts(Shop):
             Route("/look", look),
             Route("/prove", prove, methods=["POST"]),
             Route("/fill", fill),
+            Route("/start", start),
+            Route("/start-and-out", start_and_out),
             **{side: [kept, *(inside or [])]},  # type: ignore[arg-type]
         )
         self.jar: dict[str, str] = {}
@@ -417,6 +433,40 @@ def test_what_the_app_keeps_after_an_end_stays(side: str) -> None:
         assert shop.visit("GET", "/look") == b"", "emptied, for each end"
         shop.visit("GET", "/fill")
         assert shop.visit("GET", "/look") == b"pen"
+
+
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_a_page_that_clears_request_session_does_not_have_it_emptied_again(side: str) -> None:
+    """Many a page that begins a login clears it first; what it keeps then is there when the login comes back (L26)."""
+    shop = Carts(side)
+    shop.visit("POST", "/sign-in")
+    shop.visit("GET", "/put")
+    shop.clock.advance(2 * 3600)
+    assert shop.visit("GET", "/look") == b""
+    for _ in range(2):
+        shop.visit("GET", "/start")
+        assert shop.visit("GET", "/look") == b"state"
+    shop.visit("GET", "/start-and-out")
+    assert shop.jar["cart"] == "null", "a logout notes nothing"
+
+
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_a_login_that_clears_request_session_notes_nothing(side: str) -> None:
+    """Somebody is signed in: what is noted is of an end that stands (L26)."""
+
+    @session_optional
+    async def enter(request: Request) -> Response:
+        await session_from(request).login("alice")
+        request.session.clear()
+        return PlainTextResponse()
+
+    shop = Carts(side)
+    shop.app.router.routes.append(Route("/enter", enter, methods=["POST"]))
+    shop.visit("POST", "/sign-in")
+    shop.visit("GET", "/put")
+    shop.clock.advance(2 * 3600)
+    shop.visit("POST", "/enter")
+    assert shop.jar["cart"] == "null"
 
 
 def test_two_middlewares_empty_one_request_session_once_each() -> None:
