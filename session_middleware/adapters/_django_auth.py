@@ -184,9 +184,12 @@ user_logged_out.connect(_end, dispatch_uid="session_middleware.end")
 
 
 async def relink(request: HttpRequest, x: Attached) -> None:
-    """Let Django's session follow ours to the new id that a step-up or a second login gave it (L12)."""
+    """Let Django's session follow ours to the new id that a step-up or a second login gave it (L12).
+
+    Not to that of a step-up which another one was before: its session has ended, and the other's is known by the link as it is.
+    """
     session = request.session
-    if x.created is None or session.session_key is None or x.linked == x.created.public_id:
+    if x.created is None or not x.is_active or session.session_key is None or x.linked == x.created.public_id:
         return
     looping = on_loop()
     link = await session.aget(LINK) if looping else session.get(LINK)

@@ -130,8 +130,7 @@ class FlaskLogin:
             return True
         if x.created is not None:
             # After step_up() or a login of the same user in this request, the link still names the session before it.
-            came = x.presented.public_id if x.presented is not None else None
-            return link in (x.record.public_id, came)
+            return link == x.record.public_id or _names_what_came(link, x)
         if not x.record.is_named(link):
             return False
         if link != x.record.public_id:  # a view that began before a step-up has written over the new link
@@ -228,7 +227,6 @@ class FlaskLogin:
         x = self._exchange()
         if x.created is None and self._holds():
             run_sync(self._engine.step_up(x, ()))
-            self._link(x)
 
     def _refuse(self) -> Any:
         """Send away who is not signed in, in the app's way; where that cannot be known, never to the login (L17)."""
@@ -251,14 +249,18 @@ class FlaskLogin:
             run_sync(self._engine.take_back(x))
         created = x.created
         if created is not None and str(flask_session.get("_user_id")) == created.subject and self._was_linked(x):
-            self._link(x)
+            if x.stepped_from is None:
+                self._link(x)
+            elif flask_session.get(LINK) != created.before:
+                # Flask's session goes out before it is decided which of several step-ups goes on (L12). That one, whose link
+                # is written at the next request, is known by the id that all of them came with.
+                flask_session[LINK] = created.before
         return response
 
     def _was_linked(self, x: Exchange) -> bool:
         """Say whether the Flask session's link named this user's session when the request came, or was made in it."""
         link = flask_session.get(LINK)
-        came = x.presented.public_id if x.presented is not None else None
-        return link is not None and link in (came, request.environ.get(LINKED))
+        return link is not None and (link == request.environ.get(LINKED) or _names_what_came(link, x))
 
     def clear(self, x: Exchange) -> None:
         """Empty the Flask session; at a logout, have the remember cookie removed too (L26)."""
@@ -299,3 +301,11 @@ class FlaskLogin:
         views = self._manager.blueprint_login_views
         view = views.get(request.blueprint) if views and request else None
         return str(view or self._manager.login_view or url)
+
+
+def _names_what_came(link: object, x: Exchange) -> bool:
+    """Say whether a link names the session that came with a request that has begun another one of the same user."""
+    if x.presented is not None and link == x.presented.public_id:
+        return True
+    before, created = x.outgoing, x.created
+    return before is not None and created is not None and before.subject == created.subject and before.is_named(link)

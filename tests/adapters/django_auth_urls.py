@@ -86,6 +86,7 @@ def boom(request: HttpRequest) -> HttpResponse:
 
 def step_up(request: HttpRequest) -> HttpResponse:
     session_from(request).step_up([{"type": "otp"}])
+    _wait()
     return who(request)
 
 

@@ -435,6 +435,17 @@ class TestNeverMoreThanWe(Bridged):
                     assert client.get("/note").json()["notes"] == 2
                     assert client.get(page).json()["user"] == "alice"
 
+    def test_two_step_ups_of_one_browser_at_once(self) -> None:
+        """A double click: one of them goes on, and whichever answer comes last, the user stays signed in (L12, L23)."""
+        for engine in ("db", "signed_cookies"):
+            for page in ("/who", "/awho"):
+                with self.settings(SESSION_ENGINE=f"django.contrib.sessions.backends.{engine}"):
+                    client, beside = self.sign_in(), Client()
+                    beside.cookies = client.cookies  # two tabs of one browser
+                    meanwhile.append(lambda beside=beside: beside.get("/step-up"))
+                    client.get("/step-up")
+                    assert client.get(page).json()["user"] == "alice", (engine, page)
+
     def test_a_link_to_an_earlier_session_is_none(self) -> None:
         """Only the one that a step-up has just taken the place of is named by it, and only for who shows that session (L23)."""
         client = self.sign_in()

@@ -8,11 +8,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from flask import Blueprint, Flask
+from flask import Blueprint, Flask, request
 from flask import session as flask_session
 from flask.sessions import SecureCookieSessionInterface, SessionMixin
 from flask.testing import FlaskClient
-from flask_login import FlaskLoginClient, current_user, login_required, login_user, logout_user
+from flask_login import FlaskLoginClient, confirm_login, current_user, login_required, login_user, logout_user
 
 from session_middleware import SettingsError, Verdict, session_required
 from session_middleware.adapters._flask_login import LINK, PYTEST_PLUGIN
@@ -188,6 +188,47 @@ def test_a_view_that_began_before_our_session_got_a_new_id(changes: str) -> None
     assert who(client) == "alice"
     drop(client, *OURS)
     assert who(client) == "None"
+
+
+@pytest.mark.parametrize("verb", ["step_up", "confirm_login"])
+def test_two_step_ups_of_one_browser_at_once(verb: str) -> None:
+    """A double click: one of them goes on, and whichever answer comes last, the user stays signed in (L12, L23)."""
+    wiki = Wiki()
+    meanwhile = [lambda: beside.post("/change", base_url=HTTPS)]
+
+    @wiki.app.post("/change")
+    @login_required
+    def change() -> str:
+        if verb == "step_up":
+            session_from().step_up([{"type": "otp"}])
+        else:
+            confirm_login()
+        while meanwhile:
+            meanwhile.pop()()
+        return str(current_user.get_id())
+
+    client, beside = wiki.client("alice"), wiki.app.test_client()
+    beside._cookies = client._cookies  # two tabs of one browser
+    assert client.post("/change", base_url=HTTPS).text == "alice"
+    assert who(client) == "alice"
+    assert link_of(client) == session_id(wiki)
+
+
+def test_step_ups_in_a_row_that_nobody_asks_the_user_of() -> None:
+    """Where `current_user` is not looked at between them, the link follows all the same, and stands in each (L12, L23)."""
+    wiki = Wiki()
+
+    @wiki.app.post("/prove")
+    def prove() -> str:
+        session_from().step_up([{"type": "otp"}])
+        return str(current_user.get_id()) if "ask" in request.args else "proved"
+
+    client = wiki.client("alice")
+    for _ in range(3):
+        assert client.post("/prove", base_url=HTTPS).text == "proved"
+    assert client.post("/prove?ask", base_url=HTTPS).text == "alice"
+    assert who(client) == "alice"
+    assert link_of(client) == session_id(wiki)
 
 
 def session_id(wiki: Wiki) -> str:
