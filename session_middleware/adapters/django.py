@@ -66,7 +66,8 @@ class SessionLifetimeMiddleware:
 
     Raises:
         SettingsError: SESSION_LIFETIME makes no sense.
-        ImproperlyConfigured: it stands before contrib.auth's AuthenticationMiddleware, which would undo its work.
+        ImproperlyConfigured: it stands before contrib.auth's AuthenticationMiddleware, which would undo its work, or is there
+            more than once.
     """
 
     sync_capable = True
@@ -81,13 +82,17 @@ class SessionLifetimeMiddleware:
         self.get_response = get_response
         self._setup = current()
         self._bridged = self._setup.bridged
-        if self._bridged:
-            theirs, ours = positions()
-            if min(ours) < max(theirs):
-                raise ImproperlyConfigured(
-                    "SessionLifetimeMiddleware stands before AuthenticationMiddleware in MIDDLEWARE, so request.user "
-                    "would be signed in whatever it says. Put it directly after."
-                )
+        theirs, ours = positions()
+        if len(ours) > 1:
+            raise ImproperlyConfigured(
+                "SessionLifetimeMiddleware stands in MIDDLEWARE more than once, so each request would be judged twice. "
+                "Keep one, directly after AuthenticationMiddleware."
+            )
+        if self._bridged and min(ours) < max(theirs):
+            raise ImproperlyConfigured(
+                "SessionLifetimeMiddleware stands before AuthenticationMiddleware in MIDDLEWARE, so request.user "
+                "would be signed in whatever it says. Put it directly after."
+            )
         self._ways: dict[View, tuple[RouteRules, bool]] = {}  # view -> its rules, and whether it requires a session
         self._asynchronous = iscoroutinefunction(get_response)
         self._side: Side | None = None  # for blocking code outside a loop

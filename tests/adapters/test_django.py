@@ -676,6 +676,14 @@ class TestChecks:
         with pytest.raises(ImproperlyConfigured, match="directly after"):
             Client().get("/plain")
 
+    def test_twice(self, given: Given) -> None:
+        """Each request would be judged by both: an error, and no server starts, with and without contrib.auth."""
+        for stack in ([SESSIONS, AUTH, OURS, OURS], [OURS, OURS]):
+            given(MIDDLEWARE=stack)
+            assert self.ids() == ["session_middleware.E005"]
+            with pytest.raises(ImproperlyConfigured, match="more than once"):
+                Client().get("/plain")
+
     def test_order(self, given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
         """Something in between; CORS headers inside, not outside; not there at all."""
         cors = ModuleType("corsheaders.middleware")

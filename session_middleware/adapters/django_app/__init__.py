@@ -73,6 +73,12 @@ def check_project(app_configs: object = None, **_: object) -> list[checks.CheckM
 
 
 def _order(theirs: list[int], ours: list[int]) -> Iterator[checks.CheckMessage]:
+    if len(ours) > 1:
+        yield checks.Error(
+            "SessionLifetimeMiddleware is in MIDDLEWARE more than once, so no server starts.",
+            hint="Keep one, directly after AuthenticationMiddleware.",
+            id="session_middleware.E005",
+        )
     if theirs and min(ours) < max(theirs):
         yield checks.Error(
             "SessionLifetimeMiddleware stands before AuthenticationMiddleware, so request.user would be signed in "
