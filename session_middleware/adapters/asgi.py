@@ -101,7 +101,11 @@ class SessionLifetimeMiddleware(Entrance):
 
 def not_attached() -> SessionNotAttached:
     """Return the error of a connection that the middleware has not seen."""
-    return SessionNotAttached("This request did not pass through SessionLifetimeMiddleware. Wrap the app with it.")
+    return SessionNotAttached(
+        "This request did not pass through SessionLifetimeMiddleware, or has not yet. Wrap the app with it; code in another "
+        "middleware must stand inside it: after it in `middleware=`, and with `add_middleware` or `@app.middleware` be added "
+        "before it."
+    )
 
 
 def attached(scope: Scope) -> tuple[Engine, Connection]:

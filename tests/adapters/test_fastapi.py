@@ -6,7 +6,7 @@ import asyncio
 from typing import Annotated, Any
 
 import pytest
-from fastapi import APIRouter, Depends, FastAPI, WebSocket
+from fastapi import APIRouter, Depends, FastAPI, Request, WebSocket
 from fastapi.responses import StreamingResponse
 from starlette.testclient import TestClient
 
@@ -21,7 +21,13 @@ from session_middleware import (
     session_optional,
     session_required,
 )
-from session_middleware.adapters.fastapi import CurrentSession, CurrentSyncSession, SessionCookie, SyncSessionCookie
+from session_middleware.adapters.fastapi import (
+    CurrentSession,
+    CurrentSyncSession,
+    SessionCookie,
+    SyncSessionCookie,
+    session_from,
+)
 from tests.adapters.starlette_shop import KEY, Shop, sign_in
 
 
@@ -221,6 +227,25 @@ def test_without_the_middleware() -> None:
     for path in ("/async", "/def"):
         with pytest.raises(SessionNotAttached, match="SessionLifetimeMiddleware"):
             shop.status(path)
+
+
+def test_a_middleware_around_ours_is_told_where_to_stand() -> None:
+    """FastAPI puts what is added later outside: the app is wrapped, and the message says what else is wrong."""
+    app = FastAPI()
+
+    @app.get("/")
+    async def page() -> None:
+        raise AssertionError("it must not run")
+
+    shop = make_shop(app)
+
+    @app.middleware("http")
+    async def outside(request: Request, call_next: Any) -> Any:
+        session_from(request)
+        raise AssertionError("there is none yet")
+
+    with pytest.raises(SessionNotAttached, match=r"must stand inside it: .* be added before it"):
+        shop.status("/")
 
 
 def test_an_exempt_path_operation_opens_the_session_itself() -> None:
