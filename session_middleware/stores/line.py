@@ -49,9 +49,7 @@ class Line:
         self._lags: deque[float] = deque(maxlen=256)
         self._line: Announcements | None = None
         self._begin()
-        if hasattr(os, "register_at_fork"):
-            this = weakref.ref(self)  # what is registered there stays for ever
-            os.register_at_fork(after_in_child=lambda: _begin_anew(this()))
+        _lines.add(self)
 
     def _begin(self) -> None:
         """Hear nothing yet, at first or in a forked child."""
@@ -177,13 +175,20 @@ class Line:
                 raise TimeoutError("the server does not answer")
 
 
-def _begin_anew(held: Line | None) -> None:
+_lines: weakref.WeakSet[Line] = weakref.WeakSet()
+
+
+def _begin_anew() -> None:
     # In a forked child: the thread that listens stayed behind, with the connection, which is the parent's to close.
-    if held is not None:
+    for held in list(_lines):
         stopped = held._closed.is_set()
         held._begin()
         if stopped:
             held._closed.set()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows; once for all lines, since what is registered stays for ever
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 def _close(line: Announcements) -> None:
