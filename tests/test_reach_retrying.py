@@ -364,6 +364,16 @@ def test_a_loop_that_is_closed_without_a_word_leaves_it_to_the_next() -> None:
             loop.close()
 
     assert [once(), once()] == [1, 2]
+    assert not reach._retrying._at_work
+    gc.collect()  # the first is gone by now, and has not told the third that nobody is at work
+
+    async def owing() -> list[int]:
+        before = await main()
+        assert not await reach.end(reference_record(1).key, "logout", 10.0, 10.0)
+        await asyncio.sleep(0)
+        return [before, len(runtime.pauses)]
+
+    assert asyncio.run(owing()) == [3, 3], "one is enough"
 
 
 class Silent(Down):

@@ -55,6 +55,9 @@ class Retrying:
                 if owes and not self._at_work:  # else another was begun during a look that took long
                     self._at_work.begin()
                     is_mine = True
+        except GeneratorExit:
+            is_mine = False  # its loop was closed before, and another may be at work by now
+            raise
         finally:
             if is_mine:
                 self._at_work.end()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
@@ -121,16 +122,40 @@ class Interruptible:
 def at_once(call: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Start a task of its own on the running loop. It must not raise."""
     if on_asyncio():
-        task = asyncio.get_running_loop().create_task(call())
-        _kept.add(task)  # a loop itself keeps no hold on its tasks
-        task.add_done_callback(_kept.discard)
+        loop = asyncio.get_running_loop()
+        if loop not in _kept:
+            _leave_closed()
+        coroutine = call()
+        task = loop.create_task(coroutine)
+        _kept.setdefault(loop, {})[task] = coroutine
+        task.add_done_callback(_is_done)
         return
     import trio  # whoever runs us on trio has it
 
     trio.lowlevel.spawn_system_task(call)
 
 
-_kept: set[asyncio.Task[None]] = set()
+#: The tasks under way, since a loop itself keeps no hold on its tasks, and what each runs.
+_kept: dict[asyncio.AbstractEventLoop, dict[asyncio.Task[None], Coroutine[Any, Any, None]]] = {}
+
+
+def _is_done(task: asyncio.Task[None]) -> None:
+    tasks = _kept.get(task.get_loop(), {})
+    tasks.pop(task, None)
+    if not tasks:
+        _kept.pop(task.get_loop(), None)
+
+
+def _leave_closed() -> None:
+    """End what loops have left that were closed without a word to their tasks, as those of a task queue may be.
+
+    Here and now, not whenever the garbage is collected: what a task does at its end takes locks, which somebody may hold then.
+    """
+    for loop in list(_kept):
+        for task, coroutine in _kept.pop(loop).items() if loop.is_closed() else ():
+            task._log_destroy_pending = False  # type: ignore[attr-defined]  # else asyncio reports each; it has no other way
+            with contextlib.suppress(RuntimeError):  # it wants to wait for something once more
+                coroutine.close()
 
 
 async def side_by_side(calls: Iterable[Callable[[], Coroutine[Any, Any, None]]], most: int) -> None:
