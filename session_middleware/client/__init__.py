@@ -19,6 +19,7 @@ __all__ = ["OPTIONS", "SCRIPT", "TEXTS", "VERSION", "ScriptTag", "reply", "scrip
 #: The dialog's texts, as `client.js` names them in camel case.
 TEXTS: Final = (
     *("warning_title", "warning_text", "final_title", "final_text", "lapsed_title", "lapsed_text"),
+    *("unsure_title", "unsure_text"),
     *("signed_out_title", "signed_out_text", "changed_title", "changed_text", "fresh_title", "fresh_text"),
     *("continue", "log_out", "sign_in", "elsewhere", "reload", "close", "left", "announce", "failed", "local_only"),
 )

@@ -11,6 +11,8 @@ const TEXTS = {
   finalText: "It cannot be continued any longer. Save your work, then sign in again.",
   lapsedTitle: "Your session has ended",
   lapsedText: "What you typed is still on this page. Sign in again, then come back.",
+  unsureTitle: "Your session may have ended",
+  unsureText: "What you typed is still on this page.",
   signedOutTitle: "You are signed out",
   signedOutText: "What you typed is still on this page. Sign in again, then come back.",
   changedTitle: "Somebody else is signed in",
@@ -78,6 +80,7 @@ const begin = () => {
   let acted = false;
   let lastDrift = drift();
   let slept = 0;
+  let retryAt = 0;
   let failure = "";
   let checking = null;
   let busy = null;
@@ -85,6 +88,8 @@ const begin = () => {
 
   const left = () => Math.round((Math.min(silence, age) - now()) * 1000) / 1000; // a timer knows no less
   const isLive = () => state === "active" || state === "warning";
+  const isUnsure = () => state === "lapsed" && !reason; // our count has run out, and the server has not said that it is over
+  const isOpen = () => isLive() || isUnsure();
   const isMine = (users) => !!mine && !!users && users.some((user) => mine.includes(user));
 
   // --- what is known ---------------------------------------------------------------------------------------------
@@ -118,7 +123,7 @@ const begin = () => {
     login = said.login_url ?? login;
     returnParam = said.return_param ?? returnParam;
     if (!said.authenticated) {
-      const timed = said.reason === "inactivity" || said.reason === "lifetime";
+      const timed = /^(inactivity|lifetime)$/.test(said.reason);
       become(timed ? "lapsed" : "signed_out", said.reason ?? null);
       const landing = option("landing");
       if (timed && mine && landing) location.assign(landing);
@@ -150,8 +155,8 @@ const begin = () => {
     return { at, status: answer.status, said };
   };
 
-  const check = (telling = true) =>
-    (checking ??= ask("status")
+  const check = (telling = true) => {
+    const asked = (checking ??= ask("status")
       .then(({ at, status, said }) => {
         if (status !== 200 || said.authenticated === undefined) throw status; // a proxy may answer 200 with a page
         take(said, at);
@@ -159,7 +164,8 @@ const begin = () => {
       })
       .catch(() => {
         if (state === "unknown") timer = setTimeout(check, 10000);
-        if (!isLive()) return;
+        if (checking !== asked || !isOpen()) return; // one that was begun before a sleep is not the last word
+        retryAt = now() + 10;
         silence -= slept;
         age -= slept;
         final -= slept;
@@ -168,8 +174,10 @@ const begin = () => {
         settle();
       })
       .finally(() => {
-        checking = null;
+        if (checking === asked) checking = null;
       }));
+    return asked;
+  };
 
   // --- the other tabs ----------------------------------------------------------------------------------------------
 
@@ -195,7 +203,7 @@ const begin = () => {
   const hear = ({ said, age: old, sent, renewed }) => {
     if (!said?.authenticated || !isMine(said.user)) {
       // What may be stale, or was told by somebody else's tab, is asked; an end that is known here is no news.
-      if (mine && (isLive() || said?.authenticated !== false) && state !== "changed") check(false);
+      if (mine && (isOpen() || said?.authenticated !== false) && state !== "changed") check(false);
       return;
     }
     const at = now() - old - Math.max(0, Date.now() - sent) / 1000; // a frozen tab hears late
@@ -279,7 +287,7 @@ const begin = () => {
       }
     } else {
       if (status === 401) await check(); // whose 401 that is, status knows
-      if (isLive()) throw status;
+      if (isOpen()) throw status;
     }
   };
 
@@ -350,10 +358,13 @@ const begin = () => {
     lastDrift = drift();
     if (lastDrift - before > 2 && mine) {
       slept += lastDrift - before;
+      heardAt = now(); // what was asked before says nothing of now
+      checking = null;
       hush(); // what comes on an old connection may have been long on its way
       check();
     }
     if (isLive() && !busy && (left() <= 0 || (state === "active" && left() <= warn))) check();
+    if (isUnsure() && !busy && now() > retryAt) check();
     report();
     render();
     schedule();
@@ -388,6 +399,7 @@ const begin = () => {
 
   const modeOf = () => {
     if (state === "warning") return final - now() < warn + 0.001 ? "final" : "warning";
+    if (isUnsure() && final > now()) return "unsure";
     if (state === "active") return fresh ? "fresh" : null;
     if (state === "unknown" || !(mine || wanted)) return null;
     return state === "signed_out" ? "signedOut" : state;
@@ -459,7 +471,7 @@ const begin = () => {
     }
     if (!ui) build();
     const { host, root, dialog, choices } = ui;
-    const offered = show === "fresh" ? [fresh, "close"] : BUTTONS[show] ?? [elsewhere ? "elsewhere" : "continue", "logOut"];
+    const offered = show === "fresh" ? [fresh, "close"] : BUTTONS[show] ?? [elsewhere ? "elsewhere" : "continue", show === "unsure" ? "close" : "logOut"];
     const put = (to, text) => to.textContent === text || (to.textContent = text);
     put(ui.title, texts[`${show}Title`]);
     put(ui.text, texts[`${show}Text`]);

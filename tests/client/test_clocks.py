@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -40,6 +41,35 @@ def test_a_laptop_that_slept_and_finds_no_network(person: Any) -> None:
     tab.page.evaluate("dispatchEvent(new Event('online'))")
     tab.until("session.reason", "inactivity")
     assert tab.dialog.get_by_role("alert").filter(visible=True).count() == 0
+
+
+def test_a_question_on_its_way_when_the_laptop_slept(person: Any) -> None:
+    """M20: its answer, from before the sleep, is not believed; the server is asked anew within a second of waking."""
+    tab = person.signed_in()
+    tab.passes(20)
+    said = tab.page.evaluate("fetch('/session/status').then((answer) => answer.json())")
+    held: list[Any] = []
+
+    def hold(route: Any) -> None:
+        if held:
+            route.continue_()
+        else:
+            held.append(route)
+
+    tab.page.route("**/session/status", hold)
+    tab.page.evaluate("dispatchEvent(new Event('focus'))")
+    end = time.monotonic() + 60
+    while not held:
+        assert time.monotonic() < end, "nothing was asked"
+        tab.page.wait_for_timeout(5)
+    person.town.clock.advance(700)
+    person.context.clock.set_system_time(person.town.clock())
+    person.context.clock.run_for(1000)
+    tab.until("session.reason", "inactivity")
+    held[0].fulfill(json=said)
+    tab.settle()
+    assert tab.state == "lapsed"
+    tab.shows(LAPSED)
 
 
 @pytest.mark.parametrize("hours", [-1, 1])

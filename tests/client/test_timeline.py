@@ -8,10 +8,11 @@ import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.server]
 
-ASKS, FINAL, LAPSED, OUT, OTHER = (
+ASKS, FINAL, LAPSED, UNSURE, OUT, OTHER = (
     "Are you still there?",
     "Your session is about to end",
     "Your session has ended",
+    "Your session may have ended",
     "You are signed out",
     "Somebody else is signed in",
 )
@@ -109,6 +110,61 @@ def test_continue_that_fails_is_no_end(person: Any, status: int) -> None:
     tab.button("Continue").click()
     tab.becomes("active")
     tab.shows_nothing()
+
+
+def until_nobody_knows(person: Any) -> Any:
+    """Bring a tab past the end that it knows of; the session is alive by another page, and the server cannot be reached."""
+    tab = person.signed_in()
+    tab.passes(240)
+    tab.page.evaluate("fetch('/api')")
+    tab.settle()
+    person.town.faults["/session/status"] = person.town.faults["/session/continue"] = 503
+    tab.passes(61)
+    tab.becomes("lapsed")
+    tab.shows(UNSURE)
+    return tab
+
+
+def test_a_server_that_cannot_be_reached_ends_nothing(person: Any) -> None:
+    """M8, M10: at the end it says that the server could not be reached, and asks on, about every 10 s, until it can be."""
+    tab = until_nobody_knows(person)
+    assert "could not be reached" in tab.dialog.get_by_role("alert").inner_text()
+    assert tab.page.evaluate("session.reason") is None
+    asked = person.town.count("GET", "/session/status")
+    tab.passes(60)
+    assert 4 <= person.town.count("GET", "/session/status") - asked <= 7
+    tab.shows(UNSURE)
+    person.town.faults.clear()
+    tab.passes(12)
+    tab.becomes("active")
+    tab.shows_nothing()
+    assert person.town.count("POST", "/session/logout") == 0
+
+
+def test_continue_can_be_tried_again_past_the_end(person: Any) -> None:
+    """M8: while the server cannot be reached it fails and says so; then the session goes on, with its whole time."""
+    tab = until_nobody_knows(person)
+    assert tab.dialog.get_by_role("button").all_inner_texts() == ["Continue", "Close"]
+    tab.button("Continue").click()
+    tab.settle()
+    assert "could not be reached" in tab.dialog.get_by_role("alert").inner_text()
+    tab.shows(UNSURE)
+    person.town.faults.clear()
+    tab.button("Continue").click()
+    tab.becomes("active")
+    tab.shows_nothing()
+    assert tab.left == 300
+
+
+def test_an_end_that_nobody_could_tell_of_is_told_later(person: Any) -> None:
+    """M7, M8: where the session was over indeed, the text changes and a sign-in is offered once the server can be asked."""
+    tab = until_nobody_knows(person)
+    person.town.clock.advance(300)  # the server's alone
+    person.town.faults.clear()
+    tab.button("Continue").click()
+    tab.until("session.reason", "inactivity")
+    tab.shows(LAPSED)
+    assert tab.link("Sign in again").is_visible()
 
 
 def test_continue_after_the_end_offers_a_sign_in(person: Any) -> None:
