@@ -175,6 +175,8 @@ class _View:
     def update_claims(self, **claims: Any) -> None:
         """Change claims; None removes one. Written when the response starts, or by `save()` (L14).
 
+        A plain function in `AsyncSession` too, not awaited: it waits for nothing.
+
         After the response has started, in a stream or on a socket, only `save()` writes them.
 
         Raises:
@@ -321,7 +323,7 @@ class Session(_View):
 
 
 class AsyncSession(_View):
-    """The session of a request, in asynchronous code: the verbs of `Session`, awaited."""
+    """The session of a request, in asynchronous code: the verbs of `Session`, awaited; `update_claims` and `is_fresh` wait for nothing."""
 
     __slots__ = ()
 
