@@ -1103,6 +1103,34 @@ def test_a_logout_of_tampered_cookies_ends_what_goes_on() -> None:
     assert verdict_of(house, up) is Verdict.REVOKED
 
 
+def test_a_logout_of_tampered_cookies_of_nobody() -> None:
+    """L13: a token whose record is gone is no reason to leave the cookies."""
+    house = House()
+    token = house.settings.token_cookie
+    house.login()
+    cookies = f"{token}={house.jar[token]}; {token}=planted"
+    wiped = House()
+    x = wiped.request(lambda session: session.logout(), facts=Facts("POST", "/x", cookies=cookies))
+    assert x.verdict is Verdict.ANONYMOUS
+
+
+def test_what_a_session_goes_on_as_goes_on_once_more() -> None:
+    """L12, L13: between the list and the end another tab may step up again: the list is read anew."""
+    house = House()
+    house.login()
+    late, up = dict(house.jar), [stepped_up(house, house.jar)]
+
+    def other() -> Any:
+        up.append(stepped_up(house, up[-1]))
+        yield from ()
+
+    house.jar = late
+    house.store.interrupt("end", other, skip=1)  # the first is of the token that came
+    house.request(lambda session: session.logout())
+    assert len(up) == 2
+    assert {verdict_of(house, jar) for jar in up} == {Verdict.REVOKED}
+
+
 @pytest.mark.parametrize("when", ["before", "meanwhile"])
 def test_an_end_by_id_ends_what_the_session_goes_on_as(when: str) -> None:
     """L12, ASVS 7.4.2: whoever ends a session of a list means it, also where it got another id since the list was shown."""

@@ -423,11 +423,15 @@ class Debtor:
         """Return a record of a session that begins now."""
         now = self.clock()
         return reference_record(number).evolve(
-            authenticated_at=now, last_seen_at=now, inactivity_deadline=now + 3_600, keep_until=now + 90_000
+            authenticated_at=now,
+            last_seen_at=now,
+            renewed_at=now,
+            inactivity_deadline=now + 3_600,
+            keep_until=now + 90_000,
         )
 
     def end(self, number: int) -> bool:
-        return run_sync(self.reach.end(self.records[number].key, "logout", self.clock(), self.clock()))
+        return run_sync(self.reach.end(self.records[number].key, "logout", self.clock(), self.clock())) is not None
 
     def is_ended(self, number: int) -> bool:
         held = MemoryStore.load(self.store, self.records[number].key)

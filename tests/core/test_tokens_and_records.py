@@ -154,6 +154,9 @@ def test_fields_of_a_later_version_are_kept() -> None:
 @pytest.mark.parametrize(
     "change",
     [
+        {"b": "an id"},
+        {"b": [7]},
+        {"n": "today"},
         {"v": 2},
         {"v": None},
         {"i": 5},

@@ -24,7 +24,12 @@ def alive(n: int) -> SessionRecord:
     """Return a record that is no rubbish by the real clock, which the command goes by."""
     now = time.time()
     return reference_record(n).evolve(
-        created_at=now, authenticated_at=now, last_seen_at=now, keep_until=now + 9_000, inactivity_deadline=now + 3_600
+        created_at=now,
+        authenticated_at=now,
+        last_seen_at=now,
+        renewed_at=now,
+        keep_until=now + 9_000,
+        inactivity_deadline=now + 3_600,
     )
 
 
@@ -99,7 +104,7 @@ def test_a_store_that_fails_is_said_to(old: SQLiteStore, capsys: pytest.CaptureF
     with SQLiteStore("new.db") as new:
         new.load(b"")
     with sqlite3.connect("new.db") as connection:
-        connection.execute("DROP TABLE handles")
+        connection.execute("ALTER TABLE handles RENAME COLUMN handle TO another")
     connection.close()
     assert main(["sessions", "move", OLD, NEW]) == 1
     said = capsys.readouterr().err
