@@ -251,10 +251,10 @@ class FlaskLogin:
         if created is not None and str(flask_session.get("_user_id")) == created.subject and self._was_linked(x):
             if x.stepped_from is None:
                 self._link(x)
-            elif flask_session.get(LINK) != created.before:
+            elif flask_session.get(LINK) != created.before[-1]:
                 # Flask's session goes out before it is decided which of several step-ups goes on (L12). That one, whose link
                 # is written at the next request, is known by the id that all of them came with.
-                flask_session[LINK] = created.before
+                flask_session[LINK] = created.before[-1]
         return response
 
     def _was_linked(self, x: Exchange) -> bool:

@@ -23,6 +23,7 @@ from django.urls import path  # noqa: E402
 
 from session_middleware import SessionError, session_exempt  # noqa: E402
 from session_middleware.adapters._emptied import EMPTIED  # noqa: E402
+from session_middleware.adapters._django_user import LINK  # noqa: E402
 from session_middleware.adapters.django import asession_from, asessions, session_from, sessions  # noqa: E402
 from tests.adapters.bridged import LOGIN, TOKEN, Bridged, database  # noqa: E402, F401
 from tests.adapters.django_auth_urls import meanwhile  # noqa: E402
@@ -446,8 +447,8 @@ class TestNeverMoreThanWe(Bridged):
                     client.get("/step-up")
                     assert client.get(page).json()["user"] == "alice", (engine, page)
 
-    def test_a_link_to_an_earlier_session_is_none(self) -> None:
-        """Only the one that a step-up has just taken the place of is named by it, and only for who shows that session (L23)."""
+    def test_a_link_to_an_earlier_id(self) -> None:
+        """It names the session that goes on from it, however slow the view was, for who shows that session, and no other (L23)."""
         client = self.sign_in()
         read = client.session
         read["notes"] = 1
@@ -460,6 +461,12 @@ class TestNeverMoreThanWe(Bridged):
         client.get("/step-up")
         client.get("/step-up")
         read.save()
+        assert self.user(client) == "alice"
+        client.post("/accounts/logout/")
+        client.post(LOGIN, {"username": "alice", "password": "wonderland"})
+        session = client.session
+        session[LINK] = read[LINK]
+        session.save()
         assert self.user(client) == ""
 
     def test_key_cycling_and_step_up_keep_the_link(self) -> None:
