@@ -342,6 +342,24 @@ def test_route_names_are_resolved_by_the_adapter() -> None:
     assert House(login_url=lambda facts: "https://id.example/").engine.login_url(Facts()) == "https://id.example/"
 
 
+def test_who_has_to_prove_it_again_may_be_sent_to_another_page() -> None:
+    """L15: `fresh_login_url`, written as `login_url` is; that where it is not set, and for all who are not signed in."""
+
+    def sent(**given: Any) -> list[str]:
+        house = House(**given)
+        house.login("alice")
+        x = house.request()
+        return [house.engine.refusal(x, reason).login_url for reason in ("fresh_login", "inactivity")]
+
+    assert sent() == ["/login", "/login"]
+    assert sent(fresh_login_url="/confirm") == ["/confirm", "/login"]
+    assert sent(fresh_login_url=lambda facts: "/пароль") == ["/%D0%BF%D0%B0%D1%80%D0%BE%D0%BB%D1%8C", "/login"]
+    by_name = {"resolve_login": lambda facts, url: f"/resolved/{url}"}
+    assert sent(fresh_login_url="auth.confirm", engine=by_name) == ["/resolved/auth.confirm", "/resolved//login"]
+    with pytest.raises(SettingsError, match="fresh_login_url"):
+        sent(fresh_login_url=lambda facts: None)
+
+
 @pytest.mark.parametrize(
     ("given", "sent"),
     [

@@ -274,8 +274,8 @@ class Gate:
         """Look at the whole app once, before its first request is served.
 
         Raises:
-            SettingsError: a route lies under `endpoint_prefix`, markers contradict each other, or `login_url` names no
-                route.
+            SettingsError: a route lies under `endpoint_prefix`, markers contradict each other, or `login_url`,
+                `fresh_login_url` or Flask-Login's `refresh_view` names no route.
         """
         with self._mutex:
             if self._checked:
@@ -311,14 +311,20 @@ class Gate:
                 self._bridge = FlaskLogin(self.app, manager, self.engine, lambda: self.exchange(request))
 
     def _check_login_url(self) -> None:
-        url = self.engine.settings.login_url
-        if self._bridge is not None and isinstance(url, str):
-            url = self._bridge.login_url(url)
-        if callable(url) or url.startswith(("/", ".")) or "://" in url or url in self.app.view_functions:
+        settings, bridge = self.engine.settings, self._bridge
+        url, fresh = settings.login_url, settings.fresh_login_url
+        if bridge is not None:
+            self._check_page("refresh_view", bridge.refresh_view() if fresh is None else None)
+            url = bridge.login_url(url) if isinstance(url, str) else url
+        self._check_page("login_url", url)
+        self._check_page("fresh_login_url", fresh)
+
+    def _check_page(self, name: str, url: object) -> None:
+        if not isinstance(url, str) or url.startswith(("/", ".")) or "://" in url or url in self.app.view_functions:
             return
         near = difflib.get_close_matches(url, list(self.app.view_functions), n=1)
         hint = f"Did you mean {near[0]!r}?" if near else "Write a path like '/login', or the endpoint of a route."
-        raise SettingsError("login_url", url, "is no route of this app.", hint)
+        raise SettingsError(name, url, "is no route of this app.", hint)
 
 
 class _Exchange(LateStart):

@@ -15,7 +15,7 @@ from flask import Flask, Response, g, request
 from flask import session as flask_session
 
 from session_middleware.adapters._adoption import adopts_until, take_once
-from session_middleware.core.exchange import Exchange
+from session_middleware.core.exchange import Exchange, RequestFacts
 from session_middleware.core.lifetime import Verdict
 from session_middleware.errors import SessionError, SettingsError, StoreUnavailable
 from session_middleware.runtime import run_sync
@@ -76,6 +76,8 @@ class FlaskLogin:
         self._adopts_until = adopts_until(engine)
         engine.default_policy = engine.settings.default_policy or "optional"  # the app's own @login_required decides
         engine.return_param = engine.settings.return_param or "next"
+        if engine.fresh_login is None:
+            engine.fresh_login = self._fresh_login_url
         manager._load_user = self._load_user
         manager.unauthorized = self._refuse
         flask_login.user_logged_in.connect(self._begin, app)
@@ -301,6 +303,19 @@ class FlaskLogin:
         views = self._manager.blueprint_login_views
         view = views.get(request.blueprint) if views and request else None
         return str(view or self._manager.login_view or url)
+
+    def refresh_view(self) -> str | None:
+        """Return the page at which Flask-Login has people confirm who they are, None without one."""
+        view = self._manager.refresh_view
+        return str(view) if view else None
+
+    def _fresh_login_url(self, facts: RequestFacts) -> str:
+        view = self.refresh_view()
+        if view is None:
+            return self._engine.login_url(facts)
+        if view.startswith("/"):
+            return facts.mount + view
+        return view if "://" in view else self._app.url_for(view, _external=False)
 
 
 def _names_what_came(link: object, x: Exchange) -> bool:

@@ -110,7 +110,8 @@ def attach(
     else:
         _check_store(store)
     if options.get("resolve_login") is None:
-        _check_login_url(settings.login_url)
+        _check_page("login_url", settings.login_url)
+        _check_page("fresh_login_url", settings.fresh_login_url)
     return Engine(
         settings,
         store,
@@ -159,9 +160,7 @@ def _check_store(store: object) -> None:
         raise SettingsError("store", type(store).__name__, f"is no store: it has no {', '.join(lacks)}.", fix)
 
 
-def _check_login_url(url: object) -> None:
+def _check_page(name: str, url: object) -> None:
     """Refuse the name of a route where nobody knows routes: a browser would take it for a path beside each page."""
     if isinstance(url, str) and not url.startswith(("/", "http://", "https://")):
-        raise SettingsError(
-            "login_url", url, "is no path, and this adapter knows no names of routes.", "Write '/login'."
-        )
+        raise SettingsError(name, url, "is no path, and this adapter knows no names of routes.", "Write '/login'.")

@@ -137,7 +137,7 @@ class SessionLifetimeMiddleware(Entrance):
 
     Args:
         app: what Starlette puts there.
-        settings: with `secret_keys`. `login_url` may be a route's name.
+        settings: with `secret_keys`. `login_url` and `fresh_login_url` may be routes' names.
         store: a store, or its URL; by default SESSION_STORE_URL, else the file `sessions.db` here.
         authority: who vouches for a session; the app itself by default.
         clock: a callable returning seconds since the epoch.
@@ -173,7 +173,7 @@ class SessionLifetimeMiddleware(Entrance):
         self.sessions = AsyncSessions(self.engine)
         self._gate = Gate(self.engine, app, kind=Visitor, judges_at_endpoint=True, names_user=True)
         self._router: Router | None = None
-        self._login_path: str | None = None
+        self._pages: dict[str, str] = {}  # the paths of the routes that login_url and fresh_login_url name
         self._looked = False
 
     async def _begins_here(self, scope: Scope, receive: Receive, send: Send) -> bool:
@@ -191,9 +191,10 @@ class SessionLifetimeMiddleware(Entrance):
     def _look_at(self, app: object, *, inside_another: bool) -> None:
         """Look at the app once it is whole, when it starts or is first asked: its routes and its other middlewares."""
         self._router = router = router_behind(self.app) or router_behind(app)
-        login = self.engine.settings.login_url
-        if isinstance(login, str) and not _is_url(login):
-            self._login_path = _path_of(login, router)
+        settings = self.engine.settings
+        for setting, url in (("login_url", settings.login_url), ("fresh_login_url", settings.fresh_login_url)):
+            if isinstance(url, str) and not _is_url(url):
+                self._pages[url] = _path_of(setting, url, router)
         if router is not None:
             gate_default(router)
             # Within an app that has our middleware too, a marker on the whole app counts: see `_let_in`.
@@ -201,8 +202,7 @@ class SessionLifetimeMiddleware(Entrance):
         self._looked = True
 
     def _login_url(self, facts: RequestFacts, login: str) -> str:
-        if self._login_path is not None:
-            return facts.mount + self._login_path
+        login = self._pages.get(login, login)
         return facts.mount + login if login.startswith("/") else login
 
 
@@ -210,14 +210,14 @@ def _is_url(login: str) -> bool:
     return login.startswith("/") or "://" in login
 
 
-def _path_of(name: str, router: Router | None) -> str:
+def _path_of(setting: str, name: str, router: Router | None) -> str:
     try:
         if router is not None:
             return str(router.url_path_for(name))
     except NoMatchFound:
         pass
     raise SettingsError(
-        "login_url", name, "is no route of this app.", "Give the name of a route without parameters, or a path."
+        setting, name, "is no route of this app.", "Give the name of a route without parameters, or a path."
     )
 
 

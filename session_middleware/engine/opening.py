@@ -54,7 +54,7 @@ class Engine(Authenticating):
         clock: a callable returning seconds since the epoch; read once per request (L1).
         on_event: callables that get each `SessionEvent`.
         default_policy: what holds where `settings.default_policy` is not set ("optional" for bridged logins, L21).
-        resolve_login: turns `settings.login_url` into a URL for a request; set by adapters that know route names.
+        resolve_login: turns `login_url` and `fresh_login_url` into a URL for a request; set by adapters that know route names.
 
     Raises:
         SettingsError: there is no secret key, or the store does not fit the app.
@@ -127,6 +127,8 @@ class Engine(Authenticating):
         self.provider_routes = self.authority.endpoints if isinstance(self.authority, Serves) else ()
         #: Whether people sign in at the authority's own route rather than at a page of the app's.
         self.signs_in = settings.login_url == DEFAULT_LOGIN_URL and any(r.path == "login" for r in self.provider_routes)
+        #: As the setting says; where that says nothing, a bridged login may know a page of its own.
+        self.fresh_login = settings.fresh_login_url
         self._adoption_key = derive(raw_keys[0], "adoption")
         self._tokens = TokenKeys(raw_keys, settings.token_cookie)
         self._jwts = JwtKeys(settings.jwt_keys or [JwtKey.hs256(derive(key, "session jwt")) for key in raw_keys])

@@ -33,6 +33,7 @@ class Responding(Adopting):
 
     return_param: str
     signs_in: bool
+    fresh_login: str | Callable[[Any], str] | None  # Any: as in Settings
     vary_on: str
     credentials: Credentials
     _tokens: TokenKeys
@@ -46,10 +47,12 @@ class Responding(Adopting):
     def refusal(self, x: Exchange, reason: str | None) -> Refusal:
         """Say why a request is not served."""
         retry = self.settings.timing.retry_after if x.verdict is Verdict.UNAVAILABLE else None
-        login_url = self.login_url(x.facts)
         if x.ask_for:
             reason = "fresh_login"  # who is there is known, and has to prove more
+            login_url = self.login_url(x.facts)
             login_url += ("&" if "?" in login_url else "?") + urlencode(x.ask_for)
+        else:
+            login_url = self.fresh_login_url(x.facts) if reason == "fresh_login" else self.login_url(x.facts)
         self.tell("session_refused", x, reason=reason or "anonymous")
         return Refusal(x.verdict, reason, login_url, retry)
 
@@ -61,12 +64,23 @@ class Responding(Adopting):
         Raises:
             SettingsError: the callable says nothing that is a URL.
         """
-        url = self.settings.login_url
-        if callable(url):
-            return percent_encoded(_said_url(url(facts)))
         if self.signs_in:
-            url = f"{facts.mount}{self.settings.endpoint_prefix}/login"
-        elif self._resolve_login is not None:
+            return on_this_host(f"{facts.mount}{self.settings.endpoint_prefix}/login", more="?#[]")
+        return self._page("login_url", self.settings.login_url, facts)
+
+    def fresh_login_url(self, facts: RequestFacts) -> str:
+        """Return where somebody who is signed in proves once more who they are (`fresh_login`): by default as `login_url`.
+
+        Raises:
+            SettingsError: the callable says nothing that is a URL.
+        """
+        url = self.fresh_login
+        return self.login_url(facts) if url is None else self._page("fresh_login_url", url, facts)
+
+    def _page(self, name: str, url: str | Callable[[Any], str], facts: RequestFacts) -> str:  # Any: as in Settings
+        if callable(url):
+            return percent_encoded(_said_url(name, url(facts)))
+        if self._resolve_login is not None:
             url = self._resolve_login(facts, url)
         elif url.startswith("/"):
             url = facts.mount + url
@@ -280,10 +294,10 @@ class Responding(Adopting):
         return self._jwts.jwks()
 
 
-def _said_url(said: object) -> str:
+def _said_url(name: str, said: object) -> str:
     if not isinstance(said, str) or not said or _CONTROL.search(said):
         fix = "Let the function return a path or a URL, as text and not awaited."
-        raise SettingsError("login_url", _shown(said), "was returned by the function and is no URL.", fix)
+        raise SettingsError(name, _shown(said), "was returned by the function and is no URL.", fix)
     return said
 
 

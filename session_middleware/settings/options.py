@@ -74,6 +74,7 @@ class Settings:
     default_policy: Policy | None = None
     exempt_paths: Sequence[str] = ()
     login_url: str | Callable[[Any], str] = DEFAULT_LOGIN_URL  # Any: core.exchange.RequestFacts
+    fresh_login_url: str | Callable[[Any], str] | None = None  # Any: as above; None: login_url
     return_param: str | None = None
     refusal: Callable[[Any, Any], Any] | None = None  # (RequestFacts, Refusal) -> Reply | None
     endpoint_prefix: str = "/session"

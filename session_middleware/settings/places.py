@@ -31,13 +31,9 @@ def check_paths(settings: Settings, put: Put) -> None:
     prefix = text("endpoint_prefix", settings.endpoint_prefix, "Write it like '/session'.")
     if not prefix.startswith("/") or prefix.endswith("/") or "//" in prefix or _PREFIX_HOSTILE.search(prefix):
         raise SettingsError("endpoint_prefix", prefix, "is not a path prefix.", "Write it like '/session'.")
-    url = settings.login_url
-    if callable(url):
-        check_function("login_url", url, "Give a path, a route name or a function.")
-    else:
-        wanted = "Write '/login' or the route's name."
-        if _PATH_HOSTILE.search(text("login_url", url, wanted)) or url.startswith("//"):
-            raise SettingsError("login_url", url, "is neither a path nor a route name.", wanted)
+    _check_page("login_url", settings.login_url, "/login")
+    if settings.fresh_login_url is not None:
+        _check_page("fresh_login_url", settings.fresh_login_url, "/confirm")
     if settings.return_param is not None:
         _check_return_param(settings.return_param)
     put("logout_urls", _logout_urls("logout_urls", settings.logout_urls))
@@ -50,6 +46,16 @@ def check_paths(settings: Settings, put: Put) -> None:
         text("logout_urls_by_client", client, wanted)
         lists[client] = _logout_urls(f"logout_urls_by_client[{client!r}]", urls)
     put("logout_urls_by_client", lists)
+
+
+def _check_page(name: str, url: object, example: str) -> None:
+    if callable(url):
+        check_function(name, url, "Give a path, a route name or a function.")
+        return
+    wanted = f"Write {example!r} or the route's name."
+    given = text(name, url, wanted)
+    if _PATH_HOSTILE.search(given) or given.startswith("//"):
+        raise SettingsError(name, url, "is neither a path nor a route name.", wanted)
 
 
 def _check_exempt_paths(settings: Settings, put: Put) -> None:

@@ -23,6 +23,7 @@ _TEXT = {
     "socket_activity",
     "default_policy",
     "login_url",
+    "fresh_login_url",
     "return_param",
     "endpoint_prefix",
     "cookie_name",

@@ -228,7 +228,7 @@ urlpatterns = [
     path("fresh", fresh),
     path("landing", landing),
     path("boom", boom),
-    path("step-up", step_up),
+    path("step-up", step_up, name="step-up"),
     path("page", Page.as_view()),
     path("auser", auser),
     path("awho", awho),

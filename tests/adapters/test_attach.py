@@ -41,6 +41,8 @@ def test_the_name_of_a_route_is_refused_where_nobody_knows_routes(middleware: An
     """A browser would take it for a path beside each page, which leads to itself and never to the login."""
     with pytest.raises(SettingsError, match="knows no names of routes"):
         middleware(lambda *_: None, Settings(secret_keys=[KEY], login_url=name), "memory://")
+    with pytest.raises(SettingsError, match=r"fresh_login_url.*knows no names of routes"):
+        middleware(lambda *_: None, Settings(secret_keys=[KEY], fresh_login_url=name), "memory://")
 
 
 @pytest.mark.parametrize("middleware", [ASGI, WSGI])

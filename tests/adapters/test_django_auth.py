@@ -12,6 +12,7 @@ from tests.modes.django_settings import configure
 configure()
 
 from asgiref.sync import async_to_sync  # noqa: E402
+from django.conf import settings  # noqa: E402
 from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY, login  # noqa: E402
 from django.contrib.auth.models import User  # noqa: E402
 from django.contrib.auth.signals import user_logged_in  # noqa: E402
@@ -114,6 +115,18 @@ class TestLogin(Bridged):
             self.clock.advance(minutes=16)
             assert client.get(page).json()["notes"] == 1, "another end"
             client.post(LOGIN, {"username": "alice", "password": "wonderland"})
+
+    def test_who_has_to_prove_it_again_is_sent_to_a_page_of_its_own(self) -> None:
+        """`fresh_login_url`, a path or a route's name; by default the login page (L15)."""
+        for given, page in ((None, LOGIN), ("/sure", "/sure"), ("step-up", "/step-up")):
+            with self.settings(SESSION_LIFETIME={**settings.SESSION_LIFETIME, "fresh_login_url": given}):
+                client = self.sign_in()
+                assert client.get("/fresh").status_code == 200
+                self.clock.advance(minutes=6)
+                answer = client.get("/fresh", headers={"accept": "text/html"})
+                assert answer.headers["Location"] == f"{page}?reason=fresh_login&next=/fresh"
+                client.get("/step-up")
+                assert client.get("/fresh").status_code == 200
 
     def test_a_login_in_two_requests_finds_what_it_kept(self) -> None:
         """After an end too: of an exempt page that nobody judges, and of pages that clear or flush the session first (L26)."""

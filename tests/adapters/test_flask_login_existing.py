@@ -14,7 +14,7 @@ from flask.sessions import SecureCookieSessionInterface, SessionMixin
 from flask.testing import FlaskClient
 from flask_login import FlaskLoginClient, confirm_login, current_user, login_required, login_user, logout_user
 
-from session_middleware import SettingsError, Verdict, session_required
+from session_middleware import SettingsError, Verdict, fresh_login_required, session_required
 from session_middleware.adapters._flask_login import LINK, PYTEST_PLUGIN
 from session_middleware.adapters.flask import safe_return_to, session_from
 from session_middleware.stores.memory import MemoryStore
@@ -70,6 +70,45 @@ def test_settings_win_over_what_flask_login_says() -> None:
     wiki = Wiki(default_policy="required", return_param="back", login_url="/sign-in")
     answer = wiki.client().get("/who", base_url=HTTPS, headers={"Accept": "text/html"})
     assert answer.headers["Location"] == "/sign-in?back=/who"
+
+
+@pytest.mark.parametrize(
+    ("refresh_view", "page"),
+    [
+        (None, "/login"),
+        ("confirm", "/confirm"),
+        ("/sure", "/sure"),
+        ("https://id.example/sure", "https://id.example/sure"),
+    ],
+)
+def test_its_refresh_view_is_where_people_prove_it_again(refresh_view: str | None, page: str) -> None:
+    """The login view of every tutorial sends back who is signed in; Flask-Login names another one for that (L15)."""
+    wiki = Wiki()
+    wiki.manager.refresh_view = refresh_view
+    wiki.app.get("/delete")(fresh_login_required(within=300)(lambda: "deleted"))
+    client = wiki.client("alice")
+    assert who(client, "/delete") == "deleted"
+    wiki.clock.advance(minutes=6)
+    answer = client.get("/delete", base_url=HTTPS, headers={"Accept": "text/html"})
+    assert answer.headers["Location"] == f"{page}?reason=fresh_login&next=/delete"
+    if refresh_view == "confirm":
+        client.post("/confirm", base_url=HTTPS)
+        assert who(client, "/delete") == "deleted"
+
+
+def test_a_setting_goes_before_its_refresh_view() -> None:
+    """`fresh_login_url` is taken as given; a misspelt `refresh_view` is named where it would be used."""
+    wiki = Wiki(fresh_login_url="/sure")
+    wiki.manager.refresh_view = "confrim"
+    wiki.app.get("/delete")(fresh_login_required(within=300)(lambda: "deleted"))
+    client = wiki.client("alice")
+    wiki.clock.advance(minutes=6)
+    answer = client.get("/delete", base_url=HTTPS, headers={"Accept": "text/html"})
+    assert answer.headers["Location"] == "/sure?reason=fresh_login&next=/delete"
+    wiki = Wiki()
+    wiki.manager.refresh_view = "confrim"
+    with pytest.raises(SettingsError, match=r"refresh_view.*Did you mean 'confirm'"):
+        who(wiki.client())
 
 
 def test_a_login_view_that_is_no_route_is_named() -> None:

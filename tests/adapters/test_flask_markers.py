@@ -367,6 +367,19 @@ def test_the_login_url_is_open_as_path_and_as_route_name(login_url: str) -> None
     assert shop.status("/sign-in-page") == 200
 
 
+def test_the_page_to_prove_it_again_has_an_address_of_its_own() -> None:
+    """`fresh_login_url` may be the endpoint of a route too; a misspelt one is an error with a hint (L15)."""
+    shop = Shop(fresh_login_url="sure")
+    shop.app.get("/are-you-sure", endpoint="sure")(lambda: "your password, please")
+    shop.app.get("/delete")(fresh_login_required(within=300)(lambda: "deleted"))
+    client = shop.client("alice")
+    shop.clock.advance(minutes=6)
+    answer = client.get("/delete", base_url=HTTPS + "/shop", headers={"Accept": "text/html"})
+    assert answer.headers["Location"] == "/shop/are-you-sure?reason=fresh_login&return_to=/shop/delete"
+    with pytest.raises(SettingsError, match=r"fresh_login_url.*Did you mean 'sign_in'"):
+        Shop(fresh_login_url="sing_in").status("/")
+
+
 def test_the_login_url_may_be_of_another_host() -> None:
     """L15, L21: a whole URL is no route's name, and goes out as it is."""
     shop = Shop(login_url="https://accounts.example/sign-in")

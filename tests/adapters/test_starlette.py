@@ -23,7 +23,14 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 
-from session_middleware import SessionNotAttached, Settings, SettingsError, session_exempt, session_optional
+from session_middleware import (
+    SessionNotAttached,
+    Settings,
+    SettingsError,
+    fresh_login_required,
+    session_exempt,
+    session_optional,
+)
 from session_middleware.adapters import asgi as plain
 from session_middleware.adapters.starlette import (
     SessionLifetimeMiddleware,
@@ -569,6 +576,26 @@ def test_login_url_by_route_name_below_mounts() -> None:
     assert (refused.status, refused.header("location")) == (303, "/base/account/in/?return_to=/base/page")
     assert shop.call("GET", "/account/in/", mount="/base").status == 200
     assert shop.call("GET", "/account/in/").status == 200
+
+
+def test_fresh_login_url_by_route_name() -> None:
+    """Who is signed in and has to prove it again is sent to a page of its own, everybody else to the login page."""
+    pages = Mount(
+        "/account", name="account", routes=[Route("/in/", page(), name="in"), Route("/sure", page(), name="sure")]
+    )
+    shop = Shop(
+        pages,
+        Route("/delete", page(fresh_login_required(within=300))),
+        login_url="account:in",
+        fresh_login_url="account:sure",
+    )
+    assert shop.call("GET", "/delete", accept="text/html").header("location") == "/account/in/?return_to=/delete"
+    shop.sign_in()
+    shop.clock.advance(301)
+    refused = shop.call("GET", "/delete", accept="text/html", mount="/base")
+    assert refused.header("location") == "/base/account/sure?reason=fresh_login&return_to=/base/delete"
+    with pytest.raises(SettingsError, match="fresh_login_url='sure'"):
+        Shop(fresh_login_url="sure").status("/")
 
 
 def test_login_url_that_is_no_route_is_an_error_at_start_up() -> None:

@@ -98,6 +98,8 @@ NONSENSE: list[tuple[dict[str, Any], str]] = [
     ({"endpoint_prefix": "/"}, "endpoint_prefix"),
     ({"login_url": "//evil.example"}, "login_url"),
     ({"login_url": ""}, "login_url"),
+    ({"fresh_login_url": "//evil.example"}, "fresh_login_url"),
+    ({"fresh_login_url": ""}, "fresh_login_url"),
     ({"return_param": "a b"}, "return_param"),
     ({"logout_urls": "/"}, "logout_urls"),
     ({"logout_urls": ["//evil.example"]}, "logout_urls"),

@@ -74,16 +74,24 @@ ACCEPTED: dict[str, set[str]] = {
     "int": {*DURATIONS, "max_sessions"},
     "float": {"touch_interval", "clock_skew", "verify_interval"},  # the others have a smallest value above it
     "true": SWITCHES,
-    "text": {"login_url", "jwt_issuer", "jwt_audience", "return_param", "cookie_name", "cookie_domain"},
+    "text": {
+        "login_url",
+        "fresh_login_url",
+        "jwt_issuer",
+        "jwt_audience",
+        "return_param",
+        "cookie_name",
+        "cookie_domain",
+    },
     "list": {"jwt_claims"},
     "nothing": LISTS,
     "None": {
         *("aal", "inactivity_timeout", "absolute_lifetime", "touch_interval", "max_continue", "persistent_limits"),
         *("max_sessions", "renewal_interval", "jwt_issuer", "jwt_audience", "jwt_subject_key", "default_policy"),
-        *("return_param", "cookie_domain", "verify_interval", "adopt_existing_until", *FUNCTIONS),
+        *("fresh_login_url", "return_param", "cookie_domain", "verify_interval", "adopt_existing_until", *FUNCTIONS),
     },
-    "function": {"login_url", *FUNCTIONS},
-    "class": {"login_url", *FUNCTIONS},
+    "function": {"login_url", "fresh_login_url", *FUNCTIONS},
+    "class": {"login_url", "fresh_login_url", *FUNCTIONS},
 }
 
 NAMES = [field.name for field in fields(Settings) if field.init]
@@ -133,6 +141,7 @@ NONSENSE: list[tuple[str, Any, str]] = [
     ("endpoint_prefix", "/a%20b", "endpoint_prefix"),
     ("endpoint_prefix", "/a?b", "endpoint_prefix"),
     ("login_url", "/a\r\nb", "login_url"),
+    ("fresh_login_url", "/a\r\nb", "fresh_login_url"),
     ("logout_urls_by_client", ["a"], "logout_urls_by_client"),
     ("logout_urls_by_client", {5: ["/"]}, "logout_urls_by_client"),
     ("logout_urls_by_client", {"a": "/x"}, "logout_urls_by_client['a']"),
