@@ -682,6 +682,14 @@ def test_an_unreadable_body_is_a_400(site: Site, body: bytes, kind: str | None) 
     assert (answer.status, answer.json["reason"]) == (400, "unreadable")
 
 
+def test_a_multipart_form_is_told_what_to_send(site: Site) -> None:
+    """L7: `fetch` sends FormData so; the answer names the two kinds that are read, and nothing is done."""
+    body = b'--x\r\nContent-Disposition: form-data; name="minutes"\r\n\r\n5\r\n--x--\r\n'
+    answer = site.login().ask("POST", "continue", body=body, kind="multipart/form-data; boundary=x")
+    assert (answer.status, answer.json["reason"]) == (400, "unreadable")
+    assert "JSON or a urlencoded form (not multipart)" in answer.text
+
+
 def test_a_body_over_the_limit_is_a_413(site: Site) -> None:
     """64 KiB are read, not a byte more, and nothing is done."""
     browser = site.login()

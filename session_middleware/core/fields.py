@@ -24,7 +24,7 @@ def query_fields(target: str) -> Fields:
 
 
 def body_fields(body: bytes, content_type: str | None) -> Fields | None:
-    """Return the fields of a form or a JSON object; None for a body that is neither."""
+    """Return the fields of a urlencoded form or a JSON object; None for a body that is neither."""
     if not body.strip():
         return {}
     kind = (content_type or "").partition(";")[0].strip().lower()

@@ -32,7 +32,7 @@ class Call:
 
 
 async def fields_of(call: Call) -> Fields | None:
-    """Return the fields of the body, None if it is unreadable.
+    """Return the fields of the body, JSON or a urlencoded form; None if it is neither, such as a multipart form.
 
     Raises:
         provider_routes.BodyTooLong: it is too long.

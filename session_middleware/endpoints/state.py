@@ -64,7 +64,8 @@ class State(Answers):
         fields = await fields_of(call)
         if fields is None:
             title = "The request body could not be read."
-            return problem(facts, 400, "unreadable", title, "Send JSON or a form, with the matching Content-Type.")
+            fix = "Send JSON or a urlencoded form (not multipart), with the matching Content-Type."
+            return problem(facts, 400, "unreadable", title, fix)
         try:
             await self.engine.continue_(call.x, minutes_of(fields))
         except SettingsError as fault:
