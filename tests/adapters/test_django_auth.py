@@ -23,8 +23,8 @@ from django.test.utils import override_settings  # noqa: E402
 from django.urls import path  # noqa: E402
 
 from session_middleware import SessionError, session_exempt  # noqa: E402
-from session_middleware.adapters._emptied import EMPTIED  # noqa: E402
 from session_middleware.adapters._django_user import LINK  # noqa: E402
+from session_middleware.adapters._emptied import EMPTIED  # noqa: E402
 from session_middleware.adapters.django import asession_from, asessions, session_from, sessions  # noqa: E402
 from tests.adapters.bridged import LOGIN, TOKEN, Bridged, database  # noqa: E402, F401
 from tests.adapters.django_auth_urls import meanwhile  # noqa: E402
