@@ -17,16 +17,16 @@ from session_middleware.testing.browser import Driver
 
 MODES = sorted(path.stem for path in (Path(__file__).parent / "modes").glob("*_mode.py"))
 
-#: One mode plays over SQLite at every run, and asyncio stands for trio; the other ways, which see no difference, are slow.
-WITH_SQLITE = ("wsgi_mode",)
-ON_TRIO = ("asgi_trio_mode", "starlette_trio_mode")
+#: Asyncio stands for trio at every run, Starlette for FastAPI, which is one, and memory for SQLite, whose own suites hold it
+#: to the same promises; the other ways, which see no difference, are slow.
+STOOD_FOR = ("asgi_trio_mode", "starlette_trio_mode", "fastapi_mode")
 
 
 def ways() -> Iterator[Any]:  # Any: what pytest.param returns
     """Return every mode with every embedded store."""
     for mode in MODES:
         for store in ("memory", "sqlite"):
-            is_slow = mode in ON_TRIO or (store == "sqlite" and mode not in WITH_SQLITE)
+            is_slow = mode in STOOD_FOR or store == "sqlite"
             marks = [pytest.mark.slow] if is_slow else []
             yield pytest.param((mode, store), marks=marks, id=f"{mode.removesuffix('_mode')}-{store}")
 
