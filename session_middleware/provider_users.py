@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from session_middleware.authorities.base import NOTHING_SHOWN, Lists
 from session_middleware.core.provider import ProviderSession, provider_mark
 from session_middleware.core.record import handle_of
+from session_middleware.engine.ending import goes_on_from
 from session_middleware.errors import SessionError, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ async def end_all(engine: Engine, subject: str, now: float, except_keys: Collect
 async def _end_there(engine: Engine, lists: Lists, subject: str, now: float, except_keys: Collection[bytes]) -> None:
     name = engine.authority.name
     held = await engine.reach.read("list", handle_of("subject", subject), now) if except_keys else ()
-    kept = {record.provider_session for record in held if record.key in except_keys and record.authority == name}
+    own = (record for record in held if record.key in except_keys or goes_on_from(record, except_keys))
+    kept = {record.provider_session for record in own if record.authority == name}
     going = [session for session in await lists.list(subject, now) if session.id not in kept]
     for session in going:  # so that it begins no session, whether the provider is quick to end it or slow
         await engine.reach.mark(provider_mark(name, session.id, now, session.ceiling, session.proven_at))

@@ -1193,6 +1193,27 @@ def test_a_login_over_what_goes_on(subject: str, found: Verdict, late: bool) -> 
     assert [verdict_of(house, jar) for jar in (came, *up, house.jar)] == [Verdict.REVOKED, found, Verdict.ACTIVE]
 
 
+@pytest.mark.parametrize("by", ["the session", "its id"])
+def test_all_others_are_not_what_this_one_goes_on_as(by: str) -> None:
+    """L12: another tab steps up while this one ends all others, or somebody has kept the id of before: the browser stays."""
+    house = House()
+    house.login()
+    elsewhere, house.jar = dict(house.jar), {}
+    mine = house.login().record
+    assert mine is not None
+    came, up = dict(house.jar), []
+
+    def end_others(session: Session) -> None:
+        up.append(stepped_up(house, came))
+        if by == "the session":
+            session.end_others()
+        else:
+            Sessions(house.engine).end_all("alice", except_id=mine.public_id)
+
+    house.request(end_others)
+    assert [verdict_of(house, jar) for jar in (elsewhere, *up)] == [Verdict.REVOKED, Verdict.ACTIVE]
+
+
 def test_an_end_of_what_goes_on_that_cannot_be_stored() -> None:
     """L17: whoever signs out is told, and it is retried; the login of another subject stands all the same."""
 

@@ -19,7 +19,7 @@ from session_middleware.errors import SessionError, StoreUnavailable
 from session_middleware.reach import Reach
 from session_middleware.stores.base import EndsBefore
 
-__all__ = ["Ending"]
+__all__ = ["Ending", "goes_on_from"]
 
 #: How often a list is read anew because some of it had ended before it was ended.
 LOOKS = 4
@@ -107,7 +107,7 @@ class Ending(Telling):
         """
 
         async def end(record: SessionRecord) -> bool | None:
-            if record.subject != subject:
+            if record.subject != subject or goes_on_from(record, except_keys):
                 return None
             was_alive = await self._end_now(record.key, record, reason, now)
             if was_alive:
@@ -208,6 +208,11 @@ class Ending(Telling):
         address = self.address(x.facts)
         self.announce("session_ended", x.now, record.public_id, record.subject, address, {"reason": reason})
         return was_alive
+
+
+def goes_on_from(record: SessionRecord, keys: Collection[bytes]) -> bool:
+    """Say whether a session is one of these, under an id that a step-up or a login has given it since (L12)."""
+    return bool(keys) and any(key_of(id) in keys for id in record.before)
 
 
 def _may_go_on(record: SessionRecord) -> bool:
