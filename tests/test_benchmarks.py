@@ -184,14 +184,20 @@ def test_our_contender_is_quiet_while_it_is_measured(group: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("group", "bare"), [("djangoasgi", "bare"), ("djangoauthasgi", "auth")])
-def test_django_under_asgi_hands_no_request_of_ours_to_a_thread(group: str, bare: str) -> None:
-    """With our middleware, a request is handed to threads as often as without it, and the loop turns as often."""
+@pytest.mark.parametrize(
+    ("group", "bare", "fewer", "turns_fewer"), [("djangoasgi", "bare", 0, 0), ("djangoauthasgi", "auth", 1, 3)]
+)
+def test_django_under_asgi_hands_no_request_of_ours_to_a_thread(
+    group: str, bare: str, fewer: int, turns_fewer: int
+) -> None:
+    """A request is handed to threads as often as without our middleware, and once less where that reads Django's user."""
     ours = "ours-memory" if bare == "bare" else "auth-ours-memory"
     threads, turns = hops(group, ours)
     bare_threads, bare_turns = hops(group, bare)
-    assert threads == bare_threads
-    assert abs(turns - bare_turns) < 1  # a mean: how a thread's answer falls between two turns differs now and then
+    assert threads == bare_threads - fewer
+    assert (
+        abs(turns + turns_fewer - bare_turns) < 1
+    )  # a mean: how a thread's answer falls between two turns differs now and then
     assert hops(group, bare)[0] > 0  # Django's own, so that the count is known to count
 
 
