@@ -17,9 +17,9 @@ from session_middleware.testing.browser import Driver
 
 MODES = sorted(path.stem for path in (Path(__file__).parent / "modes").glob("*_mode.py"))
 
-#: Asyncio stands for trio at every run, Starlette for FastAPI, which is one, and memory for SQLite, whose own suites hold it
-#: to the same promises; the other ways, which see no difference, are slow.
-STOOD_FOR = ("asgi_trio_mode", "starlette_trio_mode", "fastapi_mode")
+#: Asyncio stands for trio at every run, and memory for SQLite, whose own suites hold it to the same promises; the other ways,
+#: which see no difference, are slow.
+STOOD_FOR = ("asgi_trio_mode", "starlette_trio_mode")
 
 
 def ways() -> Iterator[Any]:  # Any: what pytest.param returns
