@@ -65,18 +65,17 @@ class Ending(Telling):
         if ended:
             subject = record.subject if record is not None else None
             self.announce("session_ended", now, public_id, subject, detail={"reason": reason})
-        elif record is not None and _may_go_on(record):
+        elif record is not None:
             ended = await self.end_line(record, now, reason) > 0
         return ended
 
-    async def end_line(self, record: SessionRecord, now: float, reason: str, but: Collection[bytes] = ()) -> int:
+    async def end_line(self, record: SessionRecord, now: float, reason: str) -> int:
         """End what a session goes on as, where it had got another id before it was ended (L12, L13); return how many.
 
         Args:
-            record: the session.
+            record: the session, as it was read before.
             now: the instant.
             reason: why.
-            but: keys of what is to be left alone.
 
         Raises:
             StoreUnavailable: an end could not be stored, or nobody can say what it goes on as.
@@ -95,7 +94,9 @@ class Ending(Telling):
                 self.announce("session_ended", now, other.public_id, other.subject, detail={"reason": reason})
             return was_alive
 
-        return await self.end_each(handle_of("subject", record.subject), now, set(but), end)
+        if record.end_reason not in (None, "replaced"):
+            return 0  # it had ended for good
+        return await self.end_each(handle_of("subject", record.subject), now, set(), end)
 
     async def end_all(
         self, subject: str, now: float, except_keys: Collection[bytes] = (), reason: str = "revoked"
@@ -213,8 +214,3 @@ class Ending(Telling):
 def goes_on_from(record: SessionRecord, keys: Collection[bytes]) -> bool:
     """Say whether a session is one of these, under an id that a step-up or a login has given it since (L12)."""
     return bool(keys) and any(key_of(id) in keys for id in record.before)
-
-
-def _may_go_on(record: SessionRecord) -> bool:
-    """Say whether a session that was not alive any more when it was ended may go on under another id."""
-    return record.ended_at is None or record.end_reason == "replaced"

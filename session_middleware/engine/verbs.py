@@ -93,11 +93,10 @@ class Verbs(Logins):
 
     async def _end_what_goes_on(self, record: SessionRecord, now: float) -> bool:
         """End what a session goes on as that got another id while this logout was on its way (L12); False: not stored."""
-        if record.end_reason in (None, "replaced"):
-            try:
-                await self.end_line(record, now, "logout")
-            except StoreUnavailable:
-                return False
+        try:
+            await self.end_line(record, now, "logout")
+        except StoreUnavailable:
+            return False
         return True
 
     async def extend(self, x: Exchange, minutes: float | None) -> None:
