@@ -218,9 +218,10 @@ class Verbs(World):
                 self.refuses(p, p.session.end_others)
             return
         p.session.end_others()
+        came = p.came if p.created else None  # it goes on if no response starts (L12, L25)
+        mine = {s.id for s in (p.current, came) if s is not None}
         for s in self.held.values():
-            mine = s is p.current or (s is p.came and bool(p.created))  # it goes on if no response starts (L12, L25)
-            if s.subject == p.current.subject and not mine and s.dead is None:
+            if s.subject == p.current.subject and mine.isdisjoint((s.id, *s.before)) and s.dead is None:
                 self.die(s, p.now)
 
     def logout(self, p: Pending, _: None) -> None:

@@ -287,7 +287,7 @@ class SessionLives(Requests, RuleBasedStateMachine):
         kept = mine[0].id if spare and mine else None
         Sessions(self.processes[where].engine).end_all(subject, except_id=kept)
         for s in mine:
-            if s.id != kept:
+            if kept not in (s.id, *s.before):  # what goes on from it is not another session (L12)
                 self.die(s)
         self.count("end_all")
 
