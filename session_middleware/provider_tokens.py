@@ -7,15 +7,17 @@ wait for what that brings.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
-from session_middleware.authorities.base import Token, Tokens
+from session_middleware.authorities.base import NOTHING_SHOWN, Token, Tokens
 from session_middleware.core.exchange import Exchange
 from session_middleware.core.record import SessionRecord, handle_of
 from session_middleware.errors import SessionError, StoreUnavailable
 from session_middleware.reach import rewrite
+from session_middleware.runtime import drop_oldest, to_its_end
 from session_middleware.stores.base import AddsOnce
 
 if TYPE_CHECKING:
@@ -23,12 +25,15 @@ if TYPE_CHECKING:
 
 __all__ = ["provider_token"]
 
-#: Seconds for which a refresh belongs to whoever began it.
+#: Seconds for which a refresh belongs to whoever began it, at least.
 LEASE: Final = 10.0
 
 #: Seconds between two looks at what another process got, and how often to look.
 LOOK_AGAIN: Final = 0.1
 LOOKS: Final = 50
+
+#: Sessions whose new token a store still has to be told.
+UNKEPT: Final = 1_000
 
 
 async def provider_token(engine: Engine, x: Exchange) -> str:
@@ -45,14 +50,15 @@ async def provider_token(engine: Engine, x: Exchange) -> str:
             "There is no token of a provider in this session. Configure the authority to ask for one (offline_access).",
             code="provider_token",
         )
-    held = tokens.current(record, x.now)
+    # By the clock, here and below: a view may have been at work for long, and a lease that began with its request be over.
+    held = tokens.current(record, engine.clock())
     if held is not None:
         return held.access_token
     if not isinstance(engine.store, AddsOnce):
         raise SessionError(f"{type(engine.store).__name__} cannot take note of what was used.", code="not_supported")
     try:
         found: Token = await engine.vouching.alone(
-            ("token", record.key), lambda: _refreshed(engine, tokens, record.key, x.now)
+            ("token", record.key), lambda: _refreshed(engine, tokens, record.key)
         )
     except SessionError:
         raise
@@ -62,20 +68,51 @@ async def provider_token(engine: Engine, x: Exchange) -> str:
     return found.access_token
 
 
-async def _refreshed(engine: Engine, tokens: Tokens, key: bytes, now: float) -> Token:
-    reach = engine.reach
+async def _refreshed(engine: Engine, tokens: Tokens, key: bytes) -> Token:
+    reach, runtime = engine.reach, engine.runtime
     for _ in range(LOOKS):
-        record = await reach.load(key, anew=True)
+        record = await _kept(engine, key, await reach.load(key, anew=True))
         if record is None or record.ended_at is not None or record.sealed is None:
             raise SessionError("The session ended meanwhile.", code="ended")
+        now = engine.clock()
         held = tokens.current(record, now)
         if held is not None:
             return held
         lease = handle_of("refresh", sha256(record.sealed.encode()).hexdigest())
-        if await reach.write("add_once", lease, now + LEASE, now):
-            token = await tokens.refresh(record, now)
-            if token.sealed is not None:
-                await rewrite(reach, record, partial(SessionRecord.evolve, sealed=token.sealed))
-            return token
-        await engine.runtime.pause(LOOK_AGAIN)
+        until = now + max(LEASE, getattr(tokens, "refresh_seconds", LEASE))
+        if await reach.write("add_once", lease, until, now):
+            refresh = partial(_refresh, engine, tokens, record, now)
+            return await (to_its_end(refresh) if runtime.asynchronous else refresh())
+        await runtime.pause(LOOK_AGAIN)
     raise StoreUnavailable("Another process began to refresh the provider's token, and has not finished.")
+
+
+async def _refresh(engine: Engine, tokens: Tokens, record: SessionRecord, now: float) -> Token:
+    token = await tokens.refresh(record, now)
+    if token.sealed is not None:
+        unkept = engine.vouching.unkept
+        if len(unkept) >= UNKEPT:
+            drop_oldest(unkept)
+        unkept[record.key] = record, token.sealed
+        with suppress(
+            StoreUnavailable
+        ):  # the token is good, and what is to be kept stays owed: until the next call here
+            await _kept(engine, record.key, record)
+    return token
+
+
+async def _kept(engine: Engine, key: bytes, record: SessionRecord | None) -> SessionRecord | None:
+    """Write what a refresh has brought for a session, where that is still owed; return the record, None if it has ended."""
+    unkept = engine.vouching.unkept
+    owed = unkept.get(key)
+    if owed is None:
+        return record
+    before, sealed = owed
+    if record is not None and record.ended_at is not None:
+        record = None
+    if record is not None and record.sealed == before.sealed:
+        record = await rewrite(engine.reach, record, partial(SessionRecord.evolve, sealed=sealed))
+    unkept.pop(key, None)
+    if record is None:  # the provider was told of the end with the token before
+        await engine.vouching.end(before.evolve(sealed=sealed), NOTHING_SHOWN, "ended", engine.clock())
+    return record

@@ -27,7 +27,7 @@ MAY = {
     "session": {"engine", "core", "runtime", "provider_tokens", "provider_users"},
     "sessions": {"engine", "core", "runtime", "provider_users"},
     "provider_routes": {"engine", "core", "authorities", "stores"},
-    "provider_tokens": {"engine", "core", "authorities", "reach", "stores"},
+    "provider_tokens": {"engine", "core", "authorities", "reach", "runtime", "stores"},
     "provider_users": {"engine", "core", "authorities"},
     "endpoints": {
         "endpoints",

@@ -1,16 +1,18 @@
-"""at_once: tasks of their own are kept while they are under way, and no longer than their loop."""
+"""at_once: tasks of their own are kept while they are under way, and no longer than their loop; to_its_end: calls that go on."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import anyio
 import pytest
 
-from session_middleware.runtime import at_once, waits
+from session_middleware.runtime import at_once, to_its_end, waits
 
 
 async def nothing() -> None:
@@ -84,3 +86,50 @@ def test_tasks_of_closed_loops_are_ended_by_the_next_loop(
     assert [loop() for loop in loops] == [None] * 3
     assert not waits._kept
     assert not caplog.records
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+@pytest.mark.parametrize("fault", [None, ValueError("refused")])
+def test_a_call_that_must_not_be_left_half_done(loop: str, fault: Exception | None) -> None:
+    """Whoever waits gets what it returns or raises, and where they are cancelled it goes on without them."""
+    over: list[str] = []
+    goes_on: Any = None
+
+    async def call() -> str:
+        await anyio.sleep(0.01)
+        over.append("over")
+        goes_on.set()
+        if fault is not None:
+            raise fault
+        return "done"
+
+    async def life() -> None:
+        nonlocal goes_on
+        goes_on = anyio.Event()
+        if fault is None:
+            assert await to_its_end(call) == "done"
+        else:
+            with pytest.raises(ValueError, match="refused"):
+                await to_its_end(call)
+        goes_on = anyio.Event()
+        with anyio.move_on_after(0), contextlib.suppress(ValueError):
+            await to_its_end(call)
+        with anyio.fail_after(5):
+            await goes_on.wait()
+        assert over == ["over", "over"]
+
+    anyio.run(life, backend=loop)
+
+
+def test_a_loop_that_ends_amid_such_a_call() -> None:
+    """Who waits for it is not left waiting."""
+
+    async def life() -> None:
+        waiter = asyncio.ensure_future(to_its_end(lambda: waiting([])))
+        await asyncio.sleep(0)
+        for task in asyncio.all_tasks() - {asyncio.current_task(), waiter}:
+            task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiter
+
+    asyncio.run(life())

@@ -323,7 +323,10 @@ class Token:
 
 @runtime_checkable
 class Tokens(Protocol):
-    """An authority that keeps tokens of the provider in `SessionRecord.sealed`."""
+    """An authority that keeps tokens of the provider in `SessionRecord.sealed`.
+
+    It may have an attribute `refresh_seconds`: how long `refresh` takes at most; 10 s without.
+    """
 
     def current(self, record: SessionRecord, now: float) -> Token | None:
         """Return the token at hand if it is good for a while yet; asks nobody."""

@@ -89,6 +89,8 @@ class Vouching:
         self._refused: dict[str, float] = {}  # credential -> when it began no session
         self._extend_after: dict[bytes, float] = {}  # record -> when a failed extension may be tried again
         self.owes: dict[bytes, tuple[SessionRecord, Shown, str]] = {}  # ends that the provider has not been told
+        #: What a refresh has brought, where the store has not taken it yet: the record before, and its `sealed` to be.
+        self.unkept: dict[bytes, tuple[SessionRecord, str]] = {}
         self._told_at = float("-inf")
         attach = getattr(authority, "attach", None)
         if attach is not None:

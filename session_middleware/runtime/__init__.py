@@ -24,7 +24,7 @@ from session_middleware.runtime.threads import (
     mutex,
     this_thread,
 )
-from session_middleware.runtime.waits import Bell, Cancelled, Cut, Interruptible, at_once, side_by_side
+from session_middleware.runtime.waits import Bell, Cancelled, Cut, Interruptible, at_once, side_by_side, to_its_end
 
 __all__ = [
     "Bell",
@@ -54,4 +54,5 @@ __all__ = [
     "running_loop",
     "this_loop",
     "this_thread",
+    "to_its_end",
 ]

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from session_middleware.runtime.loops import on_asyncio
 
-__all__ = ["Bell", "Cut", "Cancelled", "Interruptible", "at_once", "side_by_side"]
+__all__ = ["Bell", "Cut", "Cancelled", "Interruptible", "at_once", "side_by_side", "to_its_end"]
 
 T = TypeVar("T")
 
@@ -122,13 +122,7 @@ class Interruptible:
 def at_once(call: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Start a task of its own on the running loop. It must not raise."""
     if on_asyncio():
-        loop = asyncio.get_running_loop()
-        if loop not in _kept:
-            _leave_closed()
-        coroutine = call()
-        task = loop.create_task(coroutine)
-        _kept.setdefault(loop, {})[task] = coroutine
-        task.add_done_callback(_is_done)
+        _begun(call())
         return
     import trio  # whoever runs us on trio has it
 
@@ -136,10 +130,20 @@ def at_once(call: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 #: The tasks under way, since a loop itself keeps no hold on its tasks, and what each runs.
-_kept: dict[asyncio.AbstractEventLoop, dict[asyncio.Task[None], Coroutine[Any, Any, None]]] = {}
+_kept: dict[asyncio.AbstractEventLoop, dict[asyncio.Task[Any], Coroutine[Any, Any, Any]]] = {}
 
 
-def _is_done(task: asyncio.Task[None]) -> None:
+def _begun(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    loop = asyncio.get_running_loop()
+    if loop not in _kept:
+        _leave_closed()
+    task = loop.create_task(coroutine)
+    _kept.setdefault(loop, {})[task] = coroutine
+    task.add_done_callback(_is_done)
+    return task
+
+
+def _is_done(task: asyncio.Task[Any]) -> None:
     tasks = _kept.get(task.get_loop(), {})
     tasks.pop(task, None)
     if not tasks:
@@ -156,6 +160,18 @@ def _leave_closed() -> None:
             task._log_destroy_pending = False  # type: ignore[attr-defined]  # else asyncio reports each; it has no other way
             with contextlib.suppress(RuntimeError):  # it wants to wait for something once more
                 coroutine.close()
+
+
+async def to_its_end(call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Make a call on an event loop that goes on where whoever waits for it is cancelled: no half of it may be lost."""
+    if on_asyncio():
+        return await asyncio.shield(_begun(call()))
+    import trio  # whoever runs us on trio has it
+
+    found: list[T] = []
+    with trio.CancelScope(shield=True):
+        found.append(await call())
+    return found[0]
 
 
 async def side_by_side(calls: Iterable[Callable[[], Coroutine[Any, Any, None]]], most: int) -> None:

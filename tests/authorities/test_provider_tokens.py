@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import anyio
 import pytest
 
-from session_middleware import SessionError, Settings, StoreUnavailable
+from session_middleware import SessionError, Settings, StoreUnavailable, provider_tokens
 from session_middleware.adapters.wsgi import WSGIFacts
-from session_middleware.authorities.base import Token
+from session_middleware.authorities.base import Shown, Token
 from session_middleware.authorities.local import LocalAuthority
 from session_middleware.core.exchange import Exchange
 from session_middleware.core.provider import ProviderSession
@@ -42,7 +43,7 @@ class OneTimeDesk(FrontDesk):
         if self.fault is not None:
             raise self.fault
         self.used.add(record.sealed)
-        await asyncio.sleep(0.02)
+        await anyio.sleep(0.02)
         if self.meanwhile is not None:
             await self.meanwhile(record)
         self.refreshed += 1
@@ -200,6 +201,222 @@ def test_somebody_began_and_never_finished(monkeypatch: pytest.MonkeyPatch) -> N
     asyncio.run(life())
 
 
+def test_a_slow_request_refreshes_as_of_now() -> None:
+    """Views may take longer than a lease: who begins a refresh at their end has it for as long as any other."""
+
+    async def life() -> None:
+        desk = OneTimeDesk()
+        house = House(desk)
+        await house.sign_in()
+        slow = house.request()
+        house.clock.advance(60)
+        desk.good = "none"
+        others: list[asyncio.Task[str]] = []
+
+        async def another(record: SessionRecord) -> None:
+            others.append(asyncio.create_task(house.token(house.another())))
+            await asyncio.sleep(0.02)
+
+        desk.meanwhile = another
+        assert await AsyncSession(*slow).provider_token() == "for sealed-1"
+        desk.meanwhile = None
+        assert await others[0] == "for sealed-1"
+
+    asyncio.run(life())
+
+
+def test_a_slow_request_gets_no_token_that_is_over_by_now() -> None:
+    """Whether the token at hand is good is asked of the clock, not of the instant at which the request came."""
+
+    class Dated(OneTimeDesk):
+        """Its first token is good for a minute."""
+
+        def current(self, record: SessionRecord, now: float) -> Token | None:
+            return super().current(record, now) if record.sealed != "sealed-0" or now < until else None
+
+    async def life() -> None:
+        nonlocal until
+        house = House(Dated())
+        await house.sign_in()
+        until, slow = house.clock() + 60, house.request()
+        house.clock.advance(60)
+        assert await AsyncSession(*slow).provider_token() == "for sealed-1"
+
+    until = 0.0
+    asyncio.run(life())
+
+
+def test_a_refresh_that_may_take_longer_has_a_longer_lease() -> None:
+    """Where the provider is given more time for its answers, nobody else begins before that is over."""
+
+    class Slow(OneTimeDesk):
+        """A provider that is waited for."""
+
+        refresh_seconds = 31.0
+
+    async def life() -> None:
+        desk = Slow()
+        house = House(desk)
+        await house.sign_in()
+        desk.good = "none"
+        others: list[asyncio.Task[str]] = []
+
+        async def another(record: SessionRecord) -> None:
+            house.clock.advance(30)
+            others.append(asyncio.create_task(house.token(house.another())))
+            await asyncio.sleep(0.02)
+
+        desk.meanwhile = another
+        assert await house.token() == "for sealed-1"
+        desk.meanwhile = None
+        assert await others[0] == "for sealed-1"
+
+    asyncio.run(life())
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+def test_a_request_broken_off_while_it_refreshes(loop: str) -> None:
+    """What the provider has given by then is kept: the old refresh token is used up, and a second use would end them all."""
+
+    async def life() -> None:
+        desk = OneTimeDesk()
+        house = House(desk)
+        await house.sign_in()
+        desk.good = "none"
+        with anyio.CancelScope() as scope:
+
+            async def goes_away(record: SessionRecord) -> None:
+                scope.cancel()
+                await anyio.lowlevel.checkpoint()
+
+            desk.meanwhile = goes_away
+            await house.token()
+        desk.meanwhile = None
+        assert await house.token() == "for sealed-1"
+        assert desk.refreshed == 1
+
+    anyio.run(life, backend=loop)
+
+
+def test_a_store_that_fails_when_the_token_is_there() -> None:
+    """Whoever asked gets the token, and what the record is to keep is written as soon as it can be (L17)."""
+
+    async def life() -> None:
+        desk = OneTimeDesk()
+        store = MemoryStore()
+        save, faults = store.save, [ConnectionError("down")]
+
+        def fails(record: SessionRecord) -> SessionRecord | None:
+            if faults:
+                raise faults.pop()
+            return save(record)
+
+        store.save = fails  # type: ignore[method-assign]
+        house = House(desk, store)
+        await house.sign_in()
+        desk.good = "none"
+        assert await house.token() == "for sealed-1"
+        engine, x = house.request()
+        await engine.open(x)
+        assert x.record is not None
+        assert x.record.sealed == "sealed-0"
+        assert await AsyncSession(engine, x).provider_token() == "for sealed-1"
+        assert await house.token(house.another()) == "for sealed-1"
+        assert desk.refreshed == 1
+
+    asyncio.run(life())
+
+
+def test_what_was_not_kept_gives_way_to_what_another_process_got() -> None:
+    """The store was down for longer than a lease, and somebody else has refreshed since: theirs stands."""
+
+    async def life() -> None:
+        desk = OneTimeDesk()
+        store = MemoryStore()
+        save, faults = store.save, [ConnectionError("down")] * 2
+
+        def fails(record: SessionRecord) -> SessionRecord | None:
+            if faults:
+                raise faults.pop()
+            return save(record)
+
+        store.save = fails  # type: ignore[method-assign]
+        house = House(desk, store)
+        await house.sign_in()
+        desk.good = "none"
+        assert await house.token() == "for sealed-1"
+        with pytest.raises(StoreUnavailable):
+            await house.token()
+        engine, x = house.request()
+        await engine.open(x)
+        assert x.record is not None
+        save(x.record.evolve(sealed="sealed-9"))
+        desk.good = "sealed-9"
+        assert await house.token() == "for sealed-9"
+
+    asyncio.run(life())
+
+
+def test_what_is_not_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process does not fill its memory with tokens that a store does not take."""
+
+    async def life() -> None:
+        desk = OneTimeDesk()
+        store = MemoryStore()
+        store.save = lambda record: None  # type: ignore[method-assign]
+        house = House(desk, store)
+        for _ in range(3):
+            await house.sign_in()
+            desk.good, desk.used = "none", set()
+            assert (await house.token()).startswith("for sealed-")
+            house.clock.advance(60)
+        assert len(house.process.vouching.unkept) == 2
+
+    monkeypatch.setattr(provider_tokens, "UNKEPT", 2)
+    asyncio.run(life())
+
+
+def test_what_a_session_got_after_its_end_is_revoked() -> None:
+    """RFC 7009: it ended while it refreshed, so the provider was told of the token before, and nobody has the new one."""
+
+    revoked: list[str | None] = []
+
+    async def end(record: SessionRecord, shown: Shown, reason: str, now: float) -> None:
+        revoked.append(record.sealed)
+
+    async def life(*, late: bool) -> None:
+        desk: Any = OneTimeDesk()
+        desk.end, store = end, MemoryStore()
+        if late:
+            store.save = broken  # type: ignore[method-assign]
+        house = House(desk, store)
+        await house.sign_in()
+        desk.good = "none"
+
+        async def over(record: Any) -> None:
+            house.store.end(record.key, "revoked", house.clock(), house.clock() + 60)
+
+        desk.meanwhile = over
+        if late:
+            desk.meanwhile = None
+            await house.token()
+            request = house.request()
+            await request[0].open(request[1])
+            await over(request[1].record)
+            with pytest.raises(SessionError, match="ended"):
+                await AsyncSession(*request).provider_token()
+        else:
+            await house.token()
+        assert revoked.pop() == "sealed-1"
+        assert not revoked
+
+    def broken(record: SessionRecord) -> None:
+        raise ConnectionError
+
+    asyncio.run(life(late=False))
+    asyncio.run(life(late=True))
+
+
 def test_an_end_before_the_refresh() -> None:
     """A session that has ended meanwhile gets no token."""
 
@@ -229,6 +446,7 @@ def test_too_many_writers() -> None:
         house = House(desk, store)
         await house.sign_in()
         desk.good = "none"
+        assert await house.token() == "for sealed-1"  # which is good, and stays owed to the record
         with pytest.raises(StoreUnavailable, match="writers"):
             await house.token()
 

@@ -288,6 +288,11 @@ class OIDCAuthority:
         """Return the access token at hand, if it is good for a minute yet."""
         return self._tokens.current(record, now)
 
+    @property
+    def refresh_seconds(self) -> float:
+        """How long `refresh` takes at most: discovery, the token, the keys of what it says."""
+        return 3 * self._provider.calls.timeout
+
     async def refresh(self, record: SessionRecord, now: float) -> Token:
         """Get a new access token; where the provider rotates, the new refresh token takes the old one's place.
 
