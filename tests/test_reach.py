@@ -13,7 +13,7 @@ from session_middleware.core.lifetime import Outage, Touch
 from session_middleware.core.provider import mark_of
 from session_middleware.core.record import SessionRecord
 from session_middleware.errors import RecordUnreadable, StoreUnavailable
-from session_middleware.reach import CAUGHT_UP, FAULTS_IN_A_ROW, LEFT_ALONE, RETRY_INTERVAL, Reach, calls, owed
+from session_middleware.reach import CAUGHT_UP, FAULTS_IN_A_ROW, LEFT_ALONE, RETRY_INTERVAL, Reach, calls, making_up
 from session_middleware.reach.outages import Outages
 from session_middleware.runtime import LoopRuntime, ThreadRuntime, bind, run_sync
 from session_middleware.stores.memory import MemoryStore
@@ -807,7 +807,7 @@ def test_reads_catch_up_as_well_once_writes_work(clock: FakeClock) -> None:
 
 def every_wait_takes(monkeypatch: pytest.MonkeyPatch, seconds: Iterator[float]) -> None:
     """Have the clock that measures how long a write took read these."""
-    for module in (calls, owed):
+    for module in (calls, making_up):
         monkeypatch.setattr(module, "monotonic", lambda: next(seconds))
 
 
