@@ -1193,6 +1193,49 @@ def test_a_login_over_what_goes_on(subject: str, found: Verdict, late: bool) -> 
     assert [verdict_of(house, jar) for jar in (came, *up, house.jar)] == [Verdict.REVOKED, found, Verdict.ACTIVE]
 
 
+@pytest.mark.parametrize("does", ["step_up", "login"])
+def test_a_jwt_that_arrives_after_another_tab_has_made_a_new_session(does: str) -> None:
+    """L9, L12: it names an id that this session had before, and counts as missing: the browser is not shut out until it is over."""
+    house = House()
+    house.login()
+    cookie = house.engine.settings.jwt_cookie
+    house.now += 200
+    late = dict(house.jar)
+    late.pop(cookie)
+    house.jar, mine = late, dict(house.jar)
+    house.request()
+    late, house.jar = house.jar, mine
+    assert late[cookie] != mine[cookie]
+    for _ in range(2):  # also where it names an older id yet
+        house.request(
+            lambda session: session.step_up([{"type": "otp"}]) if does == "step_up" else session.login("alice")
+        )
+    house.jar[cookie] = late[cookie]
+    assert house.request().verdict is Verdict.ACTIVE
+    assert house.jar[cookie] != late[cookie]
+    assert house.request().verdict is Verdict.ACTIVE
+
+
+@pytest.mark.parametrize("over", [False, True])
+def test_a_jwt_of_somebody_elses_session(over: bool) -> None:
+    """L9: beside it a token opens nothing, also of a record that is gone; a store that is silent is another matter (L17)."""
+    house = House()
+    house.login("mallory")
+    theirs, house.jar = house.jar, {}
+    x = house.login()
+    cookie = house.engine.settings.jwt_cookie
+    house.jar[cookie] = theirs[cookie]
+    if over:
+        assert x.record is not None
+        del house.store.store._records[x.record.key]
+    found, refusal = house.opened(RouteRules())
+    assert found.verdict is Verdict.TAMPERED
+    assert (found.known, found.presented, found.record) == (None, None, None)
+    assert refusal is not None
+    house.store.go_down()
+    assert house.opened()[0].verdict is Verdict.UNAVAILABLE
+
+
 @pytest.mark.parametrize("by", ["the session", "its id"])
 def test_all_others_are_not_what_this_one_goes_on_as(by: str) -> None:
     """L12: another tab steps up while this one ends all others, or somebody has kept the id of before: the browser stays."""

@@ -46,7 +46,12 @@ NEVER: Any = (None, None, None, math.inf, -math.inf)
 
 
 class Known:
-    """What is known of one Cookie header (or Authorization value)."""
+    """What is known of one Cookie header (or Authorization value).
+
+    Attributes:
+        jwt: the session JWT beside the token, if it is one of ours, good, and of the same session.
+        jwt_of_another: the session that it names, if it is one of ours, good, and of another.
+    """
 
     __slots__ = (
         "configured",
@@ -55,6 +60,7 @@ class Known:
         "jwt",
         "jwt_claims",
         "jwt_expires",
+        "jwt_of_another",
         "presented",
         "quiet",
         "record",
@@ -64,6 +70,7 @@ class Known:
     def __init__(self, presented: Presented, jwt: str | None, jwt_claims: Mapping[str, Any] | None) -> None:
         self.presented = presented
         self.jwt = jwt
+        self.jwt_of_another: str | None = None
         self.jwt_claims = jwt_claims
         self.jwt_expires: float = -math.inf if jwt_claims is None else jwt_claims["exp"]
         self.record: SessionRecord | None = None
@@ -109,8 +116,8 @@ class Credentials:
     def read(self, cookies: str, now: float, shown: str | bytes | None = None) -> Known | Verdict:
         """Return what a Cookie header shows, or ANONYMOUS, or TAMPERED; no store is asked.
 
-        Two cookies of our name with different values are TAMPERED whatever their order; so is a JWT of ours that
-        belongs to another session. A JWT that does not verify counts as missing: it may be over, or its key retired.
+        Two cookies of our name with different values are TAMPERED whatever their order. A JWT that does not verify counts as
+        missing: it may be over, or its key retired. What a JWT of another session means, the record says.
 
         Args:
             cookies: the header.
@@ -172,9 +179,11 @@ class Credentials:
             claims = self.claims_of(jwt, now)
         except InvalidToken:
             return Known(presented, None, None)
-        if claims.get("sid") != presented.public_id:
-            return None
-        return Known(presented, jwt, claims)
+        if claims["sid"] == presented.public_id:
+            return Known(presented, jwt, claims)
+        known = Known(presented, None, None)
+        known.jwt_of_another = claims["sid"]
+        return known
 
     def _remember(self, name: str | bytes, known: Known) -> None:
         if len(name) > KEPT_HEADER:

@@ -87,9 +87,11 @@ RULES: Final[dict[str, str]] = {
         "only from its refresh endpoint; a request answered under L17 never gets one. `sub` is pairwise (a keyed "
         'hash of the subject) unless `jwt_subject="plain"` is set; custom claims enter only when listed (NIST '
         "800-63B-4 §5.1.1: no clear personal data in a cookie). The JWT alone never authenticates here: it must "
-        "stand beside a good token of the same `sid`; a mismatch is TAMPERED. It is verified beside the token on "
-        "each request (the verdict cached) to see whose it is and whether it is due; `verify_jwt(text)` is public "
-        "for the user's other services. Symmetric keys never appear in jwks.json."
+        "stand beside a good token of the same `sid`; a mismatch is TAMPERED, but where it names an id that this "
+        "session had before (L12): it was on its way while another tab stepped up or logged in, and counts as "
+        "missing. It is verified beside the token on each request (the verdict cached) to see whose it is and "
+        "whether it is due; `verify_jwt(text)` is public for the user's other services. Symmetric keys never "
+        "appear in jwks.json."
     ),
     "L10": (
         "The token is `version . id . generation . MAC`: a random 128+ bit id, a generation counter, a MAC under "

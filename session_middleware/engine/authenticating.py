@@ -37,14 +37,17 @@ class Authenticating(Recording):
                 await self.vouching.catch_up(x.now)
             known = self._shown(x)
             if isinstance(known, Verdict):
-                x.verdict = known
-                if known is Verdict.TAMPERED:
-                    self.tell("session_tampered", x)
+                self._refuse_shown(x, known)
                 return
             x.known, x.presented = known, known.presented
             try:
                 record = await self.reach.load(known.presented.key)
                 if self._is_as_before(x, known, record):
+                    return
+                # One that the session had before may have been on its way to this browser while another tab stepped up.
+                if known.jwt_of_another is not None and (record is None or not record.is_named(known.jwt_of_another)):
+                    x.known = x.presented = None
+                    self._refuse_shown(x, Verdict.TAMPERED)
                     return
                 judgement = self._judgement(x, known, record)
                 if self.reach.caches and record is not None and record.ended_at is None and not judgement.is_plain:
@@ -63,6 +66,11 @@ class Authenticating(Recording):
             if x.verdict in (_ACTIVE, Verdict.ANONYMOUS):
                 x.authenticated, x.verdict, x.record = isinstance(fault, Exception), Verdict.ANONYMOUS, None
             raise
+
+    def _refuse_shown(self, x: Exchange, verdict: Verdict) -> None:
+        x.verdict = verdict
+        if verdict is Verdict.TAMPERED:
+            self.tell("session_tampered", x)
 
     def _is_as_before(self, x: Exchange, known: Known, record: SessionRecord | None) -> bool:
         """Do what the recogniser does once a store that has no `holds` has answered with the very record it knows."""

@@ -63,6 +63,13 @@ class Requests(Verbs):
             return None
         return jwt if jwt.claims["nbf"] <= p.now + 30 and jwt.claims["iat"] <= p.now + 30 else None
 
+    def is_strange(self, p: Pending, s: Held, jwt: Jwt) -> bool:
+        """Whether a JWT beside the token of a session is TAMPERED: not where it names an id that this had before (L9, L12)."""
+        if jwt.id == s.id:
+            return False
+        forgotten = s.dead is not None or self.is_rubbish(s)  # what it was before is not kept beyond the end (L16)
+        return jwt.id not in s.before[-8:] or (forgotten and p.verdict == "TAMPERED")
+
     def judge(self, p: Pending, activity: bool) -> None:
         """Compare verdict and deadlines with the model, and let the model follow."""
         p.used = True
@@ -73,7 +80,7 @@ class Requests(Verbs):
             assert p.verdict == "ANONYMOUS"
             return
         jwt = self.usable_jwt(p)
-        if token.key not in config.keys or (jwt is not None and jwt.id != token.id):
+        if token.key not in config.keys or (jwt is not None and self.is_strange(p, self.held[token.id], jwt)):
             assert p.verdict == "TAMPERED"
             if token.key in config.keys:
                 p.came = self.held[token.id]  # a login or a logout ends it, whoever it is (L12, L13)
@@ -207,6 +214,8 @@ class Requests(Verbs):
         limits = self.configured(p, s)
         force = model.in_force(s, config, limits)
         held = self.usable_jwt(p) if s not in p.created else None
+        if held is not None and held.id != s.id:
+            held = None  # one that the session had before (L9)
         minted = p.process.minted.get(s.id)
         if sent is not None:
             assert sent.id == s.id
