@@ -26,6 +26,7 @@ REPEATED = (
     (f"tests/stores/test_memory.py::TestDocstringExample::{HISTORIES}", ""),
     (f"tests/stores/test_moving.py::TestBeforeTheMove::{HISTORIES}", ""),
     (f"tests/stores/test_moving.py::TestAfterTheMove::{HISTORIES}", ""),
+    (f"tests/stores/test_moving.py::TestDuringTheMove::{HISTORIES}", "loop"),
     # A blocking store does the same on a loop, in one of its threads: MemoryStore and the moving one are there at every run.
     (f"tests/stores/test_sqlite.py::TestSQLiteStore::{HISTORIES}", "loop"),
     ("tests/stores/test_postgres.py::TestPostgresStore::", "loop"),
@@ -43,6 +44,10 @@ REPEATED = (
     ("tests/test_testing_kit.py::TestPlugin::test_django_with_users", "signed_cookies"),
     ("tests/adapters/test_wsgi.py::test_a_request_leaves_nothing_for_the_garbage_collector", "ReferenceStore"),
     ("tests/adapters/test_quiet_requests.py::test_a_quiet_request_is_answered_like_any_other", "on_fastapi"),
+    # What each of the adapters is built on is there at every run, and so are the code of the README and of frameworks.
+    ("tests/test_layout.py::test_who_came_first_does_not_make_later_requests_slow", "django"),
+    ("tests/test_layout.py::test_who_came_first_does_not_make_later_requests_slow", "fastapi"),
+    *(("tests/test_docs.py::test_the_code_of_a_document_runs", name) for name in ("stytch", "oidc", "kratos", "auth0")),
     # A Redis is one at every run, and asyncio stands for trio in races; the command of the benchmarks is no part of the package.
     ("tests/stores/test_redis_announcements.py::test_every_write_is_announced", "cluster"),
     ("tests/stores/test_redis_announcements.py::test_every_write_is_announced", "sentinel"),
