@@ -761,6 +761,25 @@ def test_verbs_after_the_response_has_started() -> None:
     assert house.request().verdict is Verdict.REVOKED
 
 
+def test_a_logout_on_a_connection_that_has_been_open_for_long() -> None:
+    """L13, L24: it counts from when it is made, so that a proof at the provider since then is needed, and the record says when."""
+    house = House(inactivity_timeout=None)
+    house.login(provider=ProviderSession("there", house.now))
+    x, _ = house.opened()
+    house.closed(x)
+    assert x.record is not None
+    key = x.record.key
+    house.now += 3_600
+    with pytest.raises(ResponseAlreadyStarted):
+        Session(house.engine, x).logout()
+    held = house.store.load(key)
+    assert held is not None
+    assert held.ended_at == house.now
+    with pytest.raises(SessionError, match="has ended here"):
+        house.login(provider=ProviderSession("there", house.now - 60))
+    assert house.login(provider=ProviderSession("there", house.now + 1)).is_active
+
+
 def test_verbs_need_a_session() -> None:
     """L7, L27: on an anonymous request they say so; while the store is down they are a 503."""
     house = House()

@@ -36,6 +36,8 @@ class Verbs(Logins):
             StoreUnavailable: the end could not be stored yet; the cookies go, and the end is retried (L17).
         """
         await self.authenticate(x)
+        if x.closed:
+            x.now = self.clock()  # a connection may have been open for hours, and the end counts from here
         keys = [x.created.key] if x.created is not None else []
         keys += x.replaced
         if x.presented is not None and x.presented.key not in keys:
