@@ -51,6 +51,20 @@ class OneTimeDesk(FrontDesk):
         return Token(f"for {self.good}", self.good)
 
 
+class Failing(MemoryStore):
+    """A store whose first saves fail."""
+
+    def __init__(self, faults: int) -> None:
+        super().__init__()
+        self.faults = faults
+
+    def save(self, record: SessionRecord) -> SessionRecord | None:
+        if self.faults > 0:
+            self.faults -= 1
+            raise ConnectionError("down")
+        return super().save(record)
+
+
 class House:
     """Processes of one app over one store, and somebody signed in."""
 
@@ -303,16 +317,7 @@ def test_a_store_that_fails_when_the_token_is_there() -> None:
 
     async def life() -> None:
         desk = OneTimeDesk()
-        store = MemoryStore()
-        save, faults = store.save, [ConnectionError("down")]
-
-        def fails(record: SessionRecord) -> SessionRecord | None:
-            if faults:
-                raise faults.pop()
-            return save(record)
-
-        store.save = fails  # type: ignore[method-assign]
-        house = House(desk, store)
+        house = House(desk, Failing(1))
         await house.sign_in()
         desk.good = "none"
         assert await house.token() == "for sealed-1"
@@ -332,15 +337,7 @@ def test_what_was_not_kept_gives_way_to_what_another_process_got() -> None:
 
     async def life() -> None:
         desk = OneTimeDesk()
-        store = MemoryStore()
-        save, faults = store.save, [ConnectionError("down")] * 2
-
-        def fails(record: SessionRecord) -> SessionRecord | None:
-            if faults:
-                raise faults.pop()
-            return save(record)
-
-        store.save = fails  # type: ignore[method-assign]
+        store = Failing(2)
         house = House(desk, store)
         await house.sign_in()
         desk.good = "none"
@@ -350,7 +347,7 @@ def test_what_was_not_kept_gives_way_to_what_another_process_got() -> None:
         engine, x = house.request()
         await engine.open(x)
         assert x.record is not None
-        save(x.record.evolve(sealed="sealed-9"))
+        store.save(x.record.evolve(sealed="sealed-9"))
         desk.good = "sealed-9"
         assert await house.token() == "for sealed-9"
 
