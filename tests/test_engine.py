@@ -780,6 +780,28 @@ def test_a_logout_on_a_connection_that_has_been_open_for_long() -> None:
     assert house.login(provider=ProviderSession("there", house.now + 1)).is_active
 
 
+@pytest.mark.parametrize("silence", [900, None])
+def test_a_logout_on_a_connection_whose_session_has_passed_its_deadline(silence: float | None) -> None:
+    """L24, L16: the connection knows of the end, which nobody has written; the logout leaves its mark, and does not name it."""
+    house = House(inactivity_timeout=silence, absolute_lifetime=1_800)
+    there = ProviderSession("there", house.now)
+    house.login(provider=there)
+    x, _ = house.opened()
+    house.closed(x)
+    assert x.record is not None
+    key, ends_at = x.record.key, house.now + (silence or 1_800)
+    house.now += 2_000
+    run_sync(house.engine.look_again(x))
+    with pytest.raises(ResponseAlreadyStarted):
+        Session(house.engine, x).logout()
+    held = house.store.load(key)
+    assert held is not None
+    assert (held.end_reason, held.ended_at) == ("inactivity_timeout" if silence else "lifetime_exceeded", ends_at)
+    house.jar.clear()
+    with pytest.raises(SessionError, match="has ended here"):
+        house.login(provider=there)
+
+
 def test_verbs_need_a_session() -> None:
     """L7, L27: on an anonymous request they say so; while the store is down they are a 503."""
     house = House()

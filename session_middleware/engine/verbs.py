@@ -38,6 +38,7 @@ class Verbs(Logins):
         await self.authenticate(x)
         if x.closed:
             x.now = self.clock()  # a connection may have been open for hours, and the end counts from here
+            await self._write_end_found(x)
         keys = [x.created.key] if x.created is not None else []
         keys += x.replaced
         if x.presented is not None and x.presented.key not in keys:
@@ -88,6 +89,13 @@ class Verbs(Logins):
             raise StoreUnavailable(
                 "The logout could not be stored yet: this browser's cookies are removed and the end is retried."
             )
+
+    async def _write_end_found(self, x: Exchange) -> None:
+        """Write the end by a deadline that an open connection has found, which otherwise the next request does (L16, L24)."""
+        record, deadlines = x.record, x.deadlines
+        by_deadline = x.verdict in (Verdict.INACTIVITY_TIMEOUT, Verdict.LIFETIME_EXCEEDED)
+        if by_deadline and record is not None and record.ended_at is None and deadlines is not None:
+            await self.end(record.key, x.verdict.value, min(x.now, deadlines.ends_at), x.now, record, x=x)
 
     def _tell_of_logout(self, x: Exchange, record: SessionRecord) -> None:
         address, detail = self.address(x.facts), {"reason": "logout"}

@@ -19,7 +19,8 @@ _COOKIE_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
 _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*\Z")
 _PATH_HOSTILE = re.compile(r"[\x00-\x20\x7f\\]")
 #: A prefix is compared with decoded paths: what is encoded, and a query, are never in one.
-_PREFIX_HOSTILE = re.compile(r"[\x00-\x20\x7f\\%?#]")
+#: Segments that every server and browser leaves as they are (RFC 3986 §3.3): none of dots alone, nothing that is encoded.
+_PREFIX = re.compile(r"(?:/(?!\.+(?:/|$))[A-Za-z0-9._~!$&'()+,;=:@-]+)+")
 _LOGOUT_URL = re.compile(r"(?:https?://[^\s\\/?#@]+(?:[/?][^\s\\#]*)?)|(?:/(?![/\\])[^\s\\#]*)")
 #: What stands beside the return parameter in the address of the login page.
 _OWN_PARAMS = frozenset({"reason", "aal"})
@@ -29,8 +30,10 @@ def check_paths(settings: Settings, put: Put) -> None:
     """Check what is a path, a URL or a parameter of one (L15, L21)."""
     _check_exempt_paths(settings, put)
     prefix = text("endpoint_prefix", settings.endpoint_prefix, "Write it like '/session'.")
-    if not prefix.startswith("/") or prefix.endswith("/") or "//" in prefix or _PREFIX_HOSTILE.search(prefix):
-        raise SettingsError("endpoint_prefix", prefix, "is not a path prefix.", "Write it like '/session'.")
+    if not _PREFIX.fullmatch(prefix):
+        raise SettingsError(
+            "endpoint_prefix", prefix, "is not a path prefix.", "Write it like '/session': letters, digits, '-', '_'."
+        )
     _check_page("login_url", settings.login_url, "/login")
     if settings.fresh_login_url is not None:
         _check_page("fresh_login_url", settings.fresh_login_url, "/confirm")

@@ -140,6 +140,12 @@ NONSENSE: list[tuple[str, Any, str]] = [
     ("jwt_keys", [KEY], "jwt_keys"),
     ("endpoint_prefix", "/a%20b", "endpoint_prefix"),
     ("endpoint_prefix", "/a?b", "endpoint_prefix"),
+    ("endpoint_prefix", "/a/..", "endpoint_prefix"),  # a browser takes it for "/"
+    ("endpoint_prefix", "/.", "endpoint_prefix"),
+    ("endpoint_prefix", "/{name}", "endpoint_prefix"),
+    ("endpoint_prefix", "/session/*", "endpoint_prefix"),
+    ("endpoint_prefix", "/ä", "endpoint_prefix"),  # servers decode it differently
+    ("endpoint_prefix", "/\ud800", "endpoint_prefix"),
     ("login_url", "/a\r\nb", "login_url"),
     ("fresh_login_url", "/a\r\nb", "fresh_login_url"),
     ("logout_urls_by_client", ["a"], "logout_urls_by_client"),
