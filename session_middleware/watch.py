@@ -207,7 +207,7 @@ class Watch:
         for watcher, x in members.items():
             self._beats.drop(watcher)
             self._cuts.put(watcher, until)
-            x.verdict = verdict
+            x.verdict, x.stale = verdict, False  # a stale answer has ended as well (L17)
             watcher.over(verdict)
 
     def _forget(self, key: bytes) -> None:

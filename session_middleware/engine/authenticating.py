@@ -32,6 +32,10 @@ class Authenticating(Recording):
         if x.authenticated:
             return
         x.authenticated = True
+        if x.closed:
+            x.now = (
+                self.clock()
+            )  # opened late, on a connection that has been open for long: its deadline may have passed
         try:
             if self.vouching.owes:
                 await self.vouching.catch_up(x.now)
@@ -225,7 +229,8 @@ class Authenticating(Recording):
         """Say whether the user proved who they are within `within` seconds; never on a stale answer (L17)."""
         if x.verdict is not Verdict.ACTIVE or x.record is None:
             return False
-        return lifetime.is_fresh(x.record, within, x.now, self.settings.timing)
+        now = self.clock() if x.closed else x.now  # a connection that stays open may do so for hours
+        return lifetime.is_fresh(x.record, within, now, self.settings.timing)
 
     def _configured(self, record: SessionRecord, known: Known, now: float) -> Limits:
         """Return the configured limits for a record; `limits=` is asked at most once per touch interval here (L2)."""

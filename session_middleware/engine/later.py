@@ -93,6 +93,7 @@ class Later(Ending):
                 x.verdict = Verdict.UNAVAILABLE  # nobody is served beyond what is known (L17)
             else:
                 raise
+            x.stale = False
             return True
         x.verdict, x.deadlines, x.stale = judgement.verdict, judgement.deadlines, False
         if record is not None:

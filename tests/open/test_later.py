@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from session_middleware import Limits, Settings
-from session_middleware.core.exchange import Exchange
+from session_middleware.core.exchange import Exchange, RouteRules
 from session_middleware.core.lifetime import Touch, Verdict
 from session_middleware.core.record import SessionRecord
 from session_middleware.engine import Engine
@@ -31,7 +31,7 @@ class Place:
         self.engine = Engine(Settings(secret_keys=[KEY], **given), self.store, clock=self.clock)
         self.x: Exchange = self.engine.begin(_Facts())
         run_sync(self.engine.login(self.x, "alice"))
-        run_sync(self.engine.close(self.x))
+        self.lines = run_sync(self.engine.close(self.x))
         self.session = Session(self.engine, self.x)
 
     @property
@@ -231,3 +231,36 @@ def test_a_near_cache_is_asked_past_before_anybody_is_refused() -> None:
     assert run_sync(place.engine.look_again(place.x))
     assert place.session.is_active
     assert place.left() == 280
+
+
+def test_freshness_is_of_now_where_a_connection_stays_open() -> None:
+    """L3, L21: what was fresh when the request came is not so for as long as its socket is open."""
+    place = Place()
+    assert place.session.is_fresh(60)
+    place.clock.advance(seconds=200)
+    assert not place.session.is_fresh(60)
+    assert place.session.is_fresh(201)
+
+
+def test_a_session_that_is_opened_late_is_judged_then() -> None:
+    """L1, L8: on an exempt route the session may be read for the first time long after its request came."""
+    place = Place()
+    facts = _Facts()
+    facts.cookies = "; ".join(line.partition(";")[0] for line in place.lines)
+    x = place.engine.begin(facts)
+    run_sync(place.engine.open(x, RouteRules(policy="exempt")))
+    run_sync(place.engine.close(x))
+    place.clock.advance(seconds=301)
+    assert Session(place.engine, x).reason == "inactivity"
+
+
+def test_a_stale_answer_ends_with_what_is_known() -> None:
+    """L17: where nobody can be asked beyond the deadline, nobody is signed in any more."""
+    store = Faulty()
+    place = Place(store)
+    place.x.verdict, place.x.stale = Verdict.UNAVAILABLE, True
+    assert place.session.is_active
+    store.down = True
+    place.clock.advance(seconds=301)
+    assert run_sync(place.engine.look_again(place.x))
+    assert (place.session.verdict, place.session.is_active) == (Verdict.UNAVAILABLE, False)
