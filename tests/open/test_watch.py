@@ -331,6 +331,7 @@ def test_a_stale_answer_keeps_a_connection_open_as_long_as_its_jwt() -> None:
         place.clock.advance(1)
         await place.turn(1)
         assert (before.told, stale.told) == ([], ["UNAVAILABLE"])
+        assert not late.stale, "nobody is served beyond what is known"
         late = place.engine.begin(_Facts())
         late.record, late.deadlines, late.stale = x.record, Deadlines(x.deadlines.inactivity, place.clock() + 5), True
         place.watching.join(late, after)
