@@ -103,7 +103,7 @@ async def _refresh(engine: Engine, tokens: Tokens, record: SessionRecord, now: f
 
 async def _kept(engine: Engine, key: bytes, record: SessionRecord | None) -> SessionRecord | None:
     """Write what a refresh has brought for a session, where that is still owed; return the record, None if it has ended."""
-    unkept = engine.vouching.unkept
+    reach, unkept = engine.reach, engine.vouching.unkept
     owed = unkept.get(key)
     if owed is None:
         return record
@@ -111,8 +111,14 @@ async def _kept(engine: Engine, key: bytes, record: SessionRecord | None) -> Ses
     if record is not None and record.ended_at is not None:
         record = None
     if record is not None and record.sealed == before.sealed:
-        record = await rewrite(engine.reach, record, partial(SessionRecord.evolve, sealed=sealed))
+        record = await rewrite(reach, record, partial(SessionRecord.evolve, sealed=sealed))
+    # A step-up meanwhile has copied the token that is used up, and the session goes on under that id (L12).
+    listed = await reach.read("list", handle_of("subject", before.subject), engine.clock())
+    going_on = [each for each in listed if each.is_named(before.public_id) and each.key != key]
+    for each in going_on:
+        if each.sealed == before.sealed:
+            await rewrite(reach, each, partial(SessionRecord.evolve, sealed=sealed))
     unkept.pop(key, None)
-    if record is None:  # the provider was told of the end with the token before
+    if record is None and not going_on:  # the provider was told of the end with the token before
         await engine.vouching.end(before.evolve(sealed=sealed), NOTHING_SHOWN, "ended", engine.clock())
     return record

@@ -354,6 +354,51 @@ def test_what_was_not_kept_gives_way_to_what_another_process_got() -> None:
     asyncio.run(life())
 
 
+@pytest.mark.parametrize("answered", ["meanwhile", "later"])
+@pytest.mark.parametrize("refreshed", [False, True])
+def test_a_step_up_beside_a_refresh(answered: str, *, refreshed: bool) -> None:
+    """L12, RFC 9700: it copies a token that is being used up; what came for it is the new session's, and nothing is revoked."""
+    revoked: list[str | None] = []
+
+    async def end(record: SessionRecord, shown: Shown, reason: str, now: float) -> None:
+        revoked.append(record.sealed)
+
+    async def life() -> None:
+        desk: Any = OneTimeDesk()
+        desk.end = end
+        house = House(desk)
+        await house.sign_in()
+        desk.good = "none"
+        ahead = house.request()
+
+        async def step_up(record: SessionRecord) -> None:
+            engine, x = ahead
+            await engine.open(x)
+            await AsyncSession(engine, x).step_up([{"type": "otp"}])
+            if refreshed:
+                assert x.record is not None
+                x.record = house.store.save(x.record.evolve(sealed="sealed-9"))
+            if answered == "meanwhile":
+                await close()
+
+        async def close() -> None:
+            lines = await ahead[0].close(ahead[1])
+            house.cookies = "; ".join(line.partition(";")[0] for line in lines)
+
+        desk.meanwhile = step_up
+        assert await house.token() == "for sealed-1"
+        desk.meanwhile = None
+        if answered == "later":
+            await close()
+        engine, x = house.request()
+        await engine.open(x)
+        assert x.record is not None
+        assert x.record.sealed == ("sealed-9" if refreshed else "sealed-1")
+        assert not revoked
+
+    asyncio.run(life())
+
+
 def test_what_is_not_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process does not fill its memory with tokens that a store does not take."""
 
