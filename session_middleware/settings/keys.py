@@ -41,7 +41,14 @@ def check_keys(settings: Settings, put: Put) -> None:
 def _checked_key(name: str, which: str, key: object) -> bytes:
     if not isinstance(key, (str, bytes)):
         raise SettingsError(name, type(key).__name__, "is not text or bytes.", "Give str or bytes keys.")
-    raw = key.encode() if isinstance(key, str) else bytes(key)
+    try:
+        raw = key.encode() if isinstance(key, str) else bytes(key)
+    except UnicodeEncodeError:  # which holds the key
+        raw = None
+    if raw is None:
+        raise SettingsError(
+            name, f"<{which}>", "is no text of Unicode.", "Give str or bytes keys; in UTF-8 where they are read."
+        )
     if len(raw) < 32 or len(set(raw)) < 8:
         raise SettingsError(
             name,

@@ -189,3 +189,14 @@ def test_an_error_can_be_handed_on_by_a_worker() -> None:
     for fault in (SettingsError("minutes", 3, "is too few.", "Give 5."), SessionError("no", code="ended")):
         arrived = pickle.loads(pickle.dumps(fault))
         assert (type(arrived), str(arrived), arrived.code) == (type(fault), str(fault), fault.code)
+
+
+@pytest.mark.parametrize(
+    "given", [{"secret_keys": [KEY + "\udcff"]}, {"secret_keys": [KEY], "jwt_subject_key": KEY + "\udcff"}]
+)
+def test_a_key_that_is_no_unicode_is_not_shown(given: dict[str, Any]) -> None:
+    """Bad input: a byte that is not UTF-8 in the environment, say; neither the error nor what led to it holds the key."""
+    with pytest.raises(SettingsError, match="Unicode") as caught:
+        Settings(**given)
+    assert KEY not in str(caught.value)
+    assert (caught.value.__cause__, caught.value.__context__) == (None, None)
