@@ -33,9 +33,7 @@ class Authenticating(Recording):
             return
         x.authenticated = True
         if x.closed:
-            x.now = (
-                self.clock()
-            )  # opened late, on a connection that has been open for long: its deadline may have passed
+            x.now = self.clock()  # opened late, on a connection that may have been open for hours
         try:
             if self.vouching.owes:
                 await self.vouching.catch_up(x.now)

@@ -18,8 +18,8 @@ __all__ = ["check_cookies", "check_paths"]
 _COOKIE_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
 _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*\Z")
 _PATH_HOSTILE = re.compile(r"[\x00-\x20\x7f\\]")
-#: A prefix is compared with decoded paths: what is encoded, and a query, are never in one.
-#: Segments that every server and browser leaves as they are (RFC 3986 §3.3): none of dots alone, nothing that is encoded.
+#: Segments that every server and browser leaves as they are (RFC 3986 §3.3): none of dots alone. A prefix is compared with decoded
+#: paths, in which nothing is encoded, and no query.
 _PREFIX = re.compile(r"(?:/(?!\.+(?:/|$))[A-Za-z0-9._~!$&'()+,;=:@-]+)+")
 _LOGOUT_URL = re.compile(r"(?:https?://[^\s\\/?#@]+(?:[/?][^\s\\#]*)?)|(?:/(?![/\\])[^\s\\#]*)")
 #: What stands beside the return parameter in the address of the login page.
