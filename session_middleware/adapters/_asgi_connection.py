@@ -203,6 +203,11 @@ class Connection(Exchange):
         if wait is not None:
             wait.interrupt()
 
+    def opened_late(self) -> None:
+        # A stream is asked at each of its parts; and a handshake that was denied has a head.
+        if self.open is None and self.websocket and getattr(self, "_head", None) is None:
+            self._stays_open(OpenSocket)
+
     async def _accept(self, message: Message) -> None:
         """Accept a WebSocket, which belongs to its session from here on."""
         self._stays_open(OpenSocket)

@@ -10,7 +10,13 @@ from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
 from session_middleware.adapters._django_http import finish
-from session_middleware.adapters._wsgi_open import HeldParts, belongs_to_session, is_event_stream, polled
+from session_middleware.adapters._wsgi_open import (
+    HeldParts,
+    belongs_to_session,
+    is_event_stream,
+    may_belong_to_session,
+    polled,
+)
 from session_middleware.core.exchange import Exchange
 from session_middleware.core.lifetime import Verdict
 from session_middleware.engine import Engine
@@ -42,7 +48,7 @@ class _Stop(Watcher):
 
 def hold(response: HttpResponseBase, engine: Engine, x: Exchange, watching: Watching, run: Run) -> None:
     """Have a streamed response end with its session; a file that the server sends by itself is out of reach."""
-    if not isinstance(response, StreamingHttpResponse) or not belongs_to_session(x):
+    if not isinstance(response, StreamingHttpResponse) or not may_belong_to_session(x):
         return
     if getattr(response, "file_to_stream", None) is not None:
         return
@@ -58,10 +64,11 @@ def hold(response: HttpResponseBase, engine: Engine, x: Exchange, watching: Watc
 
 
 async def _held(parts: AsyncIterator[bytes], x: Exchange, watching: Watching, may_end: bool) -> AsyncIterator[bytes]:
-    stop = _Stop()
-    leave = watching.join(x, stop)
+    stop, leave = _Stop(), None
     try:
         while not stop.is_over:
+            if leave is None and belongs_to_session(x):
+                leave = watching.join(x, stop)
             try:
                 part = await stop.wait.run(parts.__anext__)
             except StopAsyncIteration:
@@ -71,7 +78,8 @@ async def _held(parts: AsyncIterator[bytes], x: Exchange, watching: Watching, ma
         if not may_end:
             raise _Gone("The session has ended, and this response with it.")
     finally:
-        leave()
+        if leave is not None:
+            leave()
 
 
 async def events(

@@ -26,7 +26,7 @@ from session_middleware.adapters._flask_login import FlaskLogin, manager_of
 from session_middleware.adapters._flask_routes import Routes
 from session_middleware.adapters._wsgi_body import read_to_its_end, refuse_endless
 from session_middleware.adapters._wsgi_exchange import KEY, OVER, Environ, StartResponse, Write, WSGIExchange, new
-from session_middleware.adapters._wsgi_open import HeldParts, belongs_to_session, is_event_stream, polled
+from session_middleware.adapters._wsgi_open import HeldParts, is_event_stream, may_belong_to_session, polled
 from session_middleware.adapters._wsgi_response import ExcInfo, Headers, LateBody, LateStart, is_the_servers, says
 from session_middleware.core.caching import finished
 from session_middleware.core.exchange import RequestFacts, RouteRules
@@ -119,7 +119,7 @@ class Gate:
 
     def _ending(self, x: _Exchange, body: Iterable[bytes]) -> Iterable[bytes]:
         """Have a body end with its session, if it is streamed."""
-        if x.is_streamed and belongs_to_session(x) and not self.owns(x):
+        if x.is_streamed and may_belong_to_session(x) and not self.owns(x):
             return HeldParts(body, self.engine, x, lambda: is_event_stream(x.headers))
         return body
 

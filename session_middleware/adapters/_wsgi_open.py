@@ -16,7 +16,7 @@ from session_middleware.watch import BEAT
 if TYPE_CHECKING:
     from session_middleware.engine import Engine
 
-__all__ = ["HeldParts", "belongs_to_session", "is_event_stream", "polled"]
+__all__ = ["HeldParts", "belongs_to_session", "is_event_stream", "may_belong_to_session", "polled"]
 
 Run = Callable[[Any], Any]
 
@@ -27,6 +27,11 @@ LOOK: Final = 1.0
 def belongs_to_session(x: Exchange) -> bool:
     """Say whether what is streamed in answer to a request is to end with a session."""
     return x.record is not None and x.deadlines is not None and (x.is_active or x.stale)
+
+
+def may_belong_to_session(x: Exchange) -> bool:
+    """Say whether it does, or comes to: on an exempt route the session may be opened while parts are made (L21)."""
+    return not x.authenticated or belongs_to_session(x)
 
 
 def is_event_stream(headers: Iterable[tuple[str, str]]) -> bool:
@@ -45,7 +50,7 @@ class HeldParts:
     Args:
         body: the app's.
         engine: the app's engine.
-        x: the exchange, with a record.
+        x: the exchange; as long as it has no session there is nothing to end.
         ends_where_it_is: says whether the body is one that may end anywhere; any other is broken off.
         run: runs what the engine awaits.
     """
@@ -71,6 +76,8 @@ class HeldParts:
 
     def __next__(self) -> bytes:
         part = next(self._parts)
+        if not belongs_to_session(self._x):
+            return part
         now = self._engine.clock()
         if not 0 <= now - self._looked_at < LOOK:
             self._looked_at = now

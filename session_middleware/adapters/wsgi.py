@@ -24,7 +24,7 @@ from session_middleware.adapters._wsgi_exchange import (
     WSGIFacts,
     new,
 )
-from session_middleware.adapters._wsgi_open import HeldParts, belongs_to_session, is_event_stream, polled
+from session_middleware.adapters._wsgi_open import HeldParts, is_event_stream, may_belong_to_session, polled
 from session_middleware.adapters._wsgi_response import ExcInfo, Headers, LateBody, LateStart, is_the_servers, says
 from session_middleware.adapters.attach import attach
 from session_middleware.authorities.base import Authority
@@ -126,7 +126,7 @@ class SessionLifetimeMiddleware:
                 body = LateBody(body, x, partial(self._failed, x), lambda: run_sync(engine.abandon(x)))
             elif type(body) in (list, tuple) or is_the_servers(body, environ):
                 return body
-            if belongs_to_session(x):
+            if may_belong_to_session(x):
                 return HeldParts(body, engine, x, lambda: is_event_stream(x.headers))
             return body
         except BaseException as problem:

@@ -265,6 +265,9 @@ class Exchange:
         self.rules = NO_RULES
         self.authenticated = self.judged = False
 
+    def opened_late(self) -> None:
+        """Take note that its session was read only after the response had started; for adapters that hold it open."""
+
     @property
     def is_active(self) -> bool:
         return self.verdict is _ACTIVE

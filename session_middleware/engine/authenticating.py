@@ -61,6 +61,8 @@ class Authenticating(Recording):
                 x.verdict = Verdict.UNAVAILABLE
                 return
             await self._judge(x, known, record, judgement)
+            if x.closed:
+                x.opened_late()
         except BaseException as fault:
             # Broken off, by a time limit in a view perhaps, and that may be before the authority has said no: unless somebody has
             # said that already, what was found stands for nothing, and whoever asks once more asks anew. Not after a mistake in
@@ -82,6 +84,8 @@ class Authenticating(Recording):
         x.quiet = True
         x.verdict = _ACTIVE
         x.record, x.deadlines, x.configured = quiet[:3]
+        if x.closed:
+            x.opened_late()
         return True
 
     def _authorization(self, x: Exchange) -> str | None:

@@ -10,7 +10,7 @@ import anyio
 from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import path
 
-from session_middleware import session_optional
+from session_middleware import session_exempt, session_optional
 from session_middleware.adapters.django import asession_from, session_from
 
 #: What a test's streams do between two parts, and whether they were closed.
@@ -70,6 +70,27 @@ async def alogout(request: HttpRequest) -> HttpResponse:
     return HttpResponse("out")
 
 
+@session_exempt
+def exempt(request: HttpRequest) -> StreamingHttpResponse:
+    def opening() -> Iterator[bytes]:
+        for number, part in enumerate(parts(), 1):
+            yield part if number < 3 else str(session_from(request).is_active).encode()
+
+    return StreamingHttpResponse(opening(), content_type="text/plain")
+
+
+@session_exempt
+async def aexempt(request: HttpRequest) -> StreamingHttpResponse:
+    async def opening() -> AsyncIterator[bytes]:
+        yield b"1\n"
+        session = await asession_from(request).open()
+        yield str(session.is_active).encode()
+        await release.wait()
+        yield b"2\n"
+
+    return StreamingHttpResponse(opening(), content_type="text/plain")
+
+
 async def astream(request: HttpRequest, kind: str) -> StreamingHttpResponse:
     return StreamingHttpResponse(aparts(), content_type="text/event-stream" if kind == "events" else "text/plain")
 
@@ -80,6 +101,8 @@ urlpatterns = [
     path("file", file),
     path("alogin", alogin),
     path("alogout", alogout),
+    path("exempt", exempt),
+    path("aexempt", aexempt),
     path("stream/<kind>", stream),
     path("astream/<kind>", astream),
 ]

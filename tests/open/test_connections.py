@@ -181,6 +181,25 @@ async def test_logout_ends_what_belongs_to_the_session(kind: str) -> None:
     ]
 
 
+@on_both
+async def test_a_session_that_a_socket_opens_late(kind: str) -> None:
+    """On an exempt route it may be opened long after the handshake: from then on the socket belongs to it (L13, L21)."""
+    at = house(kind, exempt_paths=("/exempt",))
+    cookies = await at.login()
+    async with (
+        at.open("/exempt", cookies, kind="websocket") as socket,
+        at.open("/exempt", cookies, kind="websocket") as unopened,
+    ):
+        await at.turn(100)
+        await said(socket, "open")
+        assert socket.sent[-1]["text"] == "open True"
+        await at.ask("/logout", cookies)
+        await at.turn()
+        assert await closed(socket) == (4401, "signed_out")
+        assert unopened.closed is None, "nobody has asked there who it is"
+    assert reasons(at) == ["signed_out"]
+
+
 @pytest.mark.parametrize("how", ["end", "end_all", "end_before"])
 @pytest.mark.parametrize("form", ["memory", "sqlite"])
 def test_an_end_in_another_process(how: str, form: str, tmp_path: Any) -> None:

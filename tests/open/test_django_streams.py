@@ -133,6 +133,18 @@ def test_a_stream_for_which_nothing_was_due_stops_too() -> None:
     assert answer.broken
 
 
+def test_a_stream_under_wsgi_that_opens_its_session_late() -> None:
+    """On an exempt view that may be while its parts are made: from then on it belongs to that session (L21)."""
+    project = Project(WSGI)
+    django_streams.between = lambda: project.clock.advance(seconds=10)
+    cookies = project.login()
+    answer = project.ask("/exempt", cookies)
+    assert answer.read(4) == [b"1\n", b"2\n", b"True", b"True"]
+    project.ask("/logout", cookies).read()
+    assert answer.read() == []
+    assert answer.broken
+
+
 def test_a_file_is_the_servers() -> None:
     """A FileResponse keeps the file that the server may send by itself."""
     project = Project(WSGI)
@@ -164,38 +176,53 @@ def test_events_under_wsgi() -> None:
     assert told_parts(answer.read(1))[0]["authenticated"] is True
 
 
+async def until_a_logout(project: Project, path: str, before: bytes) -> Open:
+    """Return a stream of which so much came before the user logged out elsewhere, and which is over."""
+    cookies = await project.login_async()
+    django_streams.release = anyio.Event()
+    stream = Open()
+    stream.give({"type": "http.request", "body": b"", "more_body": False})
+
+    async def serve() -> None:
+        how: BaseException | bool = True
+        try:
+            await project.handler(scope(path, cookies), stream.receive, stream.send)
+        except BaseException as fault:
+            how = fault
+        stream.ended(how)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(serve)
+        await stream.until(lambda: stream.body == before)
+        await project.ask_async("/alogout", cookies)
+        await stream.until(lambda: stream.over)
+    stream.close()
+    assert stream.over is True, stream.over
+    assert stream.body == before
+    assert project.reasons() == ["signed_out"]
+    return stream
+
+
 @pytest.mark.parametrize("kind", ["events", "text"])
 def test_a_stream_under_asgi_ends_with_a_logout(kind: str) -> None:
     """An idle asynchronous stream ends at once, though its view waits for something else."""
 
     async def main() -> None:
-        project = Project(ASGI)
-        cookies = await project.login_async()
-        django_streams.release = anyio.Event()
-        stream = Open()
-        stream.give({"type": "http.request", "body": b"", "more_body": False})
-
-        async def serve() -> None:
-            how: BaseException | bool = True
-            try:
-                await project.handler(scope(f"/astream/{kind}", cookies), stream.receive, stream.send)
-            except BaseException as fault:
-                how = fault
-            stream.ended(how)
-
-        async with anyio.create_task_group() as group:
-            group.start_soon(serve)
-            await stream.until(lambda: stream.body)
-            await project.ask_async("/alogout", cookies)
-            await stream.until(lambda: stream.over)
-        stream.close()
-        assert stream.over is True, stream.over
-        assert stream.body == b"1\n"
+        stream = await until_a_logout(Project(ASGI), f"/astream/{kind}", b"1\n")
         assert stream.is_complete is (kind == "events")
-        assert project.reasons() == ["signed_out"]
 
     anyio.run(main)
     assert django_streams.closed == ["cancelled", "aparts"]
+
+
+def test_a_stream_under_asgi_that_opens_its_session_late() -> None:
+    """On an exempt view that may be while its parts are made (L21)."""
+
+    async def main() -> None:
+        stream = await until_a_logout(Project(ASGI), "/aexempt", b"1\nTrue")
+        assert not stream.is_complete
+
+    anyio.run(main)
 
 
 def test_a_stream_that_nobody_ends() -> None:

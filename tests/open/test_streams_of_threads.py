@@ -8,12 +8,13 @@ from typing import Any
 from wsgiref.validate import validator
 
 import pytest
-from flask import Flask, Response
+from flask import Flask, Response, stream_with_context
 
-from session_middleware import Settings, session_optional
+from session_middleware import Settings, session_exempt, session_optional
 from session_middleware.adapters import flask as with_flask
 from session_middleware.adapters import wsgi as plain
 from session_middleware.reach.retrying import Retrying
+from session_middleware.session import Session
 from session_middleware.stores.memory import MemoryStore
 from session_middleware.testing import FakeClock
 
@@ -49,6 +50,7 @@ class Shop:
             gate = with_flask.SessionLifetime(app, self.settings, self.store, **options)
             app.add_url_rule("/login", view_func=session_optional(self._flask_login))
             app.add_url_rule("/logout", view_func=self._flask_logout)
+            app.add_url_rule("/exempt", view_func=session_exempt(self._flask_opens))
             app.add_url_rule("/<kind>", view_func=self._flask_stream)
             self.engine = gate.engine
             self.app: Any = validator(app)
@@ -79,14 +81,20 @@ class Shop:
             start_response("200 OK", [("Content-Type", "text/plain")])
             return [b"done"]
         kind = "text/event-stream" if path == "/events" else "text/plain"
+        parts = self._opening(session) if path == "/exempt" else self.parts()
         if self.form == "wsgi-late":
-            return self._late(kind, start_response)
+            return self._late(kind, start_response, parts)
         start_response("200 OK", [("Content-Type", kind)])
-        return self.parts()
+        return parts
 
-    def _late(self, kind: str, start_response: Any) -> Iterator[bytes]:
+    def _late(self, kind: str, start_response: Any, parts: Iterator[bytes]) -> Iterator[bytes]:
         start_response("200 OK", [("Content-Type", kind)])
-        yield from self.parts()
+        yield from parts
+
+    def _opening(self, session: Session) -> Iterator[bytes]:
+        """Give what asks who is there once some of it has gone out."""
+        for number, part in enumerate(self.parts(), 1):
+            yield part if number < 3 else str(session.is_active).encode()
 
     def _flask_login(self) -> str:
         with_flask.session_from().login("alice")
@@ -95,6 +103,9 @@ class Shop:
     def _flask_logout(self) -> str:
         with_flask.session_from().logout()
         return "done"
+
+    def _flask_opens(self) -> Response:
+        return Response(stream_with_context(self._opening(with_flask.session_from())), mimetype="text/plain")
 
     def _flask_stream(self, kind: str) -> Response:
         return Response(self.parts(), mimetype="text/event-stream" if kind == "events" else "text/plain")
@@ -218,6 +229,19 @@ def test_a_logout_stops_a_stream(form: str) -> None:
     shop.ask("/logout", cookies).read()
     assert answer.read() == []
     assert answer.broken
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_stream_that_opens_its_session_late(form: str) -> None:
+    """On an exempt route that may be while its parts are made: from then on it belongs to that session (L21)."""
+    shop = Shop(form, exempt_paths=("/exempt",))
+    cookies = shop.login()
+    answer = shop.ask("/exempt", cookies)
+    assert answer.read(4) == [b"1\n", b"2\n", b"True", b"True"]
+    shop.ask("/logout", cookies).read()
+    assert answer.read() == []
+    assert answer.broken
+    assert shop.ask("/exempt").read(50)[2:] == [b"False"] * 48, "without a session there is nothing to end"
 
 
 @pytest.mark.parametrize("form", FORMS)
