@@ -185,13 +185,28 @@ class Watch:
         if record is None or judgement.verdict is not Verdict.ACTIVE:
             self._end(key, held, judgement.verdict)
             return
-        self._deadlines.put(key, judgement.deadlines.ends_at)
-        for watcher, x in list(held.members.items()):
-            news = record is not x.record or judgement.deadlines != x.deadlines
-            if news and (record != x.record or judgement.deadlines != x.deadlines):
-                x.record, x.deadlines, x.now = record, judgement.deadlines, now
-                watcher.changed()
         held.record, held.deadlines = record, judgement.deadlines
+        ends_at = judgement.deadlines.ends_at
+        unconfirmed: dict[Watcher, Exchange] = {}
+        for watcher, x in list(held.members.items()):
+            if not self._engine.is_confirmed(x):
+                if now >= _ends_at(x):
+                    unconfirmed[watcher] = x
+                else:
+                    ends_at = min(ends_at, _ends_at(x))
+                continue
+            news = record is not x.record or judgement.deadlines != x.deadlines
+            if x.stale or (news and (record != x.record or judgement.deadlines != x.deadlines)):
+                x.record, x.deadlines, x.now = record, judgement.deadlines, now
+                if x.stale:
+                    x.verdict, x.stale = Verdict.ACTIVE, False
+                watcher.changed()
+        if unconfirmed:
+            self._end(
+                key, held, Verdict.UNAVAILABLE, unconfirmed
+            )  # the store answers, whoever vouches has not been asked
+        if held.members:
+            self._deadlines.put(key, ends_at)
 
     def _end(
         self, key: bytes, held: _Session, verdict: Verdict, some: Mapping[Watcher, Exchange] | None = None

@@ -98,7 +98,7 @@ def _lives(engine: Engine, x: Exchange, run: Run) -> bool:
         run(engine.look_again(x))
     except StoreUnavailable:
         return True  # nobody is logged out by a fault of a server (L17)
-    if x.is_active:
+    if x.is_active or x.stale:
         return True
     assert x.record is not None
     detail = {"reason": x.verdict.reason or "", "connections": "1"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from session_middleware.core import lifetime
+from session_middleware.core.credentials import Known
 from session_middleware.core.exchange import Exchange
 from session_middleware.core.lifetime import Judgement, Verdict
 from session_middleware.core.record import SessionRecord
@@ -21,6 +22,8 @@ class Later(Ending):
 
         async def authenticate(self, x: Exchange) -> None: ...
 
+        async def _ask_authority(self, x: Exchange, known: Known) -> None: ...
+
     async def live(self, x: Exchange, verb: str, *, anew: bool = False) -> SessionRecord:
         """Return the record that a verb is about to write to.
 
@@ -31,8 +34,10 @@ class Later(Ending):
         await self.authenticate(x)
         if (x.closed or anew) and (x.verdict is Verdict.ACTIVE or x.stale):
             await self.look_again(x)
+            if x.stale:
+                await self._confirm(x)
         if x.verdict is Verdict.UNAVAILABLE:
-            raise StoreUnavailable(f"{verb}() needs the store, which does not answer.")
+            raise StoreUnavailable(f"{verb}() needs the store, or whoever vouches, which does not answer.")
         if x.verdict is not Verdict.ACTIVE or x.record is None:
             raise SessionError(
                 f"{verb}() needs a signed-in session; this request is {x.verdict.name}. Call login() first, or mark the "
@@ -95,11 +100,33 @@ class Later(Ending):
                 raise
             x.stale = False
             return True
-        x.verdict, x.deadlines, x.stale = judgement.verdict, judgement.deadlines, False
         if record is not None:
             x.record = record
             x.configured = self.limits_for(record.subject, record.claims, record.persistent, fallback=record.limits)
+        if judgement.verdict is not Verdict.ACTIVE or self.is_confirmed(x):
+            x.verdict, x.deadlines, x.stale = judgement.verdict, judgement.deadlines, False
+        elif x.deadlines is not None and x.now >= x.deadlines.ends_at:
+            x.stale = False
         return before != (x.record, x.deadlines)
+
+    def is_confirmed(self, x: Exchange) -> bool:
+        """Say whether a session of which the store says that it lives is known to: after an answer from the session JWT
+        alone (L17) also whoever vouches has to say so, and is not asked by a look."""
+        return not x.stale or self.vouching.interval is None
+
+    async def _confirm(self, x: Exchange) -> None:
+        """Ask whoever vouches, for somebody whom the session JWT alone speaks for and the store has found alive."""
+        x.verdict = Verdict.ACTIVE
+        try:
+            await self._ask_authority(x, x.known)
+        finally:
+            if x.verdict in (Verdict.ACTIVE, Verdict.ANONYMOUS, Verdict.UNAVAILABLE):
+                x.stale = x.verdict is not Verdict.ACTIVE
+                x.verdict = Verdict.UNAVAILABLE if x.stale else Verdict.ACTIVE
+            else:
+                x.stale = False
+        if x.verdict is Verdict.ACTIVE:
+            await self.look_again(x)  # whose deadlines are the record's, and no longer the token's
 
     async def touch(self, x: Exchange) -> None:
         """Record activity at this instant: a sign of the user on a connection that stays open (L4, L5, L6)."""

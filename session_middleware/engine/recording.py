@@ -79,7 +79,7 @@ class Recording(Responding):
             or presented.generation != record.generation
             or presented.key_index > 0
             or (record.generation > 0 and record.presented_at is None)
-            or self._jwt_due(x)
+            or self._jwt_due(x, x.now)
             or record.key in self.reach.unsaved
             or self.vouching.reads_headers
         ):

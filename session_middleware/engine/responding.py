@@ -159,7 +159,7 @@ class Responding(Adopting):
             return []
         if x.facts.websocket or x.facts.method == "OPTIONS" or not x.rules.sets_cookies:
             return []
-        if not x.reissue and not self._jwt_due(x):
+        if not x.reissue and not self._jwt_due(x, x.now):
             return []
         if x.created is None and (not at_once or self._is_beside_another(x)):
             return []
@@ -218,7 +218,7 @@ class Responding(Adopting):
                 token_id = x.presented.token_id
             token = self._tokens.sign(token_id, record.generation)
             lines.append(cookies.set_line(self.settings, self.settings.token_cookie, token, age))
-        if self._jwt_due(x):
+        if self._jwt_due(x, x.now):
             try:
                 text = self.issuer.mint(record, x.now, x.deadlines.ends_at)
             except SettingsError as fault:
@@ -263,23 +263,29 @@ class Responding(Adopting):
         x.verdict = Verdict.REVOKED
         return False
 
-    def _jwt_due(self, x: Exchange) -> bool:
+    def _jwt_due(self, x: Exchange, now: float) -> bool:
         """Say whether the JWT that came with a live session must be replaced, or none of ours came."""
         known: Known | None = x.known
         if x.created is not None or known is None or known.jwt is None or known.jwt_claims is None:
             return True
         assert x.record is not None
         assert x.deadlines is not None
-        return self.issuer.is_due(known.jwt, known.jwt_claims, x.record, x.now, x.deadlines.ends_at)
+        return self.issuer.is_due(known.jwt, known.jwt_claims, x.record, now, x.deadlines.ends_at)
 
     def current_jwt(self, x: Exchange) -> str | None:
-        """Return the session JWT that stands for this request, to hand to another service; None without a session."""
+        """Return the session JWT that stands for this request, to hand to another service; None without a session.
+
+        On a connection that stays open, that of now: what came with the request ends in the middle of it.
+        """
         if x.verdict is not Verdict.ACTIVE or x.record is None or x.deadlines is None:
             return None
-        if x.known is not None and not self._jwt_due(x):
+        now = self.clock() if x.closed else x.now
+        if now >= x.deadlines.ends_at:
+            return None  # over, as far as is known here: nobody has looked yet
+        if x.known is not None and not self._jwt_due(x, now):
             text: str = x.known.jwt
             return text
-        return self.issuer.mint(x.record, x.now, x.deadlines.ends_at)
+        return self.issuer.mint(x.record, now, x.deadlines.ends_at)
 
     def verify_jwt(self, text: str) -> dict[str, Any]:
         """Return the claims of a session JWT of this app (L9); for the user's other services.

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from session_middleware import Limits, Settings
+from session_middleware.authorities.local import LocalAuthority
 from session_middleware.core.exchange import Exchange, RouteRules
 from session_middleware.core.lifetime import Touch, Verdict
 from session_middleware.core.record import SessionRecord
@@ -24,11 +25,11 @@ from .test_connections import Faulty, _Facts
 class Place:
     """An engine, and an exchange whose response has started with a session."""
 
-    def __init__(self, store: MemoryStore | None = None, **settings: Any) -> None:
+    def __init__(self, store: MemoryStore | None = None, authority: Any = None, **settings: Any) -> None:
         self.clock = FakeClock()
         self.store = MemoryStore() if store is None else store
         given = {"inactivity_timeout": 300, "absolute_lifetime": 900, **settings}
-        self.engine = Engine(Settings(secret_keys=[KEY], **given), self.store, clock=self.clock)
+        self.engine = Engine(Settings(secret_keys=[KEY], **given), self.store, clock=self.clock, authority=authority)
         self.x: Exchange = self.engine.begin(_Facts())
         run_sync(self.engine.login(self.x, "alice"))
         self.lines = run_sync(self.engine.close(self.x))
@@ -187,6 +188,62 @@ def test_a_request_served_from_the_jwt_alone() -> None:
     assert not place.x.stale
 
 
+class Vouches:
+    """What a `verify` hook answers, or raises."""
+
+    def __init__(self) -> None:
+        self.answer: bool | Exception = True
+
+    def __call__(self, record: SessionRecord) -> bool:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+def served_from_the_jwt(place: Place) -> Exchange:
+    """Return an exchange whose response has started, with nobody but the session JWT to speak for it."""
+    facts = _Facts()
+    facts.cookies = "; ".join(line.partition(";")[0] for line in place.lines)
+    run_sync(place.engine.open(place.engine.begin(facts)))  # what this process has never seen it cannot serve
+    place.clock.advance(seconds=20)
+    return place.engine.begin(facts)
+
+
+@pytest.mark.parametrize("answer", [True, False, OSError("gone")])
+def test_a_request_served_while_the_authority_is_down(answer: bool | Exception) -> None:
+    """L17: the store's word does not make it whole; a verb asks whoever vouches, and stays read-only where nobody answers."""
+    vouches = Vouches()
+    place = Place(authority=LocalAuthority(vouches))
+    x = served_from_the_jwt(place)
+    vouches.answer = OSError("gone")
+    assert run_sync(place.engine.open(x, RouteRules(policy="required", on_unavailable="stale"))) is None
+    run_sync(place.engine.close(x))
+    assert x.stale
+    ends_at = x.deadlines.ends_at if x.deadlines is not None else 0.0
+    run_sync(place.engine.look_again(x))
+    session = Session(place.engine, x)
+    assert (session.is_active, session.is_verified) == (True, False)
+    vouches.answer = answer
+    if answer is True:
+        session.extend(10)
+        assert (session.is_verified, x.stale) == (True, False)
+        assert x.deadlines is not None
+        assert x.deadlines.ends_at == place.clock() + 600
+    elif answer is False:
+        with pytest.raises(SessionError, match="REVOKED"):
+            session.extend(10)
+        assert not session.is_active
+    else:
+        with pytest.raises(StoreUnavailable, match="whoever vouches"):
+            session.extend(10)
+        assert (session.is_active, session.is_verified) == (True, False)
+        assert x.deadlines is not None
+        assert x.deadlines.ends_at == ends_at, "bounded by the session JWT as before"
+        place.clock.advance(seconds=ends_at - place.clock())
+        run_sync(place.engine.look_again(x))
+        assert not session.is_active
+
+
 def test_a_record_that_is_gone() -> None:
     """A wiped store signs out (L16)."""
     place = Place()
@@ -240,6 +297,40 @@ def test_freshness_is_of_now_where_a_connection_stays_open() -> None:
     place.clock.advance(seconds=200)
     assert not place.session.is_fresh(60)
     assert place.session.is_fresh(201)
+
+
+def test_the_jwt_of_an_open_connection_is_one_of_now() -> None:
+    """L9: one that came with the handshake, or was minted then, would be refused by the service it is handed to."""
+    place = Place(absolute_lifetime=7200, inactivity_timeout=3600)
+    for _ in range(3):
+        text = place.session.jwt
+        assert text is not None
+        assert place.engine.verify_jwt(text)["exp"] > place.clock() + 100
+        signatures = place.engine.issuer.signatures
+        assert place.session.jwt == text
+        assert place.engine.issuer.signatures == signatures
+        place.clock.advance(seconds=1000)
+    place.clock.advance(seconds=600)
+    assert place.left() <= 0
+    assert place.session.jwt is None, "the session is over, though nobody has looked yet"
+
+
+def test_the_jwt_that_came_is_handed_on_while_it_is_good() -> None:
+    """L9: no second signature for what the browser has already; on an open connection as long as that is of use."""
+    place = Place(absolute_lifetime=7200, inactivity_timeout=3600)
+    facts = _Facts()
+    facts.cookies = "; ".join(line.partition(";")[0] for line in place.lines)
+    x = place.engine.begin(facts)
+    run_sync(place.engine.open(x))
+    run_sync(place.engine.close(x))
+    session = Session(place.engine, x)
+    shown = facts.cookies.rpartition("=")[2]
+    assert session.jwt == shown
+    place.clock.advance(seconds=140)
+    assert session.jwt == shown
+    place.clock.advance(seconds=200)
+    assert session.jwt != shown
+    assert place.engine.verify_jwt(session.jwt or "")["iat"] == int(place.clock())
 
 
 def test_a_session_that_is_opened_late_is_judged_then() -> None:

@@ -13,7 +13,11 @@ from flask import Flask, Response, stream_with_context
 from session_middleware import Settings, session_exempt, session_optional
 from session_middleware.adapters import flask as with_flask
 from session_middleware.adapters import wsgi as plain
+from session_middleware.adapters._wsgi_open import HeldParts
+from session_middleware.authorities.local import LocalAuthority
+from session_middleware.core.exchange import RouteRules
 from session_middleware.reach.retrying import Retrying
+from session_middleware.runtime import run_sync
 from session_middleware.session import Session
 from session_middleware.stores.memory import MemoryStore
 from session_middleware.testing import FakeClock
@@ -21,6 +25,7 @@ from session_middleware.testing import FakeClock
 from .driver import KEY
 from .test_connections import Counting, Faulty
 from .test_events import with_provider
+from .test_later import Place, Vouches, served_from_the_jwt
 
 FORMS = ["wsgi", "wsgi-late", "flask"]
 
@@ -287,6 +292,26 @@ def test_a_store_that_is_down_stops_no_stream_early(form: str) -> None:
     store.down = True
     assert len(answer.read()) == 29
     assert answer.broken
+
+
+def test_a_stream_for_which_nobody_vouches_goes_on_as_long_as_its_jwt() -> None:
+    """L17: it was served from the session JWT alone, and the store is not whom it waits for."""
+    vouches = Vouches()
+    place = Place(authority=LocalAuthority(vouches))
+    x = served_from_the_jwt(place)
+    vouches.answer = OSError("gone")
+    run_sync(place.engine.open(x, RouteRules(on_unavailable="stale")))
+    run_sync(place.engine.close(x))
+    assert x.deadlines is not None
+    left = int(x.deadlines.ends_at - place.clock())
+    assert left > 200
+    parts = HeldParts((b"." for _ in range(1000)), place.engine, x, lambda: False)
+    for _ in range(left - 1):
+        place.clock.advance(seconds=1)
+        assert next(parts) == b"."
+    place.clock.advance(seconds=1)
+    with pytest.raises(ConnectionResetError):
+        next(parts)
 
 
 @pytest.mark.parametrize("form", ["wsgi", "wsgi-late"])

@@ -10,7 +10,8 @@ import anyio
 import pytest
 
 from session_middleware import Settings
-from session_middleware.core.lifetime import Deadlines
+from session_middleware.authorities.local import LocalAuthority
+from session_middleware.core.lifetime import Deadlines, Verdict
 from session_middleware.core.record import SessionRecord
 from session_middleware.engine import Engine
 from session_middleware.errors import SettingsError
@@ -64,18 +65,25 @@ class Teller(Watcher):
 class Place:
     """An engine on a running loop, with a clock of each kind."""
 
-    def __init__(self, store: Any) -> None:
+    def __init__(self, store: Any, authority: Any = None) -> None:
         self.clock = FakeClock()
         self.seconds = 0.0
         settings = Settings(secret_keys=[KEY], inactivity_timeout=300, absolute_lifetime=900)
         self.store = store
-        self.engine = Engine(settings, store, clock=self.clock, runtime=LoopRuntime())
+        self.engine = Engine(settings, store, clock=self.clock, runtime=LoopRuntime(), authority=authority)
         self.watching = Watching(self.engine, lambda: self.seconds)
 
     async def session(self) -> Any:
         x = self.engine.begin(_Facts())
         await self.engine.login(x, "alice")
         return x
+
+    def stale(self, x: Any, left: float) -> Any:
+        """Return another exchange of a session, served from a session JWT that ends after so many seconds."""
+        late = self.engine.begin(_Facts())
+        late.authenticated, late.verdict, late.stale = True, Verdict.UNAVAILABLE, True
+        late.record, late.deadlines = x.record, Deadlines(x.deadlines.inactivity, self.clock() + left)
+        return late
 
     async def turn(self, seconds: float) -> None:
         self.seconds += seconds
@@ -322,8 +330,7 @@ def test_a_stale_answer_keeps_a_connection_open_as_long_as_its_jwt() -> None:
         place.watching.join(x, before)
         await place.turn(1)
         place.store.down = True
-        late = place.engine.begin(_Facts())
-        late.record, late.deadlines, late.stale = x.record, Deadlines(x.deadlines.inactivity, place.clock() + 100), True
+        late = place.stale(x, 100)
         place.watching.join(late, stale)
         place.clock.advance(99)
         await place.turn(1)
@@ -332,15 +339,38 @@ def test_a_stale_answer_keeps_a_connection_open_as_long_as_its_jwt() -> None:
         await place.turn(1)
         assert (before.told, stale.told) == ([], ["UNAVAILABLE"])
         assert not late.stale, "nobody is served beyond what is known"
-        late = place.engine.begin(_Facts())
-        late.record, late.deadlines, late.stale = x.record, Deadlines(x.deadlines.inactivity, place.clock() + 5), True
+        late = place.stale(x, 5)
         place.watching.join(late, after)
         place.store.down = False
         await place.turn(1)
         assert after.told == ["changed"], "the store answers: it is known again how long the session lives"
+        assert (late.verdict, late.stale) == (Verdict.ACTIVE, False), "and that it does"
         place.clock.advance(50)
         await place.turn(1)
         assert (before.told, after.told) == ([], ["changed"])
+
+    anyio.run(main)
+
+
+def test_a_stale_answer_for_which_nobody_vouches_ends_with_its_jwt() -> None:
+    """L17: where it was the authority that did not answer, or may have been, the store's word alone makes nobody known."""
+
+    async def main() -> None:
+        place = Place(MemoryStore(), LocalAuthority(verify=lambda record: True))
+        x = await place.session()
+        whole, stale = Teller(), Teller()
+        late = place.stale(x, 100)
+        place.watching.join(x, whole)
+        place.watching.join(late, stale)
+        await place.turn(1)
+        place.clock.advance(99)
+        assert await place.engine.look_again(late) is False
+        await place.turn(1)
+        assert (late.verdict, late.stale, stale.told) == (Verdict.UNAVAILABLE, True, [])
+        place.clock.advance(1)
+        await place.turn(1)
+        assert (whole.told, stale.told) == ([], ["UNAVAILABLE"])
+        assert not late.stale
 
     anyio.run(main)
 
