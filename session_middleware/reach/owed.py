@@ -145,6 +145,7 @@ class Reach(MakingUp):
         elif method == "create_capped":
             for evicted in answer or ():
                 self._is_over(evicted.key)
+                self._tell("end", (evicted.key,))
         if self.hearers:
             self._tell(method, args)
         if (self.unended or self.unsaved or self.unmarked) and not self._pauses(self._owed_pause_until):

@@ -182,6 +182,17 @@ async def test_logout_ends_what_belongs_to_the_session(kind: str) -> None:
 
 
 @on_both
+async def test_a_login_that_takes_the_place_of_another_is_told_at_once(kind: str) -> None:
+    """`max_sessions` ends a session as a logout does: what is open of it here closes without waiting for a comparison."""
+    at = house(kind, max_sessions=1)
+    async with at.open("/socket", await at.login(), kind="websocket") as socket:
+        await at.turn()
+        await at.login()
+        await at.turn()
+        assert await closed(socket) == (4401, "signed_out")
+
+
+@on_both
 async def test_a_session_that_a_socket_opens_late(kind: str) -> None:
     """On an exempt route it may be opened long after the handshake: from then on the socket belongs to it (L13, L21)."""
     at = house(kind, exempt_paths=("/exempt",))
