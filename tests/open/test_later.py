@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from session_middleware.authorities.local import LocalAuthority
 from session_middleware.core.exchange import Exchange, RouteRules
 from session_middleware.core.lifetime import Touch, Verdict
 from session_middleware.core.record import SessionRecord
+from session_middleware.endpoints import Endpoints
 from session_middleware.engine import Engine
 from session_middleware.errors import SessionError, StoreUnavailable
 from session_middleware.runtime import run_sync
@@ -297,6 +299,14 @@ def test_freshness_is_of_now_where_a_connection_stays_open() -> None:
     place.clock.advance(seconds=200)
     assert not place.session.is_fresh(60)
     assert place.session.is_fresh(201)
+
+
+def test_an_event_says_what_is_left_when_it_goes_out() -> None:
+    """L5: a slow client takes it long after the change that it tells of; what is shown is what is enforced."""
+    place = Place()
+    place.clock.advance(seconds=200)
+    event = Endpoints(place.engine).event(place.x)
+    assert json.loads(event.removeprefix(b"data: "))["inactivity_left"] == 100
 
 
 def test_the_jwt_of_an_open_connection_is_one_of_now() -> None:
