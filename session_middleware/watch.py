@@ -109,9 +109,9 @@ class Watch:
         if held is None:
             held = self._sessions[record.key] = _Session(record, deadlines)
             self._deadlines.put(record.key, deadlines.ends_at)
-            if not self._news.is_current(record):  # else an end between that read and now would go unheard
+            if x.stale or not self._news.is_current(record):  # else an end between that read and now would go unheard
                 self.hear(record.key)
-        elif deadlines.ends_at < held.deadlines.ends_at:  # good for less than the others: a stale answer (L17)
+        elif x.stale:  # it may be good for less than the others, and the store may be back (L17)
             self.hear(record.key)
         held.members[watcher] = x
         if beats:
