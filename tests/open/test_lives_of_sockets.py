@@ -109,7 +109,6 @@ class Lives:
     def open(self, x: Exchange) -> None:
         socket = Socket(x)
         self.sockets.append(socket)
-        socket.leaves = None
         self.place.watching.join(x, socket)
 
     async def open_another(self, which: int) -> None:
