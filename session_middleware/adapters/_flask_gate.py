@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,16 +18,15 @@ from flask import (
     stream_with_context,
 )
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
-from werkzeug.http import HTTP_STATUS_CODES
 
 from session_middleware.adapters._flask_emptying import empty
+from session_middleware.adapters._flask_exchange import FlaskExchange, discard
 from session_middleware.adapters._flask_login import FlaskLogin, manager_of
 from session_middleware.adapters._flask_routes import Routes
 from session_middleware.adapters._wsgi_body import read_to_its_end, refuse_endless
 from session_middleware.adapters._wsgi_exchange import KEY, OVER, Environ, StartResponse, Write, WSGIExchange, new
 from session_middleware.adapters._wsgi_open import HeldParts, is_event_stream, may_belong_to_session, polled
-from session_middleware.adapters._wsgi_response import ExcInfo, Headers, LateBody, LateStart, is_the_servers, says
-from session_middleware.core.caching import finished
+from session_middleware.adapters._wsgi_response import ExcInfo, Headers, LateBody, is_the_servers, says
 from session_middleware.core.exchange import RequestFacts, RouteRules
 from session_middleware.core.lifetime import Verdict
 from session_middleware.core.origin import is_preflight
@@ -87,7 +85,7 @@ class Gate:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if not self._checked:
             self.check()
-        x = new(_Exchange)
+        x = new(FlaskExchange)
         x.gate = self
         x.says = self._says
         x.begin(self.engine, environ, start_response)
@@ -117,7 +115,7 @@ class Gate:
             return x.in_place_of(body)
         return self._ending(x, body)
 
-    def _ending(self, x: _Exchange, body: Iterable[bytes]) -> Iterable[bytes]:
+    def _ending(self, x: FlaskExchange, body: Iterable[bytes]) -> Iterable[bytes]:
         """Have a body end with its session, if it is streamed."""
         if x.is_streamed and may_belong_to_session(x) and not self.owns(x):
             return HeldParts(body, self.engine, x, lambda: is_event_stream(x.headers))
@@ -127,7 +125,7 @@ class Gate:
         """Say whether one of our own endpoints answers this request."""
         return self._endpoints.owns(x.path)
 
-    def _failed(self, x: _Exchange, environ: Environ, fault: BaseException) -> Iterable[bytes]:
+    def _failed(self, x: FlaskExchange, environ: Environ, fault: BaseException) -> Iterable[bytes]:
         """The app raised before its response: nothing that the view began may stand (L25)."""
         if isinstance(fault, SessionError) and not x.started:
             with self.app.request_context(environ):  # its URLs may need one, and Flask's own is gone
@@ -184,7 +182,7 @@ class Gate:
         if x is None:
             if not self._checked:
                 self.check()
-            made = x = new(_Exchange)
+            made = x = new(FlaskExchange)
             made.gate = self
             made.says = self._says
             made.begin(self.engine, current.environ, _no_server)
@@ -327,78 +325,6 @@ class Gate:
         raise SettingsError(name, url, "is no route of this app.", hint)
 
 
-class _Exchange(LateStart):
-    """One request, and the start_response that Flask is given.
-
-    Attributes:
-        gate: what it passes through.
-    """
-
-    __slots__ = ("gate",)
-
-    gate: Gate
-
-    def start_late(self, status: str, headers: Headers, exc_info: ExcInfo | None = None) -> Write:
-        """Take an answer that no quiet request was given; one that no view gave is judged first."""
-        if not self.judged:
-            refusal = self.gate.judge_late(self)
-            if refusal is not None:
-                self.replace(self.engine.render(self, refusal))
-                return _discard
-        if self.created is None and self.gate.owns(self):
-            return self.send(status, headers, exc_info)  # our own reply is at hand: nothing to wait for
-        return super().start_late(status, headers, exc_info)
-
-    def send(self, status: str, headers: Headers, exc_info: ExcInfo | None) -> Write:
-        engine = self.engine
-        if not self.closed:
-            try:
-                self.set_cookies = run_sync(engine.close(self))
-            except StoreUnavailable:
-                if self.held is not None:
-                    raise  # Flask's context may be gone, which rendering needs: see Gate._failed
-                self.replace(engine.unavailable(self))
-                return _discard
-        self.started = True
-        self.headers = headers = finished(
-            headers, vary=engine.vary(self), protected=self.protected, cookies=self.set_cookies
-        )
-        return self.server_start(status, headers) if exc_info is None else self.server_start(status, headers, exc_info)
-
-    def empty_session(self) -> None:
-        """Empty Flask's session (L26)."""
-        self.gate.empty_session()
-
-    @property
-    def is_streamed(self) -> bool:
-        """Whether nobody knows how long the body is; Flask says it of every other."""
-        headers = self.headers if self.held is None else self.held[1]
-        return all(name != "Content-Length" for name, _ in headers)
-
-    def replace(self, reply: Reply) -> None:
-        """Send a reply of ours instead of what the app says."""
-        engine = self.engine
-        self.started = True
-        self.instead = [] if self.method == "HEAD" else [reply.body]
-        cookies: list[str] = []
-        with suppress(StoreUnavailable):
-            if reply.status >= 500:
-                run_sync(engine.abandon(self))
-            cookies = run_sync(engine.close(self))
-        headers = finished(reply.headers, vary=engine.vary(self), protected=False, cookies=cookies)
-        headers.append(("Content-Length", str(len(reply.body))))
-        phrase = HTTP_STATUS_CODES.get(reply.status, "Unknown")  # `refusal=` may answer what it likes
-        self.server_start(f"{reply.status} {phrase}", headers)
-
-    def in_place_of(self, standing: Iterable[bytes]) -> Iterable[bytes]:
-        """Return the body of the reply that goes out; the app's own, which is not sent, is closed."""
-        assert self.instead is not None
-        close = getattr(standing, "close", None)
-        if close is not None:
-            close()
-        return self.instead
-
-
 def _is_answer(fault: Exception) -> bool:
     """Say whether an exception is a finished answer and no failure: `abort(redirect("/home"))`, a redirect of the router's."""
     if not isinstance(fault, HTTPException):
@@ -409,11 +335,7 @@ def _is_answer(fault: Exception) -> bool:
 
 def _no_server(status: str, headers: Headers, exc_info: ExcInfo | None = None) -> Write:
     """Stand for the server's start_response where there is no server: in a request context that a test has made."""
-    return _discard
-
-
-def _discard(chunk: bytes) -> None:
-    """Take what the app would write (PEP 3333) and send none of it."""
+    return discard
 
 
 def _body_reader(current: Request) -> Callable[[int], Any]:
