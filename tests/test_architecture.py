@@ -74,7 +74,8 @@ ENGINE_MAY = {
     "verbs": {"core", "reach", "logins", "unsaved"},
     "joining": {"core", "verbs"},
     "adopting": {"core", "authorities", "reach", "joining"},
-    "responding": {"core", "adopting"},
+    "handing_out": {"core", "reach", "adopting"},
+    "responding": {"core", "handing_out"},
     "recording": {"core", "responding"},
     "authenticating": {"core", "authorities", "recording"},
     "opening": {

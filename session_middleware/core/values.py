@@ -19,6 +19,7 @@ __all__ = [
     "checked_text",
     "data_changes",
     "refresh",
+    "taken_along",
 ]
 
 
@@ -72,6 +73,26 @@ def data_changes(x: Exchange) -> tuple[dict[str, Any], set[str]]:  # Any: JSON v
     before, now = x.data_from or {}, as_json_values("data", x.data)
     written = {name: value for name, value in now.items() if name not in before or before[name] != value}
     return written, set(before) - set(now)
+
+
+def taken_along(
+    new: Mapping[str, Any], copied: Mapping[str, Any], held: Mapping[str, Any]
+) -> dict[str, Any]:  # Any: JSON values
+    """Return the claims or data of a session with what was written elsewhere, since they were copied, to the one before it.
+
+    Args:
+        new: the session's own.
+        copied: those of the one before, as they were copied from there.
+        held: those of the one before, as they are now.
+    """
+    merged = dict(new)
+    for name in copied.keys() | held.keys():
+        if held.get(name) != copied.get(name) and merged.get(name) == copied.get(name):  # else it was changed here too
+            if name in held:
+                merged[name] = held[name]
+            else:
+                merged.pop(name, None)
+    return merged
 
 
 def refresh(held: dict[str, Any], record: Mapping[str, Any]) -> None:  # Any: JSON values

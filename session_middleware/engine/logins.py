@@ -95,9 +95,10 @@ class Logins(Beginning):
         created_at = x.now
         if same:
             assert standing is not None
+            standing = x.record = await self._as_written(standing) or standing
             created_at = standing.created_at
             all_claims = {**x.claims, **all_claims}
-            all_data = {**(x.data if x.data is not None else standing.data), **all_data}
+            all_data = {**_data_with_changes(x, standing), **all_data}
         persistent = self.settings.persistent if persistent is None else persistent
         configured = self.limits_for(subject, all_claims, persistent)
         own = configured if limits is None else configured.capped(limits)
@@ -182,6 +183,14 @@ class Logins(Beginning):
                 code="provider_session_ended",
             )
 
+    async def _as_written(self, standing: SessionRecord) -> SessionRecord | None:
+        """Return a session as it is now, of which another is to be made: others may have written to it since we opened.
+
+        None: it has ended.
+        """
+        held = await self.reach.load(standing.key, anew=True)
+        return None if held is None or held.ended_at is not None else held
+
     async def step_up(self, x: Exchange, factors: Sequence[Mapping[str, Any]]) -> None:
         """Record a further proof of identity under a new id; both deadlines stay (L12)."""
         if x.closed:
@@ -189,13 +198,10 @@ class Logins(Beginning):
         _can_set_cookie(x, "step_up")
         added = checked_factors(factors)
         standing = await self.live(x, "step_up")
-        # Others may have written to it, or ended it, since we opened.
-        held = await self.reach.load(standing.key, anew=True)
-        if held is None or held.ended_at is not None:
+        held = await self._as_written(standing)
+        if held is None:
             x.verdict = Verdict.REVOKED
             raise SessionError("The session has ended; an ended session cannot be stepped up.", code="ended")
-        written, removed = data_changes(x)
-        data = {k: v for k, v in {**held.data, **written}.items() if k not in removed}
         standing = x.record = held
         now, begun = x.now, secrets.token_bytes(ID_BYTES)
         record = self._new_record(
@@ -209,7 +215,7 @@ class Logins(Beginning):
                 standing.inactivity_deadline, lifetime.deadlines(standing, x.configured, self.settings.timing).absolute
             ),
             claims=as_json_values("claims", dict(x.claims)),
-            data=as_json_values("data", data),
+            data=as_json_values("data", _data_with_changes(x, standing)),
             factors=standing.factors + added,
             persistent=standing.persistent,
             stamp=standing.stamp,
@@ -231,6 +237,12 @@ class Logins(Beginning):
         await self._replace_with(x, begun, record, x.configured)
         x.stepped_from = carries_on
         self.tell("session_stepped_up", x)
+
+
+def _data_with_changes(x: Exchange, standing: SessionRecord) -> dict[str, Any]:
+    """Return the data of a session with what this request has changed in its working copy."""
+    written, removed = data_changes(x)
+    return {name: value for name, value in {**standing.data, **written}.items() if name not in removed}
 
 
 def _known_as(x: Exchange, standing: SessionRecord) -> tuple[str, ...]:

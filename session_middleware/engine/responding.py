@@ -1,25 +1,23 @@
-"""What goes out: cookies where the response starts, refusals, and answers to what a view let through (L9, L13, L15, L17)."""
+"""What goes out: whether cookies do where the response starts, refusals, and answers to what a view let through (L15, L17)."""
 
 from __future__ import annotations
 
 import inspect
 import re
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
-from session_middleware.core import cookies, lifetime
-from session_middleware.core.credentials import Credentials, Known
+from session_middleware.core import cookies
+from session_middleware.core.credentials import Credentials
 from session_middleware.core.exchange import Exchange, RequestFacts
 from session_middleware.core.jwt import JwtKeys
 from session_middleware.core.lifetime import Verdict
 from session_middleware.core.origin import on_this_host, percent_encoded
-from session_middleware.core.record import SessionRecord
 from session_middleware.core.refusal import Refusal, Reply, refuse
 from session_middleware.core.replies import problem
 from session_middleware.core.tokens import TokenKeys
-from session_middleware.engine.adopting import Adopting
+from session_middleware.engine.handing_out import HandingOut
 from session_middleware.errors import SessionError, SettingsError, StoreUnavailable
 
 __all__ = ["Responding"]
@@ -28,7 +26,7 @@ __all__ = ["Responding"]
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
-class Responding(Adopting):
+class Responding(HandingOut):
     """The part of the engine that answers."""
 
     return_param: str
@@ -190,102 +188,6 @@ class Responding(Adopting):
     def vary(self, x: Exchange) -> str:
         """Return what the response depends on: the headers the session was read from, "" if it was not looked at (L18)."""
         return self.vary_on if x.was_looked_at or x.relay else ""
-
-    async def _issue(self, x: Exchange) -> list[str]:
-        """Return our cookies, after one more look at the record: none go out once the session has ended (L13)."""
-        record = x.record
-        assert record is not None
-        try:
-            record = await self.reach.load(record.key, anew=True)
-        except StoreUnavailable:
-            if x.created is not None:
-                raise
-            return []
-        if record is None or record.ended_at is not None:
-            x.verdict = Verdict.REVOKED
-            return []
-        x.record = record
-        x.deadlines = lifetime.deadlines(record, x.configured, self.settings.timing)
-        if x.now >= x.deadlines.ends_at or not await self._carries_on(x, record):
-            return []
-        age = cookies.max_age(x.deadlines.absolute, x.now) if record.persistent else None
-        lines = []
-        if x.reissue:
-            if x.created is not None:
-                token_id = x.created_id
-            else:
-                assert x.presented is not None
-                token_id = x.presented.token_id
-            token = self._tokens.sign(token_id, record.generation)
-            lines.append(cookies.set_line(self.settings, self.settings.token_cookie, token, age))
-        if self._jwt_due(x, x.now):
-            try:
-                text = self.issuer.mint(record, x.now, x.deadlines.ends_at)
-            except SettingsError as fault:
-                # Two writers whose claims fit one by one, or a setting that lists more than before: no fault of the user's.
-                self.tell("settings_fault", x, fault=fault.field)
-            else:
-                lines.append(cookies.set_line(self.settings, self.settings.jwt_cookie, text, age))
-        await self._end_replaced(x, record)
-        return lines
-
-    async def _end_replaced(self, x: Exchange, record: SessionRecord) -> None:
-        """End the sessions in whose place another has come, now that its cookie goes out (L12)."""
-        gone_on = x.gone_on
-        for key in x.replaced:
-            if x.outgoing is not None and x.outgoing.key == key:
-                if await self.end_for(x, x.outgoing, "replaced") is False:
-                    gone_on = x.outgoing  # a step-up of another tab, perhaps, came in between
-            else:  # over already, or a token without a record
-                await self.end(key, "replaced", x.now, x.now)
-        x.replaced, x.gone_on = (), None
-        # The same user's own may be what this one was made of, or beside it: whose cookie arrives last nobody knows.
-        if gone_on is not None and gone_on.subject != record.subject:
-            with suppress(StoreUnavailable):  # nobody waits to hear of it, and the login stands
-                await self.end_line(gone_on, x.now, "replaced")
-
-    async def _carries_on(self, x: Exchange, record: SessionRecord) -> bool:
-        """End the session that step_up carries on; if somebody else has ended it meanwhile, dead wins (L13)."""
-        before = x.stepped_from
-        if before is None:
-            return True
-        owed = before in self.reach.unended
-        try:
-            was_alive = await self.reach.end_now(before, "replaced", x.now)
-        except StoreUnavailable:
-            held = await self.reach.load(before, anew=True)  # did the fault come before the write, or after it?
-            was_alive = held is not None and (held.ended_at is None or held.end_reason == "replaced")
-            await self.end(before, "replaced", x.now, x.now)
-        if was_alive and not owed:
-            self.issuer.forget(before)
-            return True
-        await self.end_for(x, record, "replaced")
-        x.verdict = Verdict.REVOKED
-        return False
-
-    def _jwt_due(self, x: Exchange, now: float) -> bool:
-        """Say whether the JWT that came with a live session must be replaced, or none of ours came."""
-        known: Known | None = x.known
-        if x.created is not None or known is None or known.jwt is None or known.jwt_claims is None:
-            return True
-        assert x.record is not None
-        assert x.deadlines is not None
-        return self.issuer.is_due(known.jwt, known.jwt_claims, x.record, now, x.deadlines.ends_at)
-
-    def current_jwt(self, x: Exchange) -> str | None:
-        """Return the session JWT that stands for this request, to hand to another service; None without a session.
-
-        On a connection that stays open, that of now: what came with the request ends in the middle of it.
-        """
-        if x.verdict is not Verdict.ACTIVE or x.record is None or x.deadlines is None:
-            return None
-        now = self.clock() if x.closed else x.now
-        if now >= x.deadlines.ends_at:
-            return None  # over, as far as is known here: nobody has looked yet
-        if x.known is not None and not self._jwt_due(x, now):
-            text: str = x.known.jwt
-            return text
-        return self.issuer.mint(x.record, now, x.deadlines.ends_at)
 
     def verify_jwt(self, text: str) -> dict[str, Any]:
         """Return the claims of a session JWT of this app (L9); for the user's other services.

@@ -133,8 +133,10 @@ class Requests(Verbs):
             self.compare_all(p)
             return
         lines = closed(p.process.engine, p.x)
+        came = None if p.came is None or p.came.dead is not None else p.came.copy()
         self.end_replaced(p)
         self.save(p)
+        self.take_along(p, came)
         self.check_token(p, lines)
         self.check_jwt(p, lines)
         if fate != "lost":
@@ -157,6 +159,20 @@ class Requests(Verbs):
             and p.verdict != "TAMPERED"
         ):
             self.gone_on_ends(p.came, p.now)
+
+    def take_along(self, p: Pending, came: Held | None) -> None:
+        """L12, L14: what others wrote to the session that came, after it was copied, goes along with the new one."""
+        s, copied = p.current, p.copied
+        if s is None or s not in p.created or s.dead is not None or copied is None or copied.subject != s.subject:
+            return
+        if came is None or came.id != copied.id:
+            return
+        for mine, before, now in ((s.claims, copied.claims, came.claims), (s.data, copied.data, came.data)):
+            for name in {*before, *now}:
+                if now.get(name) != before.get(name) and mine.get(name) == before.get(name):
+                    mine.pop(name, None)
+                    mine.update({name: now[name]} if name in now else {})
+                    self.count("taken along")
 
     def save(self, p: Pending) -> None:
         s = p.current

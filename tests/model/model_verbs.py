@@ -58,12 +58,12 @@ class Verbs(World):
         if old is not None and old.subject == subject:
             s.created_at = old.created_at
             s.claims = {name: value for name, value in {**old.claims, **p.claims}.items() if value is not None}
+            s.data = {**old.data, **p.data}
         s.claims.update(given)
         p.claims, p.data = {}, {}
-        record = self.record(s)
-        s.data = dict(record.data)  # what becomes of data no rule says
-        if old is not None and (old.dead is not None or old.version != p.version):
-            s.claims = dict(record.claims)  # nor which of two claims written at the same time is kept
+        if old is not None and old.dead is not None:
+            record = self.record(s)
+            s.claims, s.data = dict(record.claims), dict(record.data)  # what becomes of them no rule says
         self.born(p, s, by_step_up=False)
         self.shown(p, s)
 
@@ -90,6 +90,7 @@ class Verbs(World):
             p.carries_on = p.carries_on and by_step_up
         else:
             p.carries_on = by_step_up
+            p.copied = None if old is None else old.copy()
         if by_step_up:
             assert old is not None
             self.ledger[s.id] = Ledger(**{**self.ledger[old.id].__dict__, "dead": False})

@@ -116,6 +116,7 @@ class Pending:
     logged_out: bool = False
     carries_on: bool = False  # the new session is a step-up of the one that came
     created: list[Held] = field(default_factory=list)
+    copied: Held | None = None  # the one that came as it was when the first of them was made
     claims: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
 

@@ -26,7 +26,7 @@ MANY = 5 if RANDOM else 1
 EVENTS = {
     *("ACTIVE", "ANONYMOUS", "UNKNOWN", "TAMPERED", "INACTIVITY_TIMEOUT", "LIFETIME_EXCEEDED", "REVOKED", "REPLAYED"),
     *("JWT minted", "JWT given again", "token re-issued", "answered", "lost", "raises"),
-    *("login", "step_up", "extend", "continue_", "claims", "data", "end_others", "logout"),
+    *("login", "step_up", "extend", "continue_", "claims", "data", "end_others", "logout", "taken along"),
     *("end_all", "end_one", "end_before", "redeploy", "change_limits", "change_limits_of_one"),
 }
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from model_browser import JWT, TOKEN, Browser, Facts, closed, opened, settings_of
 
 from session_middleware.core.exchange import RouteRules
 from session_middleware.core.lifetime import Verdict
+from session_middleware.core.record import SessionRecord
 from session_middleware.engine import Engine
 from session_middleware.errors import SessionError, StoreUnavailable
 from session_middleware.runtime import run_sync
@@ -25,7 +28,7 @@ class Life:
 
     def __init__(self, **given: object) -> None:
         self.clock = FakeClock()
-        self.store = MemoryStore()
+        self.store: Any = MemoryStore()
         self.engine = self.process(**given)
         self.browser = Browser()
 
@@ -90,6 +93,98 @@ def test_step_up_carries_on_what_others_wrote_meanwhile() -> None:
     slow.step_up([{"type": "otp"}])
     life.end(slow)
     assert life.visit().claims == {"tier": "gold"}
+
+
+def proves(session: Session, how: str) -> None:
+    """Have the user prove once more who they are, in part or in full: both begin another session (L12)."""
+    if how == "login":
+        session.login("alice")
+    else:
+        session.step_up([{"type": "otp"}])
+
+
+@pytest.mark.parametrize("how", ["login", "step_up"])
+def test_what_others_wrote_before_and_after_a_new_session_was_made_of_the_old_one(how: str) -> None:
+    """L12, L14: a slow view keeps what is written beside it, be it before it begins the new session or until it answers."""
+    life = Life()
+    life.sign_in(claims={"tier": "silver", "gone": 1, "mine": "old"})
+    slow, before = life.begin(), life.begin()
+    before.update_claims(tier="gold")
+    before.data["cart"] = [1]
+    life.end(before)
+    after = life.begin()
+    proves(slow, how)
+    slow.update_claims(mine="slow")
+    slow.data["seen"] = True
+    after.update_claims(gone=None, mine="other", new="here")
+    after.data["cart"] = [1, 2]
+    life.end(after)
+    life.end(slow)
+    assert life.visit().claims == {"tier": "gold", "new": "here", "mine": "slow"}, (
+        "who writes the same name last has it"
+    )
+    assert life.visit().data == {"cart": [1, 2], "seen": True}
+
+
+@pytest.mark.parametrize("how", ["login", "step_up"])
+def test_nothing_is_taken_along_where_nothing_was_written(how: str) -> None:
+    """L14: no write for it, and no revision of the new record."""
+    life = Life()
+    life.sign_in(claims={"tier": "silver"})
+    slow = life.begin()
+    proves(slow, how)
+    life.end(slow)
+    (record,) = [record for record in life.store._records.values() if record.ended_at is None]
+    assert (record.revision, record.claims) == (0, {"tier": "silver"})
+
+
+def test_another_user_takes_nothing_along() -> None:
+    """L12: nothing is carried over, be it written before or after."""
+    life = Life()
+    life.sign_in(claims={"tier": "silver"})
+    slow, other = life.begin(), life.begin()
+    slow.login("bob")
+    other.update_claims(tier="gold")
+    life.end(other)
+    life.end(slow)
+    assert life.visit().claims == {}
+
+
+def test_a_login_over_what_ended_meanwhile() -> None:
+    """L12: what the request has read of it still goes along; the end of the old session is none of the new one's."""
+    life = Life()
+    life.sign_in(claims={"tier": "silver"})
+    slow = life.begin()
+    life.begin().logout()
+    slow.login("alice")
+    life.end(slow)
+    assert life.visit().claims == {"tier": "silver"}
+
+
+class EndsAtSave(MemoryStore):
+    """A store in which somebody ends a session just before it is written to."""
+
+    is_late = False
+
+    def save(self, record: SessionRecord) -> SessionRecord | None:
+        if self.is_late:
+            self.end(record.key, "revoked", 0.0, 9e9)
+        return super().save(record)
+
+
+def test_a_new_session_that_ends_while_something_is_taken_along() -> None:
+    """L13: dead wins, and no cookie goes out."""
+    life = Life()
+    life.store = EndsAtSave()
+    life.engine = life.process()
+    life.sign_in()
+    slow, other = life.begin(), life.begin()
+    slow.login("alice")
+    other.update_claims(tier="gold")
+    life.end(other)
+    life.store.is_late = True
+    assert life.end(slow) == {}
+    assert slow.verdict is Verdict.REVOKED
 
 
 def test_end_others_after_step_up_leaves_this_session() -> None:
