@@ -44,24 +44,30 @@ class KeySource:
             now: the instant.
 
         Raises:
-            ProviderFault: they could not be fetched, and none were held.
+            ProviderFault: they could not be fetched, and the one wanted is not among those held: a token under a key that
+                may just have been published is no bad one.
         """
         cache = self._cache
         fresh = 0 <= now - cache.fetched_at < FRESH_FOR
         known = bool(cache.held) and (kid is None or any(key.kid == kid for key in cache.held))
-        if (fresh and known) or (cache.held and 0 <= now - cache.asked_at < COOL_DOWN):
+        asked = bool(cache.held) and 0 <= now - cache.asked_at < COOL_DOWN
+        if (known and fresh) or (asked and (known or cache.fetched_at == cache.asked_at)):
             return cache.held
+        if asked:
+            raise ProviderFault("left_alone", "The provider's keys could not be fetched a moment ago.")
         try:
             await cache.flights.run(self._runtime, "keys", lambda: self._fetch(now), PATIENCE)
         except (ProviderFault, TimeoutError):
-            if not cache.held:
+            if not known:
                 raise
         return cache.held
 
     async def _fetch(self, now: float) -> None:
         cache = self._cache
-        cache.asked_at = now
-        answered = await self._calls.ask("GET", await self._address(now))
+        try:
+            answered = await self._calls.ask("GET", await self._address(now))
+        finally:
+            cache.asked_at = now  # not before: who comes meanwhile waits for this answer
         found = published_keys(document(answered))
         if not found:
             raise ProviderFault("garbage", f"{answered.where}: no key for signatures of a kind that is known.")

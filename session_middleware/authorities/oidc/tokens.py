@@ -92,7 +92,7 @@ class KeptTokens:
     async def _same_user(self, record: SessionRecord, given: TokenAnswer, now: float) -> str | None:
         """Return the ID token of a refresh if there is one to keep; it must be about the same user (Core §12.2).
 
-        Where its key cannot be fetched just now it is passed over: the refresh token has been used up, and what came for it
+        Where its key is not to be had just now it is passed over: the refresh token has been used up, and what came for it
         came from the provider itself, over TLS (Core §3.1.3.7 no. 6).
         """
         if given.id_token is None:
@@ -101,6 +101,10 @@ class KeptTokens:
             found = await self._verified(given.id_token, now, given.access_token)
         except (ProviderFault, TimeoutError):
             return None
+        except InvalidToken as fault:
+            if fault.code == "token_key":  # so new that the keys fetched a moment ago do not have it
+                return None
+            raise
         if subject_handle(self._name, found.subject) not in record.handles:
             raise _no_token("The provider answered a refresh with another user.")
         return given.id_token if self._keeps_id_token else None
