@@ -7,10 +7,11 @@ wait for what that brings.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from hashlib import sha256
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from session_middleware.authorities.base import NOTHING_SHOWN, Token, Tokens
 from session_middleware.core.exchange import Exchange
@@ -32,8 +33,11 @@ LEASE: Final = 10.0
 LOOK_AGAIN: Final = 0.1
 LOOKS: Final = 50
 
-#: Sessions whose new token a store still has to be told.
-UNKEPT: Final = 1_000
+#: Sessions whose new token a store still has to be told; and refreshes of which it is known that they failed.
+REMEMBERED: Final = 1_000
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 async def provider_token(engine: Engine, x: Exchange) -> str:
@@ -80,25 +84,44 @@ async def _refreshed(engine: Engine, tokens: Tokens, key: bytes) -> Token:
             return held
         lease = handle_of("refresh", sha256(record.sealed.encode()).hexdigest())
         until = now + max(LEASE, getattr(tokens, "refresh_seconds", LEASE))
+        failed = engine.vouching.failed_refreshes.get(lease)
+        if failed is not None and now < failed[0]:
+            raise failed[1]()  # the lease is ours, and what it brought is known: nobody has to wait for its end
         if await reach.write("add_once", lease, until, now):
-            refresh = partial(_refresh, engine, tokens, record, now)
+            refresh = partial(_refresh, engine, tokens, record, now, lease, until)
             return await (to_its_end(refresh) if runtime.asynchronous else refresh())
         await runtime.pause(LOOK_AGAIN)
     raise StoreUnavailable("Another process began to refresh the provider's token, and has not finished.")
 
 
-async def _refresh(engine: Engine, tokens: Tokens, record: SessionRecord, now: float) -> Token:
-    token = await tokens.refresh(record, now)
+async def _refresh(
+    engine: Engine, tokens: Tokens, record: SessionRecord, now: float, lease: str, until: float
+) -> Token:
+    try:
+        token = await tokens.refresh(record, now)
+    except Exception as fault:
+        _remember(engine.vouching.failed_refreshes, lease, (until, _again(fault)))
+        raise
     if token.sealed is not None:
-        unkept = engine.vouching.unkept
-        if len(unkept) >= UNKEPT:
-            drop_oldest(unkept)
-        unkept[record.key] = record, token.sealed
+        _remember(engine.vouching.unkept, record.key, (record, token.sealed))
         with suppress(
             StoreUnavailable
         ):  # the token is good, and what is to be kept stays owed: until the next call here
             await _kept(engine, record.key, record)
     return token
+
+
+def _remember(held: dict[K, V], key: K, value: V) -> None:
+    if len(held) >= REMEMBERED:
+        drop_oldest(held)
+    held[key] = value
+
+
+def _again(fault: Exception) -> Callable[[], SessionError]:
+    """Return what makes the exception for whoever asks once more, while it is not to be tried again."""
+    if isinstance(fault, SessionError):
+        return partial(SessionError, str(fault), code=fault.code)
+    return partial(StoreUnavailable, "provider_token() needs the provider, which did not answer a moment ago.")
 
 
 async def _kept(engine: Engine, key: bytes, record: SessionRecord | None) -> SessionRecord | None:

@@ -91,6 +91,8 @@ class Vouching:
         self.owes: dict[bytes, tuple[SessionRecord, Shown, str]] = {}  # ends that the provider has not been told
         #: What a refresh has brought, where the store has not taken it yet: the record before, and its `sealed` to be.
         self.unkept: dict[bytes, tuple[SessionRecord, str]] = {}
+        #: Refreshes that failed: until when they are not tried again, and what makes the exception to say so.
+        self.failed_refreshes: dict[str, tuple[float, Callable[[], SessionError]]] = {}
         self._told_at = float("-inf")
         attach = getattr(authority, "attach", None)
         if attach is not None:

@@ -189,6 +189,41 @@ def test_the_provider_gives_none_any_more_or_does_not_answer() -> None:
     asyncio.run(life())
 
 
+@pytest.mark.parametrize(
+    ("fault", "kind", "said"),
+    [
+        (SessionError("Ask the user to sign in again.", code="provider_token"), SessionError, "sign in again"),
+        (RuntimeError("down"), StoreUnavailable, "a moment ago"),
+    ],
+)
+def test_who_asks_again_after_a_refresh_that_failed(
+    fault: Exception, kind: type[SessionError], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The token may have been used up and is not sent again; who asks here waits for no answer that cannot come."""
+
+    async def life() -> None:
+        desk = OneTimeDesk()
+        house = House(desk)
+        await house.sign_in()
+        desk.good, desk.fault = "none", fault
+
+        async def pause(seconds: float) -> None:
+            raise AssertionError("nobody is to wait")
+
+        monkeypatch.setattr(house.process.runtime, "pause", pause, raising=False)
+        with pytest.raises(kind):
+            await house.token()
+        house.clock.advance(9)
+        desk.fault = None
+        with pytest.raises(kind, match=said) as again:
+            await house.token()
+        assert again.value.code == (fault.code if isinstance(fault, SessionError) else kind.code)
+        house.clock.advance(1)
+        assert await house.token() == "for sealed-1"
+
+    asyncio.run(life())
+
+
 def test_somebody_began_and_never_finished(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who waits for another process does not wait for ever; after its lease the next one refreshes."""
 
@@ -205,9 +240,10 @@ def test_somebody_began_and_never_finished(monkeypatch: pytest.MonkeyPatch) -> N
         async def pause(seconds: float) -> None:
             pauses.append(seconds)
 
-        monkeypatch.setattr(house.process.runtime, "pause", pause, raising=False)
+        other = house.another()
+        monkeypatch.setattr(other.runtime, "pause", pause, raising=False)
         with pytest.raises(StoreUnavailable, match="Another process"):
-            await house.token()
+            await house.token(other)
         assert sum(pauses) == pytest.approx(5)
         house.clock.advance(10)
         assert await house.token() == "for sealed-1"
@@ -414,7 +450,7 @@ def test_what_is_not_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
             house.clock.advance(60)
         assert len(house.process.vouching.unkept) == 2
 
-    monkeypatch.setattr(provider_tokens, "UNKEPT", 2)
+    monkeypatch.setattr(provider_tokens, "REMEMBERED", 2)
     asyncio.run(life())
 
 
