@@ -71,6 +71,16 @@ def test_without_the_id_token(person: Callable[..., Person]) -> None:
     assert asked["logout_hint"]
 
 
+def test_an_id_token_that_is_too_long_for_a_url(person: Callable[..., Person], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all the groups of a large company in it: a server would answer 414, and nobody could sign out there."""
+    alice = person()
+    served(alice.sign_in())
+    monkeypatch.setattr("session_middleware.authorities.oidc.authority.HINT_LIMIT", 100)
+    asked = asked_of(sign_out(alice))
+    assert "id_token_hint" not in asked
+    assert asked["logout_hint"]
+
+
 def test_sign_out_here_alone(person: Callable[..., Person]) -> None:
     """The provider's session may be left alone; it cannot bring ours back without a new proof (L24)."""
     alice = person(sign_out_there=False)

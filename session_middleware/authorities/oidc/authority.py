@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 
 __all__ = ["OIDCAuthority"]
 
+#: Characters of the longest ID token that is sent as a hint: servers take URLs of 8,000, and proxies as much of a header.
+HINT_LIMIT: Final = 4_096
+
 _ALGORITHMS: Final = ("RS256", "PS256", "ES256", "EdDSA", "Ed25519")
 
 
@@ -341,7 +344,7 @@ class OIDCAuthority:
         asked = {"client_id": self._provider.client_id, **self._logout_parameters}
         if record is not None and record.authority == self.name:
             hint = self._tokens.id_token(record)
-            if hint is not None:
+            if hint is not None and len(hint) <= HINT_LIMIT:
                 asked["id_token_hint"] = hint
             elif record.provider_session is not None:
                 asked["logout_hint"] = record.provider_session
