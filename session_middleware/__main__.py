@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import re
 import signal
 import sys
 from collections.abc import Sequence
 
-from session_middleware.errors import SessionError
+from session_middleware.errors import SessionError, SettingsError
 
 __all__ = ["main"]
 
@@ -25,23 +26,52 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0 if all is well, 1 if not (a message says what), 2 for a mistake on the command line.
     """
-    options = _parser().parse_args(_with_id_last(sys.argv[1:] if arguments is None else arguments))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # what a terminal cannot show is no reason to fail
     try:
+        given = _as_typed(sys.argv[1:]) if arguments is None else arguments
+        options = _parser().parse_args(_with_id_last(given))
         status: int = options.run(options)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it is where the caller has closed it
+            sys.stdout.flush()
     except SessionError as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 1
-    except BrokenPipeError:  # whoever reads has seen enough, as `| head` has
+    except OSError as problem:
+        if problem.filename is not None:
+            raise
+        # The output could not be written. Whoever reads may only have seen enough, as `| head` has.
+        if not isinstance(problem, BrokenPipeError):
+            print(f"error: the output could not be written ({problem.strerror}).", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter tries again at its end
         return 1
     return status
 
 
+def _as_typed(arguments: Sequence[str]) -> list[str]:
+    """Return arguments as UTF-8, which terminals write whatever the locale says; a user's id read otherwise is another's.
+
+    Raises:
+        SettingsError: one is no text in UTF-8, and none in the locale's encoding either.
+    """
+    found = []
+    for text in arguments:
+        try:
+            text = os.fsencode(text).decode("utf-8")
+        except UnicodeDecodeError:  # the locale's own
+            if any("\ud800" <= letter <= "\udfff" for letter in text):
+                fix = "Use a terminal and a locale in UTF-8, for example LC_ALL=C.UTF-8."
+                raise SettingsError(
+                    "argument", text.encode("ascii", "backslashreplace").decode(), "is no text.", fix
+                ) from None
+        found.append(text)
+    return found
+
+
 def _with_id_last(arguments: Sequence[str]) -> list[str]:
     """Put a public id that begins with "-", as one in 64 does, where argparse does not take it for an option."""
     ids = [text for text in arguments if _LIKE_AN_OPTION.fullmatch(text)] if arguments[:1] == ["sessions"] else []
-    return [text for text in arguments if text not in ids] + (["--", *ids] if ids else [])
+    return [*(text for text in arguments if text not in (*ids, "--")), "--", *ids] if ids else list(arguments)
 
 
 def _parser() -> argparse.ArgumentParser:

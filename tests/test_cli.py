@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
@@ -186,6 +187,43 @@ def test_a_reader_that_has_seen_enough_is_no_fault() -> None:
     os.close(writer)
     assert done.returncode == 1
     assert done.stderr == ""
+
+
+def by_process(*arguments: str | bytes, **more: Any) -> subprocess.CompletedProcess[bytes]:
+    """Run the command in a process whose locale knows no letters but ASCII's."""
+    env = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-m", "session_middleware", *arguments]
+    return subprocess.run(command, stderr=subprocess.PIPE, check=False, env=env, **more)
+
+
+def test_a_user_is_named_as_typed_whatever_the_locale_says(operated: _Operated) -> None:
+    """In UTF-8, as terminals write: an id read as Latin-1 would be another user's."""
+    operated.visitor("jos\u00e9")
+    store = ["--store", operated.url]
+    done = by_process("sessions", "end-all", "jos\u00e9".encode(), *store, stdout=subprocess.PIPE)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"Ended: 1.\n", b"")
+    done = by_process("sessions", "end-all", "jos\u00e9".encode(), *store, stdout=subprocess.PIPE)
+    assert done.stdout.startswith(b"Ended: 0. 'jos\\xe9' had no session in ")
+    done = by_process("sessions", "end-all", b"jos\xe9", *store, stdout=subprocess.PIPE)
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"error: ")
+    assert b"LC_ALL=C.UTF-8" in done.stderr
+
+
+def test_what_cannot_be_written_is_no_traceback(operated: _Operated) -> None:
+    """What was asked for has been done by then."""
+    for user, closed in (("alice", False), ("bob", True)):
+        visitor, _ = operated.visitor(user)
+        end = ("sessions", "end-all", user, "--store", operated.url)
+        if closed:
+            done = by_process(*end, preexec_fn=lambda: os.close(1))
+            assert (done.returncode, done.stderr) == (0, b"")
+        else:
+            with Path("/dev/full").open("wb") as full:
+                done = by_process(*end, stdout=full)
+            assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
+            assert done.stderr.startswith(b"error: the output could not be written (")
+        assert visitor.ask("GET", "/")["status"] == 401
 
 
 def test_nonsense_in_the_environment_is_an_error(
@@ -431,7 +469,8 @@ def test_an_app_that_keeps_sessions_in_its_memory_says_so(
 @pytest.mark.parametrize("public_id", ["-lYNNG9m5v0j1qlOHLT31o", "--YNNG9m5v0j1qlOHLT31o"])
 def test_an_id_may_begin_with_a_dash(operated: _Operated, public_id: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A public id is base64url, so it may look like an option; it is read as the id all the same."""
-    for arguments in ([public_id, "--store", operated.url], ["--store", operated.url, public_id]):
+    store = ["--store", operated.url]
+    for arguments in ([public_id, *store], [*store, public_id], [*store, "--", public_id]):
         assert main(["sessions", "show", *arguments]) == 1
         assert "Nothing is known of this id" in capsys.readouterr().out
 
@@ -469,6 +508,8 @@ def test_an_instant_without_a_zone_is_refused(
     assert "instant" in capsys.readouterr().err
     assert main(["sessions", "end-before", "2026-01-31", "--store", operated.url]) == 1
     assert "Write 2026-01-31T00:00Z," in capsys.readouterr().err
+    assert main(["sessions", "end-before", "0001-01-01T00:00:00+14:00", "--store", operated.url]) == 1
+    assert "is no time in UTC" in capsys.readouterr().err
     assert main(["sessions", "end-before", "2026-01-31T00:00Z", "--store", operated.url]) == 0
     assert alice.ask("GET", "/")["status"] == 200
 

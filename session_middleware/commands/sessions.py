@@ -243,7 +243,10 @@ def _instant(text: str) -> datetime:
     if instant.tzinfo is None:
         at_zulu = text if ":" in text else f"{text}T00:00"
         raise SettingsError("instant", text, "has no time zone.", f"Write {at_zulu}Z, or +01:00 in place of the Z.")
-    return instant
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError:
+        raise SettingsError("instant", text, "is no time in UTC.", "Write one of the years 1 to 9999 there.") from None
 
 
 def _plain(text: str) -> str:
