@@ -105,6 +105,10 @@ def check_cookies(settings: Settings, put: Put) -> None:
         )
     if name.lower().startswith(("__host-", "__secure-")):
         raise SettingsError("cookie_name", name, "has the prefix already.", "Leave it out: we add it.")
+    if name.lower().endswith("_jwt"):
+        other = name[: -len("_jwt")]
+        problem = f"is what the session JWT's cookie of an app with cookie_name={other!r} is called (L19)."
+        raise SettingsError("cookie_name", name, problem, "Leave out the _jwt: we add it where it belongs.")
     choice(settings, "cookie_samesite", "Lax", "Strict", "None")
     if settings.cookie_domain is not None:
         domain = text("cookie_domain", settings.cookie_domain, "Write it like 'example.org'.").lstrip(".")

@@ -107,6 +107,8 @@ NONSENSE: list[tuple[dict[str, Any], str]] = [
     ({"logout_urls_by_client": {"a": ["javascript:alert(1)"]}}, "logout_urls_by_client['a']"),
     ({"cookie_name": "a b"}, "cookie_name"),
     ({"cookie_name": "__Host-a"}, "cookie_name"),
+    ({"cookie_name": "a_jwt"}, "cookie_name"),
+    ({"cookie_name": "A_JWT"}, "cookie_name"),
     ({"cookie_samesite": "lax"}, "cookie_samesite"),
     ({"cookie_domain": "a b"}, "cookie_domain"),
     ({"cookie_partitioned": True, "cookie_domain": "example.org"}, "cookie_partitioned"),
