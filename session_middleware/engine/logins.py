@@ -90,6 +90,8 @@ class Logins(Beginning):
         checked_text("actor", actor, "Give a str, for example str(support.id), or None.")
         _check_kinds(persistent, limits, provider)
         await self.authenticate(x)
+        if x.verdict is Verdict.UNAVAILABLE and (x.record is None or x.stale):
+            await self._authenticate_anew(x)
         standing = x.record if x.verdict is Verdict.ACTIVE else None
         same = standing is not None and standing.subject == subject
         created_at = x.now
@@ -153,6 +155,14 @@ class Logins(Beginning):
             self.tell(
                 "insecure_cookie", x, host=x.facts.host, problem="the browser will drop this cookie on plain http"
             )
+
+    async def _authenticate_anew(self, x: Exchange) -> None:
+        """Look once more whose request this is, of which the store did not say: that session's place a login takes (L12)."""
+        before = x.record, x.deadlines, x.configured, x.stale
+        x.authenticated, x.verdict, x.record, x.stale = False, Verdict.ANONYMOUS, None, False
+        await self.authenticate(x)
+        if x.verdict is Verdict.UNAVAILABLE and x.record is None:
+            x.record, x.deadlines, x.configured, x.stale = before
 
     async def _check_provider(
         self, x: Exchange, provider: ProviderSession, mark_keys: Sequence[bytes], deadlines: Deadlines

@@ -11,7 +11,7 @@ from session_middleware.core.exchange import RouteRules
 from session_middleware.core.lifetime import Verdict
 from session_middleware.core.record import SessionRecord
 from session_middleware.engine import Engine
-from session_middleware.errors import SessionError, StoreUnavailable
+from session_middleware.errors import SessionError, SettingsError, StoreUnavailable
 from session_middleware.runtime import run_sync
 from session_middleware.session import Session
 from session_middleware.sessions import Sessions
@@ -185,6 +185,61 @@ def test_a_new_session_that_ends_while_something_is_taken_along() -> None:
     life.store.is_late = True
     assert life.end(slow) == {}
     assert slow.verdict is Verdict.REVOKED
+
+
+class Blips(MemoryStore):
+    """A store whose next loads fail."""
+
+    faults = 0
+
+    def load(self, key: bytes) -> SessionRecord | None:
+        if self.faults > 0:
+            self.faults -= 1
+            raise ConnectionError("down")
+        return super().load(key)
+
+
+@pytest.mark.parametrize("stale", [False, True])
+def test_a_login_whose_request_came_while_the_store_did_not_answer(stale: bool) -> None:
+    """L12, L17: it takes the place of the session that came all the same: its claims are kept, and its JWT is none of a stranger's."""
+    life = Life()
+    life.store = Blips()
+    life.engine = life.process()
+    life.sign_in(claims={"tier": "silver"})
+    life.visit()
+    before = life.browser.jar[JWT]
+    life.clock.advance(seconds=70)
+    life.store.faults = 1
+    session = life.begin(RouteRules(policy="optional", on_unavailable="stale" if stale else None))
+    assert session.verdict is Verdict.UNAVAILABLE
+    assert session.is_active is stale
+    session.login("alice")
+    assert (session.verdict, session.is_verified) == (Verdict.ACTIVE, True)
+    life.end(session)
+    life.browser.jar[JWT] = before  # of an answer that was on its way
+    assert life.visit().claims == {"tier": "silver"}
+    assert len(Sessions(life.engine).list("alice")) == 1
+
+
+@pytest.mark.parametrize("stale", [False, True])
+def test_a_login_while_nobody_can_be_asked_who_was_there(stale: bool) -> None:
+    """L17: where the store does not answer the second time either, whoever has just proved who they are is signed in."""
+    life = Life()
+    life.store = Blips()
+    life.engine = life.process()
+    life.sign_in(claims={"tier": "silver"})
+    life.visit()
+    life.clock.advance(seconds=70)
+    life.store.faults = 2
+    session = life.begin(RouteRules(policy="optional", on_unavailable="stale" if stale else None))
+    with pytest.raises(SettingsError):
+        session.login("alice", claims={"tier": object()})
+    assert (session.verdict, session.is_active) == (Verdict.UNAVAILABLE, stale), "what went wrong changed nothing"
+    life.store.faults = 1
+    session.login("alice")
+    life.end(session)
+    assert life.visit().subject == "alice"
+    assert len(Sessions(life.engine).list("alice")) == 1
 
 
 def test_end_others_after_step_up_leaves_this_session() -> None:
