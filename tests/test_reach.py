@@ -805,6 +805,19 @@ def test_reads_catch_up_as_well_once_writes_work(clock: FakeClock) -> None:
         assert len(debtor.reach.unsaved) == left
 
 
+def test_who_wants_an_answer_at_once_makes_up_for_nothing(clock: FakeClock) -> None:
+    """L13: what is found as a response starts must hold as its cookies go out, and not be from before many writes."""
+    debtor = Debtor(clock, 1)
+    debtor.store.down = True
+    run_sync(debtor.reach.touch(debtor.records[0], Touch(clock(), None, clock() + 60)))
+    debtor.store.down = False
+    clock.advance(RETRY_INTERVAL)
+    run_sync(debtor.reach.load(debtor.records[0].key, at_once=True))
+    assert len(debtor.reach.unsaved) == 1
+    run_sync(debtor.reach.load(debtor.records[0].key))
+    assert not debtor.reach.unsaved
+
+
 def every_wait_takes(monkeypatch: pytest.MonkeyPatch, seconds: Iterator[float]) -> None:
     """Have the clock that measures how long a write took read these."""
     for module in (calls, making_up):

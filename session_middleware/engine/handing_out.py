@@ -31,7 +31,8 @@ class HandingOut(Adopting):
         record = x.record
         assert record is not None
         try:
-            record = await self.reach.load(record.key, anew=True)
+            # Nothing is made up for in between, which may take a while: what is found holds as the cookies go out.
+            record = await self.reach.load(record.key, anew=True, at_once=True)
             if record is not None and record.ended_at is None and x.outgoing is not None:
                 record = await self._with_what_came(record, x.outgoing)
         except StoreUnavailable:

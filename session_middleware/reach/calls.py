@@ -73,8 +73,13 @@ class Calls:
 
         def _went_silent(self, key: bytes) -> None: ...
 
-    async def read(self, method: str, *args: Any) -> Any:  # Any: the store's methods, by name
+    async def read(self, method: str, *args: Any, at_once: bool = False) -> Any:  # Any: the store's methods, by name
         """Call a method that reads.
+
+        Args:
+            method: which.
+            args: what it takes.
+            at_once: whether the answer is wanted as soon as it is there; else what the store is owed is written first.
 
         Raises:
             StoreUnavailable: it raised.
@@ -99,7 +104,7 @@ class Calls:
         breaker.faults = 0
         if self.down_since is not None:
             self._came_back(self.down_since)
-        if self._makes_up():
+        if not at_once and self._makes_up():
             await self.catch_up()
         return answer
 

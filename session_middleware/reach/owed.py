@@ -80,12 +80,13 @@ class Reach(MakingUp):
             self._over = dict.fromkeys(list(self._over)[KEPT_ENDS // 2 :])
         self._over[key] = None
 
-    async def load(self, key: bytes, *, anew: bool = False) -> SessionRecord | None:
+    async def load(self, key: bytes, *, anew: bool = False, at_once: bool = False) -> SessionRecord | None:
         """Load a record as this process knows it: what it could not yet write is applied.
 
         Args:
             key: the record's.
             anew: from the place where it is written, past any cache.
+            at_once: as in `read`.
 
         Raises:
             StoreUnavailable: the store failed, or holds something unreadable under this key.
@@ -97,7 +98,7 @@ class Reach(MakingUp):
             record, method = self._held(key), "reload"  # what is held says nothing of the store behind the cache
         if record is None:
             try:  # here, since each coroutine on the way of a read costs a microsecond (measured)
-                record = await self.read(method, key)
+                record = await self.read(method, key, at_once=at_once)
             except NotReadable:
                 self._outages.failed(key, silent=False)
                 raise

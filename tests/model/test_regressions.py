@@ -187,6 +187,32 @@ def test_a_new_session_that_ends_while_something_is_taken_along() -> None:
     assert slow.verdict is Verdict.REVOKED
 
 
+class LogsOut(MemoryStore):
+    """A store in which somebody logs out elsewhere while an end is written."""
+
+    with_it: bytes | None = None
+
+    def end(self, key: bytes, reason: str, at: float, keep_until: float) -> bool:
+        if self.with_it is not None:
+            super().end(self.with_it, "logout", at, keep_until)
+        return super().end(key, reason, at, keep_until)
+
+
+def test_nothing_is_made_up_for_between_the_last_look_and_the_cookies() -> None:
+    """L13: a request that wrote what the store was owed in between handed out cookies of what had ended meanwhile."""
+    life = Life()
+    life.store = LogsOut()
+    life.engine = life.process()
+    life.sign_in()
+    life.clock.advance(seconds=200)  # a session JWT is due
+    slow = life.begin()
+    life.store.with_it = slow._x.record.key  # type: ignore[union-attr]  # it is signed in
+    life.engine.reach._owe_end(b"another", "logout", life.clock(), life.clock() + 60)
+    assert JWT in life.end(slow)
+    (record,) = life.store._records.values()
+    assert record.ended_at is None
+
+
 class Blips(MemoryStore):
     """A store whose next loads fail."""
 
