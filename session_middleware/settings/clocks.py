@@ -13,7 +13,10 @@ from session_middleware.settings.kinds import check_function
 if TYPE_CHECKING:
     from session_middleware.settings.options import Settings
 
-__all__ = ["check_clocks"]
+__all__ = ["FILLED_IN", "check_clocks"]
+
+#: The options that follow from others where they are left out.
+FILLED_IN = ("inactivity_timeout", "absolute_lifetime", "touch_interval")
 
 
 def check_clocks(settings: Settings, put: Put) -> None:
@@ -30,21 +33,9 @@ def check_clocks(settings: Settings, put: Put) -> None:
     else:
         timeout = seconds("inactivity_timeout", given_silence, least=1.0)
 
-    usual_touch = 60.0 if timeout is None else min(60.0, timeout / 20)
-    interval = settings.touch_interval
-    touch = usual_touch if interval is None else seconds("touch_interval", interval)
-    if timeout is not None and touch >= timeout:
-        raise SettingsError(
-            "touch_interval",
-            interval,
-            f"is not shorter than inactivity_timeout ({timeout:g} s), so silence could not be told from activity.",
-            f"Give at most {timeout / 2:g}, or leave it out for {usual_touch:g}.",
-        )
-    if settings.aal is not None and given_silence == "default" and timeout is not None:
-        timeout -= touch  # L22: the preset's figure is what is promised, so the touch interval counts inside it
-
     given_age = settings.absolute_lifetime
     absolute = overall if given_age is None else seconds("absolute_lifetime", given_age, least=1.0)
+    asked = timeout
     if timeout is not None and timeout > absolute:
         if given_silence != "default":
             raise SettingsError(
@@ -54,6 +45,21 @@ def check_clocks(settings: Settings, put: Put) -> None:
                 "Shorten it, or give None for no limit by silence.",
             )
         timeout = absolute  # the default silence under a short absolute lifetime
+
+    usual_touch = 60.0 if timeout is None else min(60.0, timeout / 20)
+    interval = settings.touch_interval
+    touch = usual_touch if interval is None else seconds("touch_interval", interval)
+    if asked is not None and touch >= asked:  # one that only the age cuts short is refused nothing
+        raise SettingsError(
+            "touch_interval",
+            interval,
+            f"is not shorter than inactivity_timeout ({asked:g} s), so silence could not be told from activity.",
+            f"Give at most {asked / 2:g}, or leave it out for {usual_touch:g}.",
+        )
+    if settings.aal is not None and given_silence == "default" and timeout is not None and asked is not None:
+        # L22: the preset's figure is what is promised, so the touch interval counts inside it
+        timeout = min(timeout, asked - touch)
+
     persistent = settings.persistent_limits
     if persistent is not None and not isinstance(persistent, Limits):
         raise SettingsError("persistent_limits", persistent, "is not Limits.", "Give Limits(...).")

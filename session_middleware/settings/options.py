@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from session_middleware.settings.choices import check_choices, check_number
-from session_middleware.settings.clocks import check_clocks
+from session_middleware.settings.clocks import FILLED_IN, check_clocks
 from session_middleware.settings.durations import Duration, Limits, Timing
 from session_middleware.settings.keys import check_keys
 from session_middleware.settings.places import check_cookies, check_paths
@@ -109,7 +109,11 @@ class Settings:
     timing: Timing = field(init=False, repr=False, compare=False)
     default_limits: Limits = field(init=False, repr=False, compare=False)
 
+    #: What was given of the options that are filled in from others, so that a copy fills them in anew.
+    _given: Mapping[str, Any] = field(init=False, repr=False, compare=False)  # Any: not checked yet
+
     def __post_init__(self) -> None:
+        object.__setattr__(self, "_given", {name: getattr(self, name) for name in FILLED_IN})
         _check(self)
 
     @classmethod
@@ -143,8 +147,8 @@ class Settings:
         return cls(**{**values, **given})
 
     def replace(self, **changes: Any) -> Settings:
-        """Return a copy with some settings changed; derived values that were filled in stay as they are."""
-        return replace(self, **changes)
+        """Return a copy with some settings changed, as if all had been given at once: what was filled in is so anew."""
+        return replace(self, **{**self._given, **changes})
 
     @property
     def max_age_limits(self) -> Limits:

@@ -180,6 +180,43 @@ def test_replace_keeps_what_was_filled_in() -> None:
     assert made.replace(persistent_limits=Limits(None, 7200)).max_age_limits == Limits(None, 7200)
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"absolute_lifetime": 30},
+        {"aal": "aal2", "touch_interval": 2000},
+        {"aal": "aal3", "absolute_lifetime": 40},
+        {"inactivity_timeout": None},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"cookie_name": "sid"},
+        {"aal": "aal1"},
+        {"inactivity_timeout": 30, "touch_interval": 0},
+        {"absolute_lifetime": 3599},
+    ],
+    ids=str,
+)
+def test_replace_is_as_if_all_had_been_given_at_once(given: dict[str, Any], change: dict[str, Any]) -> None:
+    """L5, L22: nothing is refused over what nobody gave, and what nobody gave follows from what is there now."""
+    assert settings(**given).replace(**change) == settings(**{**given, **change})
+
+
+def test_replace_follows_a_shorter_silence() -> None:
+    """L5: the touch interval that was filled in is of the silence that is there now."""
+    assert settings().replace(inactivity_timeout=30).touch_interval == 1.5
+    copy = pickle.loads(pickle.dumps(settings()))
+    assert copy.replace(aal="aal3").default_limits == Limits(855, 43200)
+
+
+def test_touch_interval_follows_a_silence_that_the_age_cuts_short() -> None:
+    """L5: nobody is touched less often than they can be silent."""
+    assert settings(absolute_lifetime=30).touch_interval == 1.5
+
+
 def test_seconds_says_the_range() -> None:
     """A bounded duration names both bounds."""
     with pytest.raises(SettingsError, match="between 1 and 5"):
