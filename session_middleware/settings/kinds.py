@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,9 +11,11 @@ from session_middleware.errors import SettingsError
 
 __all__ = ["check_function", "listed", "text", "texts"]
 
+_HALF = re.compile(r"[\ud800-\udfff]")
+
 
 def text(name: str, value: object, fix: str) -> str:
-    """Return text that is not empty.
+    """Return text that is not empty, and that can leave us: half a character has no bytes in UTF-8.
 
     Raises:
         SettingsError: it is something else.
@@ -21,6 +24,8 @@ def text(name: str, value: object, fix: str) -> str:
         raise SettingsError(name, value, "is not text.", fix)
     if not value:
         raise SettingsError(name, value, "is empty.", fix)
+    if _HALF.search(value):  # a byte of an environment that is not UTF-8, or JSON that was cut in the middle
+        raise SettingsError(name, value, "is no text of Unicode.", fix)
     return value
 
 

@@ -77,8 +77,15 @@ def refuse_control_characters(url: str) -> None:
     """See that nothing in a URL is dropped without a word: `urlsplit` leaves out line breaks and tabs (WHATWG URL).
 
     Raises:
-        SettingsError: there is a line break, a tab or another control character in it.
+        SettingsError: there is a line break, a tab or another control character in it, or what is no text of Unicode.
     """
+    if any("\ud800" <= character <= "\udfff" for character in url):  # a driver's error would hold the password
+        raise SettingsError(
+            "SESSION_STORE_URL",
+            masked(url),
+            "is no text of Unicode.",
+            "Write it in UTF-8 where it is read, or other letters percent-encoded, such as %C3%BC.",
+        )
     if any(character < " " or character == "\x7f" for character in url):
         shown = "".join(character for character in masked(url) if character.isprintable())
         raise SettingsError(

@@ -96,6 +96,17 @@ def test_anything_else_is_an_error_that_says_what_to_write(url, says):
     assert says in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "url", ["sqlite:////tmp/\ud800.db", "redis://:hush\udcff@h/0", "postgresql://u:hush\udcff@h/d", "\udcff"], ids=ascii
+)
+def test_a_url_that_is_no_unicode_is_refused_and_shows_no_password(url: str) -> None:
+    """Bad input: a byte that is not UTF-8 in the environment, say; a driver's own error would hold the password."""
+    with pytest.raises(SettingsError, match="Unicode") as caught:
+        store_from_url(url)
+    assert "hush" not in str(caught.value)
+    assert caught.value.__context__ is None
+
+
 @pytest.mark.parametrize("character", ["\n", "\r", "\t", "\0", "\x7f"])
 @pytest.mark.parametrize(
     "url", ["redis://:secret@one{}", "redis://:se{}cret@one", "postgresql://u:secret@one/d{}", "sqlite:///s{}.db"]
