@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from session_middleware.authorities.base import Authority
+from session_middleware.authorities.routes import Endpoint, Serves
 from session_middleware.engine import Engine
 from session_middleware.errors import SettingsError
 from session_middleware.events import Hook
@@ -112,6 +114,8 @@ def attach(
     if options.get("resolve_login") is None:
         _check_page("login_url", settings.login_url)
         _check_page("fresh_login_url", settings.fresh_login_url)
+    _check_below_prefix("login_url", settings.login_url, settings, authority)
+    _check_below_prefix("fresh_login_url", settings.fresh_login_url, settings, authority)
     return Engine(
         settings,
         store,
@@ -164,3 +168,18 @@ def _check_page(name: str, url: object) -> None:
     """Refuse the name of a route where nobody knows routes: a browser would take it for a path beside each page."""
     if isinstance(url, str) and not url.startswith(("/", "http://", "https://")):
         raise SettingsError(name, url, "is no path, and this adapter knows no names of routes.", "Write '/login'.")
+
+
+def _check_below_prefix(name: str, url: object, settings: Settings, authority: Authority | None) -> None:
+    """Refuse a page among our own endpoints, where nothing of the app is reached, but for a route of the authority's."""
+    prefix = f"{settings.endpoint_prefix}/"
+    if not isinstance(url, str) or not url.startswith(prefix):
+        return
+    theirs: Iterable[Endpoint] = authority.endpoints if isinstance(authority, Serves) else ()
+    if re.split("[?#]", url, maxsplit=1)[0] not in {prefix + route.path for route in theirs if route.method == "GET"}:
+        raise SettingsError(
+            name,
+            url,
+            f"lies under endpoint_prefix ({settings.endpoint_prefix!r}), where nobody can sign in.",
+            "Move the page, or set endpoint_prefix to a path of its own.",
+        )

@@ -70,13 +70,6 @@ def check_choices(settings: Settings, put: Put) -> None:
     put("clear_site_data", kinds)
     if not set(kinds) <= allowed:
         raise SettingsError("clear_site_data", kinds, "has an unknown type.", f"Use {sorted(allowed)}.")
-    origins = texts("trusted_origins", settings.trusted_origins, "Give a list of scheme://host[:port].")
-    for origin in origins:
-        if not re.fullmatch(r"https?://[^/\s?#@\\]+", origin):
-            raise SettingsError(
-                "trusted_origins", origin, "is not an origin.", "Write scheme://host[:port], nothing after."
-            )
-    put("trusted_origins", tuple(o.lower() for o in origins))
     if settings.client_address is not None:
         check_function("client_address", settings.client_address, "Give a function of the request's facts, or None.")
     if settings.refusal is not None:

@@ -1,10 +1,11 @@
-"""The checks of where things are: paths, URLs, and the cookies that a browser keeps for a place."""
+"""The checks of where things are: paths, URLs, origins, and the cookies that a browser keeps for a place."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from session_middleware.errors import SettingsError
 from session_middleware.settings.choices import Put, choice
@@ -21,6 +22,10 @@ _PATH_HOSTILE = re.compile(r"[\x00-\x20\x7f\\]")
 #: Segments that every server and browser leaves as they are (RFC 3986 §3.3): none of dots alone. A prefix is compared with decoded
 #: paths, in which nothing is encoded, and no query.
 _PREFIX = re.compile(r"(?:/(?!\.+(?:/|$))[A-Za-z0-9._~!$&'()+,;=:@-]+)+")
+#: Beside what no request can have, what a browser takes away before it asks: a query, a fragment, segments of dots (WHATWG URL).
+_NEVER_ASKED = re.compile(r"[\x00-\x1f\x7f\\?#]|/\.{1,2}(?=/|\Z)| \Z")
+_ORIGIN = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(\d{1,5}))?", re.IGNORECASE)
+_USUAL_PORTS = {"http": 80, "https": 443}
 _LOGOUT_URL = re.compile(r"(?:https?://[^\s\\/?#@]+(?:[/?][^\s\\#]*)?)|(?:/(?![/\\])[^\s\\#]*)")
 #: What stands beside the return parameter in the address of the login page.
 _OWN_PARAMS = frozenset({"reason", "aal"})
@@ -29,6 +34,7 @@ _OWN_PARAMS = frozenset({"reason", "aal"})
 def check_paths(settings: Settings, put: Put) -> None:
     """Check what is a path, a URL or a parameter of one (L15, L21)."""
     _check_exempt_paths(settings, put)
+    put("trusted_origins", _origins(settings.trusted_origins))
     prefix = text("endpoint_prefix", settings.endpoint_prefix, "Write it like '/session'.")
     if not _PREFIX.fullmatch(prefix):
         raise SettingsError(
@@ -67,12 +73,42 @@ def _check_exempt_paths(settings: Settings, put: Put) -> None:
     for path in paths:
         if (
             not path.startswith("/")
-            or _PATH_HOSTILE.search(path)
+            or _NEVER_ASKED.search(path)
             or "*" in path[:-1]
             or (path.endswith("*") and not path.endswith("/*"))
         ):
-            raise SettingsError("exempt_paths", path, "is not a path.", fix)
+            raise SettingsError("exempt_paths", path, "is not a path, or one that no request has.", fix)
+        if unquote(path) != path:
+            raise SettingsError(
+                "exempt_paths", path, "is percent-encoded; decoded paths are compared.", f"Write {unquote(path)!r}."
+            )
     put("exempt_paths", paths)
+
+
+def _origins(given: object) -> tuple[str, ...]:
+    """Return origins as browsers write them in the header Origin, with which they are compared (RFC 6454 §6.2)."""
+    found = []
+    for origin in texts("trusted_origins", given, "Give a list of scheme://host[:port]."):
+        if "*" in origin:
+            raise SettingsError(
+                "trusted_origins", origin, "is a pattern, and none is understood here.", "List each origin in full."
+            )
+        if not origin.isascii():
+            raise SettingsError(
+                "trusted_origins",
+                origin,
+                "has letters that no browser sends in an Origin.",
+                "Write the host in Punycode, as in 'https://xn--bcher-kva.example'.",
+            )
+        match = _ORIGIN.fullmatch(origin)
+        if match is None or int(match[3] or 0) > 65_535:
+            raise SettingsError(
+                "trusted_origins", origin, "is not an origin.", "Write scheme://host[:port], nothing after."
+            )
+        scheme, host = match[1].lower(), match[2].lower()
+        port = None if match[3] is None else int(match[3])
+        found.append(f"{scheme}://{host}" + ("" if port in (None, _USUAL_PORTS[scheme]) else f":{port}"))
+    return tuple(found)
 
 
 def _check_return_param(name: object) -> None:

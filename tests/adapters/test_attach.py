@@ -13,6 +13,7 @@ from session_middleware import Settings, SettingsError
 from session_middleware.adapters.asgi import SessionLifetimeMiddleware as ASGI
 from session_middleware.adapters.wsgi import SessionLifetimeMiddleware as WSGI
 from session_middleware.authorities.local import LocalAuthority
+from session_middleware.authorities.routes import Endpoint
 from session_middleware.stores.sqlite import SQLiteStore
 from session_middleware.testing import FakeClock
 
@@ -88,3 +89,21 @@ def test_what_is_no_function_and_no_authority_is_refused(middleware: Any, given:
     with pytest.raises(SettingsError) as refused:
         middleware(lambda *_: None, **{"settings": Settings(secret_keys=[KEY]), "store": "memory://", **given})
     assert says in str(refused.value)
+
+
+@pytest.mark.parametrize("middleware", [ASGI, WSGI])
+@pytest.mark.parametrize("name", ["login_url", "fresh_login_url"])
+def test_a_login_page_among_our_endpoints_is_refused(middleware: Any, name: str) -> None:
+    """L15, L21: the app is never asked there; a route of the authority's is a place to sign in."""
+    given: dict[str, Any] = {"secret_keys": [KEY], "endpoint_prefix": "/me", name: "/me/login?a=1"}
+    with pytest.raises(SettingsError, match=r"endpoint_prefix \('/me'\)") as refused:
+        middleware(lambda *_: None, Settings(**given), "memory://")
+    assert refused.value.field == name
+    desk = SimpleNamespace(
+        name="desk",
+        verify_interval=None,
+        verify=lambda *_: None,
+        endpoints=(Endpoint("GET", "login", lambda ask: None),),  # type: ignore[arg-type, return-value]  # never called
+    )
+    middleware(lambda *_: None, Settings(**given), "memory://", authority=desk)
+    middleware(lambda *_: None, Settings(**{**given, name: "/mean"}), "memory://")

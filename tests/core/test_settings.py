@@ -89,11 +89,21 @@ NONSENSE: list[tuple[dict[str, Any], str]] = [
     ({"jwt_claims": ["sub"]}, "jwt_claims"),
     ({"clear_site_data": ["everything"]}, "clear_site_data"),
     ({"trusted_origins": ["https://a.example/"]}, "trusted_origins"),
+    ({"trusted_origins": ["https://*.example"]}, "trusted_origins"),
+    ({"trusted_origins": ["https://b\u00fccher.example"]}, "trusted_origins"),
+    ({"trusted_origins": ["https://a.example:65536"]}, "trusted_origins"),
+    ({"trusted_origins": ["https://a.example:"]}, "trusted_origins"),
     ({"adopt_existing_until": "tomorrow"}, "adopt_existing_until"),
     ({"exempt_paths": "/health"}, "exempt_paths"),
     ({"exempt_paths": ["health"]}, "exempt_paths"),
     ({"exempt_paths": ["/a*"]}, "exempt_paths"),
     ({"exempt_paths": ["/*/a"]}, "exempt_paths"),
+    ({"exempt_paths": ["/a?b=1"]}, "exempt_paths"),
+    ({"exempt_paths": ["/a#b"]}, "exempt_paths"),
+    ({"exempt_paths": ["/a/../b"]}, "exempt_paths"),
+    ({"exempt_paths": ["/a/."]}, "exempt_paths"),
+    ({"exempt_paths": ["/a%20b"]}, "exempt_paths"),
+    ({"exempt_paths": ["/health "]}, "exempt_paths"),
     ({"endpoint_prefix": "session"}, "endpoint_prefix"),
     ({"endpoint_prefix": "/"}, "endpoint_prefix"),
     ({"login_url": "//evil.example"}, "login_url"),
@@ -170,6 +180,28 @@ def test_limits_take_the_smaller_of_each() -> None:
     assert Limits(5, 10).capped(Limits(None, 20)) == Limits(5, 10)
     assert Limits(5, 20).capped(Limits(7, 10)) == Limits(5, 10)
     assert Limits(None, 20).capped(Limits(None, 10)) == Limits(None, 10)
+
+
+@pytest.mark.parametrize(
+    ("given", "header"),
+    [
+        ("https://a.example:443", "https://a.example"),
+        ("http://a.example:80", "http://a.example"),
+        ("https://a.example:80", "https://a.example:80"),
+        ("HTTPS://A.Example:08443", "https://a.example:8443"),
+        ("http://[::1]:8000", "http://[::1]:8000"),
+    ],
+)
+def test_a_trusted_origin_is_kept_as_browsers_write_it(given: str, header: str) -> None:
+    """L20: what is compared with the header Origin has no usual port and no capitals (RFC 6454 §6.2)."""
+    assert settings(trusted_origins=[given]).trusted_origins == (header,)
+
+
+def test_an_exempt_path_is_decoded() -> None:
+    """L21: paths are compared decoded, so one with a blank or letters of any alphabet is written with them."""
+    assert settings(exempt_paths=["/a b", "/\u00fc/*", "/100%"]).exempt_paths == ("/a b", "/\u00fc/*", "/100%")
+    with pytest.raises(SettingsError, match="Write '/a b'"):
+        settings(exempt_paths=["/a%20b"])
 
 
 def test_replace_keeps_what_was_filled_in() -> None:
