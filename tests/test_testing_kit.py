@@ -510,11 +510,21 @@ class TestSignedIn:
         from flask import Flask
         from starlette.applications import Starlette
 
-        for app in (Flask("bare"), Starlette()):
-            with pytest.raises(SessionNotAttached, match="has no SessionLifetimeMiddleware"):
-                signed_in(app)
+        with pytest.raises(SessionNotAttached, match="has no SessionLifetimeMiddleware"):
+            signed_in(Starlette())
+        with pytest.raises(SessionNotAttached, match=r"<Flask 'bare'>.* write SessionLifetime\(app\)"):
+            signed_in(Flask("bare"))  # a middleware is what Flask's users do not have
         with pytest.raises(SessionNotAttached, match="is no app"):
             signed_in(42)
+
+    def test_no_app_outside_a_django_project(self, signed_in: SignIn, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whoever forgot the app is told so, and not what Django misses."""
+        from django.conf import LazySettings
+
+        monkeypatch.setattr("django.conf.settings", LazySettings())
+        monkeypatch.delenv("DJANGO_SETTINGS_MODULE", raising=False)
+        with pytest.raises(SessionNotAttached, match=r"No app was given.*signed_in\(app, subject\)"):
+            signed_in(subject="alice")
 
 
 DJANGO_SUITE = """

@@ -6,6 +6,7 @@ The session is begun by the app's own engine in its own store, and the client ge
 from __future__ import annotations
 
 import asyncio  # beside runtime/ only here and in driven.py: a test owns the loop that a server owns otherwise
+import os
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -36,6 +37,10 @@ LOGIN_PAGE = {
     "HTTP_USER_AGENT": "session_middleware.testing",
     "REMOTE_ADDR": "127.0.0.1",
 }
+
+#: What is missing, and what to write.
+_WRAP = "has no SessionLifetimeMiddleware: wrap the app, or add it to its middlewares."
+_WRAP_FLASK = "has no sessions of ours: write SessionLifetime(app), or call init_app(app)."
 
 
 class SignIn:
@@ -85,6 +90,8 @@ class SignIn:
         Raises:
             SessionNotAttached: the app has no sessions of ours.
         """
+        if app is None and not _in_django_project():
+            raise SessionNotAttached("No app was given, and this is no Django project. Write signed_in(app, subject).")
         family = _family(app)
         if family not in _FAMILIES:
             raise SessionNotAttached(f"{app!r} is no app, and no Django test client, that SignIn knows.")
@@ -107,6 +114,14 @@ def _family(app: Any) -> str:
     if not (hasattr(app, "engine") or hasattr(app, "app")):
         return ""
     return "asgi" if _engine_behind(app).runtime.asynchronous else "wsgi"  # a middleware around ours may be of any kind
+
+
+def _in_django_project() -> bool:
+    try:
+        from django.conf import ENVIRONMENT_VARIABLE, settings
+    except ImportError:
+        return False
+    return settings.configured or ENVIRONMENT_VARIABLE in os.environ
 
 
 def _id_of(subject: Any) -> str:
@@ -151,8 +166,12 @@ def _run(call: Callable[[], Coroutine[Any, Any, T]], engine: Engine) -> T:
         return beside.submit(asyncio.run, call()).result()
 
 
-def _engine_behind(app: Any) -> Engine:
-    """Return the engine of the middleware of ours that an app is wrapped in, or that stands in its stack."""
+def _engine_behind(app: Any, advice: str = _WRAP) -> Engine:
+    """Return the engine of the middleware of ours that an app is wrapped in, or that stands in its stack.
+
+    Raises:
+        SessionNotAttached: there is none; the advice says what to write.
+    """
     looked_at: list[Any] = []
     step = app
     while step is not None and all(step is not each for each in looked_at):
@@ -166,7 +185,7 @@ def _engine_behind(app: Any) -> Engine:
             step = step.middleware_stack
         else:
             step = getattr(step, "app", None)
-    raise SessionNotAttached(f"{app!r} has no SessionLifetimeMiddleware: wrap the app, or add it to its middlewares.")
+    raise SessionNotAttached(f"{app!r} {advice}")
 
 
 # --- the clients of each framework -----------------------------------------------------------------------------------
@@ -177,7 +196,7 @@ def _flask(app: Any, subject: Any, begin: Begin) -> Any:
     from session_middleware.adapters.flask import EXTENSION
 
     gate = app.extensions.get(EXTENSION)
-    engine = gate.engine if gate is not None else _engine_behind(app.wsgi_app)
+    engine = gate.engine if gate is not None else _engine_behind(app.wsgi_app, _WRAP_FLASK)
     record, cookies = begin(engine)
     client = app.test_client()
     client.environ_base["HTTP_SEC_FETCH_SITE"] = "same-origin"
