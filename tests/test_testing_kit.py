@@ -24,6 +24,7 @@ from session_middleware.stores.sqlite import SQLiteStore
 from session_middleware.testing import AdapterContract, AuthorityContract, FakeClock, SignIn
 from session_middleware.testing.browser import Answer, Browser
 from session_middleware.testing.cookie_jar import CookieJar
+from session_middleware.testing.driven import Driven
 from session_middleware.testing.reference_record import reference_record
 from session_middleware.testing.stage import KEY
 from session_middleware.testing.watched_store import StoreDown, WatchedStore
@@ -335,6 +336,17 @@ class TestAuthorityContract:
         ):
             with pytest.raises(AssertionError):
                 promise(wrong, record, lambda _: NOTHING_SHOWN)
+
+
+@pytest.mark.parametrize("on_loop", [False, True])
+def test_a_store_without_a_method_is_named(on_loop: bool) -> None:
+    """Whoever tests a store of their own is told what it lacks, by itself and among calls side by side."""
+    store = Driven(object(), on_loop=on_loop)
+    with pytest.raises(AttributeError, match="object has no method renew"):
+        store.renew(b"key", 1, 2, 3.0)
+    with pytest.raises(AttributeError, match="object has no method end"):
+        store.together(("end", b"key", "logout", 1.0, 2.0))
+    store.finish()
 
 
 # --- signed_in -----------------------------------------------------------------------------------------------------------

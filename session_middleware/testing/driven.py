@@ -36,12 +36,18 @@ class Driven:
         self._runner = asyncio.Runner() if on_loop else None
 
     def __getattr__(self, name: str) -> Callable[..., Any]:  # Any: methods are found by name
-        method = getattr(self._bound, name)
+        method = self._method(name)
 
         def call(*args: Any) -> Any:  # Any: the arguments of `method`
             return self._run(method(*args))
 
         return call
+
+    def _method(self, name: str) -> Callable[..., Any]:  # Any: methods are found by name
+        method: Callable[..., Any] | None = getattr(self._bound, name, None)
+        if method is None:  # the bound form is ours, and its name says nothing to whoever wrote the store
+            raise AttributeError(f"{type(self.store).__name__} has no method {name}.", name=name, obj=self.store)
+        return method
 
     def _run(self, call: Any) -> Any:  # Any: whatever the method returns
         if self._runner is None:
@@ -60,7 +66,7 @@ class Driven:
         """
 
         def begin(call: tuple[Any, ...]) -> Any:  # Any: a name and its arguments; a coroutine
-            return getattr(self._bound, call[0])(*call[1:])
+            return self._method(call[0])(*call[1:])
 
         if self._runner is None:
             with ThreadPoolExecutor(_CALLERS) as pool:
