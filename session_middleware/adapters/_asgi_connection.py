@@ -153,7 +153,7 @@ class Connection(Exchange):
         # A new message with a new list: the app may send the same ones to the next client, or give an iterator.
         headers = [*message.get("headers", ())]
         for name, _ in headers:
-            if name in _CACHING:  # names are in lower case (ASGI, HTTP connection scope)
+            if name in _CACHING:
                 headers = _finished(headers, self.gate.engine, protected=self.protected)
                 break
         else:
@@ -289,4 +289,5 @@ def _finished(
     return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in done]
 
 
-_CACHING = frozenset({b"vary", b"cache-control"})
+#: As ASGI wants names, and as Django's handler sends them; no `lower()` for each header of each response.
+_CACHING = frozenset({b"vary", b"Vary", b"cache-control", b"Cache-Control"})

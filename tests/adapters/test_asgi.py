@@ -148,6 +148,25 @@ def test_headers_may_be_any_iterable(given: Callable[[Any], Any], signed_in: boo
         assert [value for name, value in headers if name == b"vary"] == [b"Origin, Cookie"]
 
 
+def test_names_in_capitals_are_the_same_headers() -> None:
+    """L18: Django's ASGI handler sends them so; its Vary is merged, and its Cache-Control stays the only one."""
+    logs_in = True
+
+    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if logs_in:
+            await session_from(scope).login("alice")
+        own = [(b"Vary", b"Accept"), (b"Cache-Control", b"private, max-age=60")]
+        await send({"type": "http.response.start", "status": 200, "headers": own})
+        await send({"type": "http.response.body", "body": b""})
+
+    site = Site(app)
+    cookie = cookies_of(site.get())
+    logs_in = False
+    for asked in (b"", cookie, cookie, cookie):  # nobody, recognised the long way, and quietly
+        headers = sorted((name.lower(), value) for name, value in site.get(asked)[0]["headers"])
+        assert headers == [(b"cache-control", b"private, max-age=60"), (b"vary", b"Accept, Cookie")]
+
+
 @pytest.mark.parametrize("starts", [False, True])
 def test_a_login_stands_once_the_response_has_started(starts: bool) -> None:
     """L25: the start message takes the cookie along, and the session stands whatever follows; without one it ends."""

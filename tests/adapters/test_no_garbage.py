@@ -13,7 +13,7 @@ REQUESTS = 20
 
 #: Flask keeps the 404 of a request that no route of its own matches, as all to our endpoints are, and with the traceback of
 #: that the request: a circle of its own.
-OF_FLASKS_404 = {"session_middleware.adapters._flask_gate._Exchange"}
+OF_FLASKS_404 = {"session_middleware.adapters._flask_exchange.FlaskExchange"}
 
 
 @pytest.mark.parametrize("target", ["/me", "/open", "/exempt", "/session/status"])
