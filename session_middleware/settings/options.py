@@ -132,7 +132,7 @@ class Settings:
         Raises:
             SettingsError: a prefixed key names no setting, or its value makes no sense.
         """
-        names = {f.name for f in fields(cls)}
+        names = {f.name for f in fields(cls) if f.init}
         values: dict[str, Any] = {}
         for key, value in mapping.items():
             if not isinstance(key, str) or not key.startswith(prefix):

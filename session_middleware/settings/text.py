@@ -50,7 +50,7 @@ def from_text(name: str, value: Any) -> Any:
         return value
     try:
         return json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         shown = "***" if name in ("secret_keys", "jwt_keys") else value
         raise SettingsError(
             name, shown, "is not readable.", 'Write it as JSON, for example 900, true or ["a"].'

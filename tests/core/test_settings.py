@@ -148,6 +148,21 @@ def test_a_near_miss_is_named() -> None:
         settings(cookie_samesite="Lx")
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("SESSION_LIFETIME_DEFAULT_LIMITS", "5", "is not a setting"),
+        ("SESSION_LIFETIME_TIMING", "5", "is not a setting"),
+        ("SESSION_LIFETIME_EXEMPT_PATHS", "[" * 100_000, "is not readable"),
+    ],
+    ids=["derived", "timed", "deep"],
+)
+def test_a_mapping_is_refused_with_no_other_error(key: str, value: str, says: str) -> None:
+    """Bad input: what is derived cannot be given, and lists in lists are no list, however many."""
+    with pytest.raises(SettingsError, match=says):
+        Settings.from_mapping({key: value})
+
+
 def test_from_mapping_reads_text() -> None:
     """The environment holds text: numbers, lists and booleans are read as JSON, a lone key as one key."""
     made = Settings.from_mapping(
