@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import os
 import re
@@ -10,10 +11,12 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from session_middleware.errors import SessionError, SettingsError
+from session_middleware.errors import SessionError
 
 __all__ = ["main"]
 
+#: What says that nobody takes what we print, or nothing more of it.
+_CANNOT_WRITE = {errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _LIKE_AN_OPTION = re.compile(r"-[A-Za-z0-9_-]{21}")
 
 
@@ -26,52 +29,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0 if all is well, 1 if not (a message says what), 2 for a mistake on the command line.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # what a terminal cannot show is no reason to fail
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that has no letters for a user's name
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        given = _as_typed(sys.argv[1:]) if arguments is None else arguments
-        options = _parser().parse_args(_with_id_last(given))
-        status: int = options.run(options)
-        if sys.stdout is not None:  # it is where the caller has closed it
-            sys.stdout.flush()
-    except SessionError as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        return 1
+        try:
+            options = _parser().parse_args(_with_id_last(sys.argv[1:] if arguments is None else arguments))
+            status: int = options.run(options)
+        except SessionError as problem:
+            print(f"error: {problem}", file=sys.stderr)
+            status = 1
+        finally:
+            print(end="", flush=True)  # which is nothing where the shell has closed the output
     except OSError as problem:
-        if problem.filename is not None:
+        if problem.errno not in _CANNOT_WRITE:
             raise
-        # The output could not be written. Whoever reads may only have seen enough, as `| head` has.
-        if not isinstance(problem, BrokenPipeError):
-            print(f"error: the output could not be written ({problem.strerror}).", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter tries again at its end
+        if problem.errno != errno.EPIPE:  # else whoever reads has seen enough, as `| head` has
+            print(f"error: the output could not be written ({problem.strerror}).", file=sys.stderr)
         return 1
     return status
 
 
-def _as_typed(arguments: Sequence[str]) -> list[str]:
-    """Return arguments as UTF-8, which terminals write whatever the locale says; a user's id read otherwise is another's.
-
-    Raises:
-        SettingsError: one is no text in UTF-8, and none in the locale's encoding either.
-    """
-    found = []
-    for text in arguments:
-        try:
-            text = os.fsencode(text).decode("utf-8")
-        except UnicodeDecodeError:  # the locale's own
-            if any("\ud800" <= letter <= "\udfff" for letter in text):
-                fix = "Use a terminal and a locale in UTF-8, for example LC_ALL=C.UTF-8."
-                raise SettingsError(
-                    "argument", text.encode("ascii", "backslashreplace").decode(), "is no text.", fix
-                ) from None
-        found.append(text)
-    return found
-
-
 def _with_id_last(arguments: Sequence[str]) -> list[str]:
     """Put a public id that begins with "-", as one in 64 does, where argparse does not take it for an option."""
+    if "--" in arguments:  # whoever wrote it knows
+        return list(arguments)
     ids = [text for text in arguments if _LIKE_AN_OPTION.fullmatch(text)] if arguments[:1] == ["sessions"] else []
-    return [*(text for text in arguments if text not in (*ids, "--")), "--", *ids] if ids else list(arguments)
+    return [text for text in arguments if text not in ids] + (["--", *ids] if ids else [])
 
 
 def _parser() -> argparse.ArgumentParser:

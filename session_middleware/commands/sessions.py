@@ -57,6 +57,8 @@ def run(options: argparse.Namespace) -> int:
     """Do what `sessions VERB` asks; return the exit status, 1 where there was nothing to show or end."""
     if options.verb == "create-schema":
         return _create_schema(options.store or _default_url())
+    if options.verb in ("list", "end-all"):
+        options.subject = _subject(options.subject)
     place = _place(options)
     if options.verb == "end":
         ended = _ask(place, lambda sessions: sessions.end(options.id), tells=True)
@@ -233,6 +235,28 @@ async def _loaded(store: Any, key: bytes) -> SessionRecord | None:  # Any: Async
     return found
 
 
+def _subject(text: str) -> str:
+    """Return a user's id as it was typed: in a locale of another encoding its UTF-8 would be read as another user's.
+
+    Raises:
+        SettingsError: it is no text, or there are two ways to read it.
+    """
+    try:
+        typed = os.fsencode(text).decode()
+    except UnicodeError:
+        typed = text  # in the locale's own encoding, where that has such letters
+    if any("\ud800" <= letter <= "\udfff" for letter in typed):
+        raise SettingsError("subject", text, "is no text of Unicode.", "Write it in UTF-8.")
+    if typed != text and not any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise SettingsError(
+            "subject",
+            text,
+            f"is {typed!r} if your terminal writes UTF-8.",
+            "Set PYTHONUTF8=1, or the terminal's locale.",
+        )
+    return typed
+
+
 def _instant(text: str) -> datetime:
     if text == "now":
         return datetime.now(UTC)
@@ -246,7 +270,9 @@ def _instant(text: str) -> datetime:
     try:
         return instant.astimezone(UTC)
     except OverflowError:
-        raise SettingsError("instant", text, "is no time in UTC.", "Write one of the years 1 to 9999 there.") from None
+        raise SettingsError(
+            "instant", text, "is before or after all time.", "Write 2026-01-31T12:00:00Z, or now."
+        ) from None
 
 
 def _plain(text: str) -> str:
