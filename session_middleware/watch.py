@@ -201,10 +201,8 @@ class Watch:
                 if x.stale:
                     x.verdict, x.stale = Verdict.ACTIVE, False
                 watcher.changed()
-        if unconfirmed:
-            self._end(
-                key, held, Verdict.UNAVAILABLE, unconfirmed
-            )  # the store answers, whoever vouches has not been asked
+        if unconfirmed:  # the store answers, whoever vouches has not been asked
+            self._end(key, held, Verdict.UNAVAILABLE, unconfirmed)
         if held.members:
             self._deadlines.put(key, ends_at)
 

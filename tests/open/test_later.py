@@ -21,6 +21,7 @@ from session_middleware.stores.memory import MemoryStore
 from session_middleware.testing import FakeClock
 
 from .driver import KEY
+from .plain_store import Plain
 from .test_connections import Faulty, _Facts
 
 
@@ -215,7 +216,7 @@ def served_from_the_jwt(place: Place) -> Exchange:
 def test_a_request_served_while_the_authority_is_down(answer: bool | Exception) -> None:
     """L17: the store's word does not make it whole; a verb asks whoever vouches, and stays read-only where nobody answers."""
     vouches = Vouches()
-    place = Place(authority=LocalAuthority(vouches))
+    place = Place(authority=LocalAuthority(vouches), inactivity_timeout=3600, absolute_lifetime=7200)
     x = served_from_the_jwt(place)
     vouches.answer = OSError("gone")
     assert run_sync(place.engine.open(x, RouteRules(policy="required", on_unavailable="stale"))) is None
@@ -353,6 +354,23 @@ def test_a_session_that_is_opened_late_is_judged_then() -> None:
     run_sync(place.engine.close(x))
     place.clock.advance(seconds=301)
     assert Session(place.engine, x).reason == "inactivity"
+
+
+@pytest.mark.parametrize("store", [MemoryStore, Plain])
+def test_who_holds_a_connection_open_is_told_of_a_session_that_is_opened_late(store: Any) -> None:
+    """L13: by a store that recognises a record by itself, and by one that has to be asked."""
+    place = Place(store())
+    facts = _Facts()
+    facts.cookies = "; ".join(line.partition(";")[0] for line in place.lines)
+    for late in (False, False, True):
+        place.clock.advance(seconds=1)
+        x = place.engine.begin(facts)
+        told: list[str] = []
+        x.opened_late = lambda told=told: told.append("late")  # type: ignore[method-assign, misc]
+        run_sync(place.engine.open(x, RouteRules(policy="exempt" if late else None)))
+        run_sync(place.engine.close(x))
+        assert Session(place.engine, x).is_active
+        assert told == ["late"] * late
 
 
 def test_a_stale_answer_ends_with_what_is_known() -> None:

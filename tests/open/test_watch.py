@@ -11,7 +11,7 @@ import pytest
 
 from session_middleware import Settings
 from session_middleware.authorities.local import LocalAuthority
-from session_middleware.core.lifetime import Deadlines, Verdict
+from session_middleware.core.lifetime import Deadlines, Touch, Verdict
 from session_middleware.core.record import SessionRecord
 from session_middleware.engine import Engine
 from session_middleware.errors import SettingsError
@@ -21,26 +21,8 @@ from session_middleware.testing import FakeClock
 from session_middleware.watch import LEASE, News, Watcher, Watching
 
 from .driver import KEY
+from .plain_store import Plain
 from .test_connections import _Facts, house
-
-
-class Plain:
-    """A store of somebody's own, that tells nothing and compares nothing."""
-
-    short_calls = frozenset({"create", "load", "touch", "save", "renew", "end", "list"})
-
-    def __init__(self) -> None:
-        self._inner = MemoryStore()
-        self.loaded: list[bytes] = []
-
-    def load(self, key: bytes) -> SessionRecord | None:
-        self.loaded.append(key)
-        return self._inner.load(key)
-
-    def __getattr__(self, name: str) -> Any:
-        if name in self.short_calls:
-            return getattr(self._inner, name)
-        raise AttributeError(name)
 
 
 class Teller(Watcher):
@@ -348,6 +330,31 @@ def test_a_stale_answer_keeps_a_connection_open_as_long_as_its_jwt() -> None:
         place.clock.advance(50)
         await place.turn(1)
         assert (before.told, after.told) == ([], ["changed"])
+
+    anyio.run(main)
+
+
+def test_a_connection_that_goes_as_it_is_told_of_a_change() -> None:
+    """It was the last one: nothing is left to be looked at."""
+
+    class Leaver(Teller):
+        def changed(self) -> None:
+            super().changed()
+            self.leaves()
+
+    async def main() -> None:
+        place = Place(MemoryStore())
+        x = await place.session()
+        leaver = Leaver()
+        leaver.leaves = place.watching.join(x, leaver)
+        place.clock.advance(10)
+        place.store.touch(x.record.key, Touch(place.clock(), place.clock() + 300, place.clock() + 90_000))
+        await place.turn(1)
+        assert leaver.told == ["changed"]
+        assert place.watching.here().is_idle
+        place.clock.advance(301)
+        await place.turn(1)
+        assert leaver.told == ["changed"]
 
     anyio.run(main)
 
