@@ -87,7 +87,7 @@ class Vouching:
         self._flights = OneFlight()
         self._asked: dict[tuple[bytes, str | None], float] = {}  # (record, credential) -> when it was vouched for
         self._refused: dict[str, float] = {}  # credential -> when it began no session
-        self._extend_after: dict[bytes, float] = {}  # record -> when a failed extension may be tried again
+        self._extend_after: dict[bytes, float] = {}  # record -> when an extension may be tried again
         self.owes: dict[bytes, tuple[SessionRecord, Shown, str]] = {}  # ends that the provider has not been told
         #: What a refresh has brought, where the store has not taken it yet: the record before, and its `sealed` to be.
         self.unkept: dict[bytes, tuple[SessionRecord, str]] = {}
@@ -228,7 +228,7 @@ class Vouching:
     ) -> Extended | NeedsBrowser | NotExtended | None:
         """Extend the provider's session; None where there is none, or where it cannot be told just now.
 
-        After a fault activity does not try again before `RETRY_INTERVAL` has passed.
+        Activity does not try again before `RETRY_INTERVAL` has passed.
         """
         extends = self.extends
         if extends is None or record.provider_session is None or record.authority != self.authority.name:
@@ -245,10 +245,9 @@ class Vouching:
             _remember(self._extend_after, record.key, now + RETRY_INTERVAL)
             return None
         if isinstance(extension, Extended):
-            self._extend_after.pop(record.key, None)
             self.vouched(record, shown, now)
-        else:
-            _remember(self._extend_after, record.key, now + RETRY_INTERVAL)
+        # Extended or not: a request beside this one, which has read what stood before, is not to ask for it once more.
+        _remember(self._extend_after, record.key, now + RETRY_INTERVAL)
         return extension
 
     async def end(self, record: SessionRecord, shown: Shown, reason: str, now: float) -> tuple[str, ...]:

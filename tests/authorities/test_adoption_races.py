@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from session_middleware.adapters.wsgi import WSGIFacts
 from session_middleware.authorities.base import Alive, EndedThere, Extended, NotExtended, ProviderLogin, Shown, Vouch
 from session_middleware.authorities.routes import Ask, End, Endpoint, Page
 from session_middleware.core.provider import ProviderSession
@@ -17,6 +18,7 @@ from session_middleware.engine import Engine, vouching
 from session_middleware.runtime import run_sync
 from session_middleware.sessions import Sessions
 from session_middleware.settings import Settings
+from session_middleware.stores.memory import MemoryStore
 from session_middleware.testing.browser import Browser, Driver
 from session_middleware.testing.scenarios.expect import served
 from session_middleware.testing.stage import KEY, TOKEN, Stage, login
@@ -527,6 +529,22 @@ def test_an_extension_that_fails_is_not_tried_at_every_request(stage: Stage) -> 
     stage.clock.advance(3)
     served(browser.navigate("/me"))
     assert desk.calls.count("extend") == 2
+
+
+def test_who_read_the_session_before_it_was_extended_does_not_extend_it_again() -> None:
+    """Of requests at one moment one extends; a slow thread among them asks the provider for nothing."""
+    desk, now = Desk(), 1_000.0
+    desk.extends_by, desk.extension = 600, Extended(now + 660)
+    engine = Engine(Settings(secret_keys=[KEY]), MemoryStore(), authority=desk, clock=lambda: now)
+    x = engine.begin(WSGIFacts({"REQUEST_METHOD": "GET", "PATH_INFO": "/"}))
+    provider = ProviderSession("stay-1", now, now + 600, desk.name)
+    run_sync(engine.login(x, "alice", provider=provider))
+    asks, before = engine.vouching, x.record
+    assert before is not None
+    assert asks.extension_due(before, now + 60)
+    assert isinstance(run_sync(asks.extend(before, Shown({}, {}), now + 60)), Extended)
+    assert not asks.extension_due(before, now + 60)
+    assert asks.extension_due(before, now + 60 + vouching.RETRY_INTERVAL)
 
 
 @pytest.mark.parametrize("ended", [False, True], ids=["joined", "ended at once"])
