@@ -135,6 +135,20 @@ def _ending(kind: str, session: str, subject: str, call: Any) -> Event:  # Any: 
     return Event(kind, session, subject, began, time.monotonic(), True)
 
 
+def around(history: Iterable[Event], found: Event) -> list[Event]:
+    """Return, in order, what else was done to the session of a finding: its last ten requests before it, and logins and ends."""
+    own = sorted(
+        (
+            event
+            for event in history
+            if event.session == found.session or (event.kind == "end_all" and event.session == found.subject)
+        ),
+        key=lambda event: event.began,
+    )
+    requests = [event for event in own if event.kind == "request" and event.began <= found.began]
+    return [event for event in own if event.kind != "request" or event in requests[-10:]]
+
+
 @dataclass(frozen=True, slots=True)
 class Findings:
     """What a history shows.
@@ -155,6 +169,7 @@ def judge(history: Iterable[Event], lease: float) -> Findings:
     """Compare what was accepted and refused with what had been acknowledged."""
     events = sorted(history, key=lambda event: event.began)
     logins = [event for event in events if event.kind == "login"]
+    asked = {event.session: event.began for event in logins}
     created = {event.session: event.finished for event in logins}
     begun: dict[str, float] = {}  # when somebody first began to end a session
     ended: dict[str, float] = {}  # when its end was first acknowledged
@@ -166,7 +181,7 @@ def judge(history: Iterable[Event], lease: float) -> Findings:
         else:
             continue
         for name in names:
-            if created[name] < event.finished:
+            if asked[name] < event.finished:  # a login may be in the store before it is acknowledged
                 begun.setdefault(name, event.began)  # the first, since they are in order
             if event.accepted and created[name] < event.began:
                 ended[name] = min(ended.get(name, event.finished), event.finished)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.stores.near_history import Event, judge, live
+from tests.stores.near_history import Event, around, judge, live
 from tests.stores.near_servers import NearPostgres, NearRedis
 from tests.stores.redis_server import Server
 
@@ -42,6 +42,13 @@ def test_the_judge_finds_what_is_wrong() -> None:
     assert judge([login, refused, late], 1.0).late == []
     after = event("login", 5.05)
     assert judge([after, everywhere, late], 1.0).late == []
+    overlapping = Event(
+        "login", "s", "alice", 4.0, 5.3, True
+    )  # in the store when all were ended, acknowledged after that
+    soon = event("request", 5.5, accepted=False)
+    assert judge([overlapping, everywhere, soon], 1.0).early == []
+    assert judge([event("login", 5.2), everywhere, soon], 1.0).early == [soon]
+    assert around([everywhere, login, event("end_all", 5.0, session="bob"), soon], soon) == [login, everywhere, soon]
 
 
 def _cut_some(near: NearRedis | NearPostgres, chance: random.Random) -> int:
@@ -81,8 +88,9 @@ def test_nobody_is_accepted_later_than_the_lease(kind: Callable[[], Any]) -> Non
         cutting.join()
         server.remove()
         near.remove()
-    found = judge([event for history, _ in told for event in history], LEASE)
-    unavailable = sum(event.verdict == "UNAVAILABLE" for history, _ in told for event in history)
+    history = [event for part, _ in told for event in part]
+    found = judge(history, LEASE)
+    unavailable = sum(event.verdict == "UNAVAILABLE" for event in history)
     requests = sum(figures["requests"] for _, figures in told)
     trips = sum(figures["trips"] for _, figures in told)
     lags = found.lags
@@ -93,6 +101,8 @@ def test_nobody_is_accepted_later_than_the_lease(kind: Callable[[], Any]) -> Non
         f"worst {lags[-1] * 1e3:.2f} ms"
     )
     print(summary)
+    for finding in (*found.late, *found.early):
+        print("\n".join(("What was done to it:", *map(str, around(history, finding)))))
     assert found.late == [], summary
     assert found.early == [], summary
     assert len(lags) > 200, summary
