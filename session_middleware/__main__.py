@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: what follows the program's name; by default what the process was given.
 
     Returns:
-        The exit status: 0 if all is well, 1 if not (a message says what), 2 for a mistake on the command line.
+        The exit status: 0 if all is well, 1 if not (a message says what), 2 for a mistake on the command line, 130 after Ctrl-C.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that has no letters for a user's name
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -38,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except SessionError as problem:
             print(f"error: {problem}", file=sys.stderr)
             status = 1
+        except KeyboardInterrupt:
+            print("Stopped.", file=sys.stderr)
+            status = 128 + signal.SIGINT  # as a shell says it
         finally:
             print(end="", flush=True)  # which is nothing where the shell has closed the output
     except OSError as problem:

@@ -662,3 +662,14 @@ def test_a_mistake_on_the_command_line_is_status_2() -> None:
     with pytest.raises(SystemExit) as stopped:
         main(["sessions"])
     assert stopped.value.code == 2
+
+
+def test_ctrl_c_is_no_traceback(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever stops a command knows that; the status is what a shell gives a process that the signal has ended."""
+
+    def stopped(options: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("session_middleware.__main__._check", stopped)
+    assert main(["check"]) == 130
+    assert capsys.readouterr().err == "Stopped.\n"

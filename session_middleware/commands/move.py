@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from secrets import token_hex
+from types import FrameType
 from typing import TypeVar
 from urllib.parse import unquote
 
@@ -30,9 +34,63 @@ _ROUNDS = 4
 #: Failures shown in full.
 _SHOWN = 10
 
+#: What asks the command to stop.
+_STOPS = (signal.SIGINT, signal.SIGTERM)
+
+
+class _Stopped(Exception):
+    """Somebody has asked the command to stop, and it stands between two batches.
+
+    Attributes:
+        status: what a shell gives a process that such a signal has ended.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.status = 128 + number
+
+
+class _Wish:
+    """Whether somebody wants the command to stop."""
+
+    signal: int | None = None
+
+    def note(self, number: int, frame: FrameType | None) -> None:
+        """Be the handler of a signal; the next one ends the process at once."""
+        self.signal = number
+        for each in _STOPS:
+            signal.signal(each, signal.SIG_DFL)
+
+    @contextlib.contextmanager
+    def heard(self) -> Iterator[None]:
+        """Listen for Ctrl-C and SIGTERM meanwhile.
+
+        An exception in the middle of a driver's call may leave its locks held, and the process would wait for them for ever
+        at its end.
+        """
+        if threading.current_thread() is not threading.main_thread():  # which alone may listen
+            yield
+            return
+        standing = {each: signal.signal(each, self.note) for each in _STOPS}
+        try:
+            yield
+        finally:
+            for each, handler in standing.items():
+                signal.signal(each, handler)
+
+    def grant(self) -> None:
+        """Stop here if somebody wants that.
+
+        Raises:
+            _Stopped: somebody does.
+        """
+        if self.signal is not None:
+            raise _Stopped(self.signal)
+
 
 def run(source: str, target: str) -> int:
     """Move until a whole round finds nothing to move; return the exit status, 1 where something stayed behind.
+
+    Ctrl-C and SIGTERM stop it after the batch at hand, with the status that a shell gives such an end: 130 or 143.
 
     Args:
         source: the URL of the store that sessions leave.
@@ -47,18 +105,28 @@ def run(source: str, target: str) -> int:
     if source == target:
         raise SettingsError("TO", masked(target), "is the same as FROM.", "Name the store that the sessions go to.")
     store = MovingStore(_opened("FROM", source), _opened("TO", target), create_in_new=True)
+    wish = _Wish()
     try:
-        if _answered(store, lambda: _is_one(store)):
-            raise SettingsError(
-                "TO", masked(target), "is the store of FROM by another name.", "Name the one that the sessions go to."
-            )
-        for number in range(1, _ROUNDS + 1):
-            moved, failed = _round(store, number)
-            if failed:
-                return _left_behind(failed)
-            if not moved:
-                print("All live sessions of FROM are in TO. The app can go on with TO alone (docs/moving.md, step 3).")
-                return 0
+        with wish.heard():
+            if _answered(store, lambda: _is_one(store)):
+                raise SettingsError(
+                    "TO",
+                    masked(target),
+                    "is the store of FROM by another name.",
+                    "Name the one that the sessions go to.",
+                )
+            for number in range(1, _ROUNDS + 1):
+                moved, failed = _round(store, number, wish)
+                if failed:
+                    return _left_behind(failed)
+                if not moved:
+                    print(
+                        "All live sessions of FROM are in TO. The app can go on with TO alone (docs/moving.md, step 3)."
+                    )
+                    return 0
+    except _Stopped as stopped:
+        print("Stopped. What was moved stays moved, and nobody is signed out; give the command again to go on.")
+        return stopped.status
     finally:
         store.close()
     print(
@@ -83,13 +151,14 @@ def _opened(name: str, url: str) -> object:
     return store
 
 
-def _round(store: MovingStore, number: int) -> tuple[int, list[str]]:
+def _round(store: MovingStore, number: int, wish: _Wish) -> tuple[int, list[str]]:
     """Look at every record once; return how many live sessions were moved, and what could not be."""
     moved = ended = before = 0
     failed: list[str] = []
     after: bytes | None = None
     said = time.monotonic()
     while True:
+        wish.grant()
         batch = _batch(store, after)
         moved, ended, before = moved + batch.moved, ended + batch.ended, before + batch.before
         failed += batch.failed

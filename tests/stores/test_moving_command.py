@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sqlite3
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -96,6 +99,36 @@ def test_logins_that_go_on_in_the_old_store_are_noticed(
     monkeypatch.setattr(MovingStore, "move_some", beside_a_login)
     assert main(["sessions", "move", OLD, NEW]) == 1
     assert "some worker makes logins there" in capsys.readouterr().out
+    old.close()
+
+
+@pytest.mark.parametrize(("how", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_who_stops_the_command_stops_it_between_two_batches(
+    old: SQLiteStore, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, how: int, status: int
+) -> None:
+    """In the middle of a driver's call an exception may leave locks held, for which the process would wait at its end."""
+    some, standing, batches = MovingStore.move_some, signal.getsignal(how), []
+
+    def beside_a_signal(store: MovingStore, after: bytes | None, limit: int, now: float) -> Moved:
+        os.kill(os.getpid(), how)
+        assert signal.getsignal(how) == signal.SIG_DFL, "a second one does not wait"
+        batches.append(some(store, after, limit, now))
+        return batches[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MovingStore, "move_some", beside_a_signal)
+        assert main(["sessions", "move", OLD, NEW]) == status
+    assert signal.getsignal(how) == standing
+    assert [batch.moved for batch in batches] == [2]
+    assert "give the command again to go on" in capsys.readouterr().out
+    assert main(["sessions", "move", OLD, NEW]) == 0
+    old.close()
+
+
+def test_the_command_may_be_given_where_no_signal_can_be_heard(old: SQLiteStore) -> None:
+    """A program may run it in a thread of its own."""
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(main, ["sessions", "move", OLD, NEW]).result(30) == 0
     old.close()
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ import pytest
 
 from session_middleware import Settings
 from session_middleware.adapters.wsgi import SessionLifetimeMiddleware, session_from
+from session_middleware.core.record import handle_of
 from session_middleware.demo.visitors import Visitor
 from session_middleware.stores import store_from_url
 from session_middleware.stores.moving import MovingStore
@@ -127,6 +131,10 @@ class Load:
             self._stop.wait(0.01)
         assert self.faults == []
 
+    def waits(self) -> None:
+        """Leave the processor to everybody else for a moment."""
+        self._stop.wait(0.01)
+
     def stop(self) -> None:
         self._stop.set()
         for thread in self._threads:
@@ -175,6 +183,65 @@ def test_nobody_is_signed_out_and_nobody_comes_back(tmp_path: Path) -> None:
         thief.cookies = cookies
         assert thief.ask("GET", "/")["status"] == 401
     assert load.requests > 500
+    for store in stores:
+        store.close()
+
+
+def killed(source: str, target: str, how: signal.Signals, has_begun: Callable[[], bool], load: Load) -> str:
+    """Run the command and end it with a signal once it has moved somebody; return what it said."""
+    command = [sys.executable, "-W", "error", "-m", "session_middleware", "sessions", "move", source, target]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        try:
+            while process.poll() is None and not has_begun():
+                load.waits()
+            process.send_signal(how)
+            said, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    return said
+
+
+@pytest.mark.slow
+def test_a_command_that_is_killed_again_and_again_costs_nothing(tmp_path: Path) -> None:
+    """Whatever ends the command, and wherever it was: the next one goes on from there, and nobody notices."""
+    urls = [f"sqlite:///{tmp_path / 'sessions.db'}", f"{url_of('standalone')}&prefix={a_prefix()}", new_schema()]
+    stores: list[Any] = [store_from_url(url) for url in urls]
+    app = Deployment(stores[0])
+    asleep = [Visitor(app, "asleep") for _ in range(IDLE)]
+    handles = [handle_of("subject", f"idle-{n}") for n in range(IDLE)]
+    for n, visitor in enumerate(asleep):
+        visitor.ask("POST", f"/in?idle-{n}")
+        assert visitor.ask("GET", "/count")["count"] == 1
+    load, in_the_middle = Load(app), 0
+    try:
+        for at in (0, 1):
+            old, new = stores[at], stores[at + 1]
+            app.roll_out(MovingStore(old, new), load)
+            app.roll_out(MovingStore(old, new, create_in_new=True), load)
+            there: set[str] = set()
+
+            def has_begun(new: Any = new, there: set[str] = there) -> bool:
+                found = {handle for handle in handles if handle not in there and new.list(handle, time.time())}
+                there.update(found)
+                return bool(found)
+
+            for how in (signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+                said = killed(urls[at], urls[at + 1], how, has_begun, load)
+                assert "Traceback" not in said
+                in_the_middle += "All live sessions" not in said
+                load.goes_on()
+            assert "All live sessions of FROM are in TO." in moved(urls[at], urls[at + 1])
+            load.goes_on()
+            app.roll_out(new, load)
+    finally:
+        load.stop()
+    assert load.faults == []
+    assert in_the_middle > 2, "signals came too late"
+    assert all(visitor.ask("GET", "/count")["count"] == 2 for visitor in asleep)
+    for cookies in load.gone:
+        thief = Visitor(app, "thief")
+        thief.cookies = cookies
+        assert thief.ask("GET", "/")["status"] == 401
     for store in stores:
         store.close()
 
