@@ -34,6 +34,10 @@ WHOSE = "_session_lifetime_user"
 #: Where the environ keeps the link that was made in this request.
 LINKED = "session_middleware.linked"
 
+#: Where it keeps whether the Flask session was nobody's before a login in this request. What is somebody's stays that where the
+#: login comes to nothing, so that it goes when another user signs in (L26).
+WAS_NOBODYS = "session_middleware.was_nobodys"
+
 #: Under this plugin an app's own tests may sign in without a login: Flask-Login's test client sends no signal.
 PYTEST_PLUGIN = "session_middleware.testing.plugin"
 
@@ -216,6 +220,7 @@ class FlaskLogin:
         if flask_session.get(WHOSE, subject) != subject:
             flask_session.clear()  # another user's, whose session of ours was lost or forgotten, so that nothing cleared it (L26)
         flask_session.update(kept)  # another subject's session was cleared (L26)
+        request.environ.setdefault(WAS_NOBODYS, WHOSE not in flask_session)
         self._link(x)
         if remember and self._protection() != "strong":  # which protects less where the session is permanent
             flask_session.permanent = True  # "remember me" now means: our session, and its link, outlive the browser
@@ -286,7 +291,7 @@ class FlaskLogin:
             flask_session.update({"_user_id": user_id, "_fresh": False, LINK: before.public_id, WHOSE: before.subject})
 
     def _forget(self) -> None:
-        for name in (*self._keys, LINK, WHOSE):
+        for name in (*self._keys, LINK, *([WHOSE] if request.environ.get(WAS_NOBODYS) else [])):
             flask_session.pop(name, None)
         self._manager._update_request_context_with_user()
 

@@ -567,3 +567,28 @@ def test_a_user_loader_that_fails_ends_nothing() -> None:
     assert client.get("/who", base_url=HTTPS).status_code == 500
     wiki.manager.user_loader(found)
     assert who(client) == "alice"
+
+
+def test_a_login_that_failed_leaves_nobody_elses_data_to_the_next() -> None:
+    """Whose the rest of Flask's session is stays known, so that it goes when another user signs in (L26)."""
+    wiki = Wiki()
+    wiki.app.config["PROPAGATE_EXCEPTIONS"] = False
+
+    @wiki.app.post("/fails")
+    def fails() -> str:
+        login_user(User("bob"))
+        raise LookupError("a part of the app that is down")
+
+    @wiki.app.route("/note", methods=["GET", "POST"])
+    def note() -> str:
+        if request.method == "POST":
+            flask_session["note"] = "of bob"
+        return flask_session.get("note", "")
+
+    for next_one, left in (("bob", "of bob"), ("alice", "")):
+        client = wiki.client("bob")
+        client.post("/note", base_url=HTTPS)
+        drop(client, *OURS)
+        assert client.post("/fails", base_url=HTTPS).status_code == 500
+        wiki.login(client, next_one)
+        assert who(client, "/note") == left
