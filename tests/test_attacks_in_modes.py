@@ -293,7 +293,6 @@ PREFLIGHTED = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")  # Flask-Login 0.6.3
 def test_a_copy_of_an_adopted_flask_session_is_worth_nothing_after_logout() -> None:
     """L23: a framework session from before our time gets a session of ours once, also where it lives in a cookie."""
     wiki = Wiki(adopt_existing_until="2027-01-20")

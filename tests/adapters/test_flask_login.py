@@ -17,9 +17,6 @@ from session_middleware.adapters.flask import SessionLifetime, session_from
 from session_middleware.stores.memory import MemoryStore
 from tests.adapters.flask_wiki import HTTPS, KEY, OURS, User, Wiki, drop, move, who
 
-# Flask-Login 0.6.3 writes its remember cookie with datetime.utcnow(), which Python 3.12 warns of.
-pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")
-
 
 @pytest.fixture(autouse=True)
 def no_plugin(monkeypatch: pytest.MonkeyPatch) -> None:

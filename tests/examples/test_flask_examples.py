@@ -14,8 +14,7 @@ from werkzeug.test import TestResponse
 from session_middleware.stores.memory import MemoryStore
 from session_middleware.testing import FakeClock
 
-# Flask-Login 0.6.3 writes its remember cookie with datetime.utcnow(), which Python 3.12 warns of.
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")]
+pytestmark = pytest.mark.slow
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 NAMES = ["flask_app", "flask_login_existing"]
